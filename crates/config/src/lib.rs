@@ -1,0 +1,1 @@
+//! The whole configuration as types, with errors that teach.

@@ -1,0 +1,1 @@
+//! Where mail goes and how: the router and the delivery agents.

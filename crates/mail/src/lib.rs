@@ -1,0 +1,22 @@
+//! The vocabulary of mail: what every other crate means by *address*, *envelope*, *reply* and *queue id*.
+//!
+//! Pure values and their parsers: no sockets, no clock, no files, no environment. What this crate prints, it
+//! parses back (tested). Names are those of RFC 5321, RFC 5598, RFC 3461 and RFC 3463.
+
+pub mod address;
+pub mod client;
+pub mod domain;
+pub mod envelope;
+pub mod path;
+pub mod queue_id;
+pub mod reply;
+pub mod time;
+
+pub use address::{Address, AddressError, LocalPart};
+pub use client::{canonical_ip, ClientNetwork};
+pub use domain::{Domain, DomainError};
+pub use envelope::{BodyType, Disposition, Notify, OriginalRecipient, Ret, ReversePath};
+pub use path::{ForwardPath, PathError};
+pub use queue_id::QueueId;
+pub use reply::{EnhancedStatus, Reply};
+pub use time::Timestamp;

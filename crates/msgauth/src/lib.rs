@@ -1,0 +1,1 @@
+//! Who sent this: DKIM signing and its keys.

@@ -1,0 +1,1 @@
+//! The outside: resolver, TLS configuration and certificates, listeners, PROXY protocol, dialling.

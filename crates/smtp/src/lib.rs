@@ -1,0 +1,1 @@
+//! The SMTP and LMTP server session without I/O: states, extensions, SASL exchanges, framing.

@@ -1,0 +1,297 @@
+//! What is stored of a message: the record that never changes, the state that does, and the changes themselves.
+//!
+//! A message is kept **as received**, with the edits and trace headers beside it; the delivery agent puts them together.
+//! Every type here is written to the journal by name (MessagePack maps), so that a field can be added with
+//! `#[serde(default)]` and older records still read.
+
+use std::net::IpAddr;
+use std::path::PathBuf;
+
+use bytes::Bytes;
+use mail::{Address, BodyType, Disposition, Notify, OriginalRecipient, QueueId, Reply, Ret, ReversePath, Timestamp};
+use serde::{Deserialize, Serialize};
+
+/// Where a message came from.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Origin {
+    /// By which door.
+    pub kind: OriginKind,
+    /// The client's canonical address; none for local mail and reports.
+    #[serde(default)]
+    pub client: Option<IpAddr>,
+    /// The authenticated account, or the local user name.
+    #[serde(default)]
+    pub account: Option<String>,
+    /// What the client called itself.
+    #[serde(default)]
+    pub helo: Option<String>,
+}
+
+/// The doors into the queue.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum OriginKind {
+    /// An mx listener.
+    Mx,
+    /// A submission listener, authenticated.
+    Submission,
+    /// `sendmail` or the maildrop folder.
+    Local,
+    /// A report of our own (RFC 3464).
+    Report,
+}
+
+/// One change to the header of the message as received, made at delivery.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum HeaderEdit {
+    /// Put these raw lines (each with its CRLF) before the header.
+    Prepend(#[serde(with = "serde_bytes")] Vec<u8>),
+    /// Put these raw lines after the last header line, before the empty line.
+    Append(#[serde(with = "serde_bytes")] Vec<u8>),
+    /// Remove every field of this name, in any case.
+    Remove(String),
+}
+
+/// All that is known of a message when it is accepted. Never changes afterwards.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MessageRecord {
+    /// Its name.
+    pub id: QueueId,
+    /// When it was accepted.
+    pub arrived: Timestamp,
+    /// Where it came from.
+    pub origin: Origin,
+    /// MAIL FROM.
+    pub reverse_path: ReversePath,
+    /// BODY=.
+    #[serde(default)]
+    pub body_type: BodyType,
+    /// SMTPUTF8 was asked for (RFC 6531 §3.4).
+    #[serde(default)]
+    pub smtputf8: bool,
+    /// RET=.
+    #[serde(default)]
+    pub ret: Option<Ret>,
+    /// ENVID=, decoded (RFC 3461 §4.4).
+    #[serde(default)]
+    pub envid: Option<String>,
+    /// Our trace lines, common to all recipients, each with its CRLF: they go on top.
+    #[serde(with = "serde_bytes", default)]
+    pub trace: Vec<u8>,
+    /// Changes to the header as received, in order.
+    #[serde(default)]
+    pub edits: Vec<HeaderEdit>,
+    /// Final recipients, aliases expanded; indexes into this list name recipients everywhere.
+    pub recipients: Vec<RecipientRecord>,
+    /// Octets of the message as received, without `trace` and `edits`.
+    pub size: u64,
+}
+
+/// One final recipient.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RecipientRecord {
+    /// Where it goes, after aliases.
+    pub address: Address,
+    /// What RCPT said, when an alias or the bare postmaster changed it.
+    #[serde(default)]
+    pub accepted_as: Option<Address>,
+    /// ORCPT=.
+    #[serde(default)]
+    pub original: Option<OriginalRecipient>,
+    /// NOTIFY=.
+    #[serde(default)]
+    pub notify: Notify,
+    /// What the verdict made of it.
+    #[serde(default)]
+    pub disposition: Disposition,
+    /// Header lines for this recipient alone, each with its CRLF.
+    #[serde(with = "serde_bytes", default)]
+    pub header_lines: Vec<u8>,
+}
+
+/// The message as received, on its way in.
+#[derive(Debug)]
+pub enum NewBody {
+    /// In memory, in the chunks it came in.
+    Memory(Vec<Bytes>),
+    /// In a file of its own, complete but not yet synced: made by [`crate::QueueStore::spool`].
+    File(crate::SpooledBody),
+}
+
+/// The message as received, on its way out.
+#[derive(Debug, Clone)]
+pub enum StoredBody {
+    /// In memory; clones share the bytes.
+    Memory(Vec<Bytes>),
+    /// In a file that stays while the message is queued.
+    File {
+        /// Where.
+        path: PathBuf,
+        /// Octets.
+        size: u64,
+    },
+}
+
+/// A message to be stored.
+#[derive(Debug)]
+pub struct NewMessage {
+    /// Its record.
+    pub record: MessageRecord,
+    /// Its header and body.
+    pub body: NewBody,
+    /// When it is first due; normally `record.arrived`.
+    pub next_attempt: Timestamp,
+    /// Stored held from the start.
+    pub hold: Option<Hold>,
+}
+
+/// Why a message is not to be delivered for now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Hold {
+    /// An operator, or a rule, said so.
+    Operator,
+    /// A verdict said so.
+    Quarantine,
+    /// Its journal record, or body, is damaged.
+    Damaged,
+}
+
+/// What became of one recipient.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
+pub enum RecipientState {
+    /// Not yet.
+    #[default]
+    Pending,
+    /// A delivery agent or a peer took it.
+    Delivered,
+    /// It never will, and who had to be told has been (a report is in the queue, or suppressed with a log line).
+    Failed,
+    /// Thrown away on purpose, with a log line.
+    Discarded,
+}
+
+/// The last thing that happened to a recipient.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LastAttempt {
+    /// When.
+    pub at: Timestamp,
+    /// The peer's name and address as far as known, such as `mx.a.test[192.0.2.1]:25`.
+    #[serde(default)]
+    pub peer: Option<String>,
+    /// The peer's reply verbatim, or ours where no peer spoke.
+    pub reply: Reply,
+}
+
+/// Where one recipient stands.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct RecipientStatus {
+    /// Pending, or how it ended.
+    pub state: RecipientState,
+    /// The last attempt, if there was one.
+    #[serde(default)]
+    pub last: Option<LastAttempt>,
+}
+
+/// The part of a message that changes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MessageState {
+    /// Held, and why.
+    #[serde(default)]
+    pub hold: Option<Hold>,
+    /// Attempts that ended so far.
+    #[serde(default)]
+    pub attempts: u32,
+    /// When the next one is due. Kept while held.
+    pub next_attempt: Timestamp,
+    /// The sender has been warned of the delay.
+    #[serde(default)]
+    pub warned: bool,
+    /// One for each of [`MessageRecord::recipients`].
+    pub recipients: Vec<RecipientStatus>,
+}
+
+impl MessageState {
+    /// True when no recipient is pending: nothing is left to do, and the store forgets the message.
+    #[must_use]
+    pub fn is_settled(&self) -> bool {
+        self.recipients.iter().all(|r| r.state != RecipientState::Pending)
+    }
+
+    /// Applies one change. Indexes out of range are ignored: they can only come from a damaged record.
+    pub fn apply(&mut self, change: &Change) {
+        match change {
+            Change::Recipient { index, status } => {
+                if let Some(slot) = usize::try_from(*index).ok().and_then(|i| self.recipients.get_mut(i)) {
+                    // What has ended stays ended: replays and late outcomes must not revive a recipient.
+                    if slot.state == RecipientState::Pending {
+                        *slot = status.clone();
+                    }
+                }
+            }
+            Change::Retry { next_attempt, attempts } => {
+                self.next_attempt = *next_attempt;
+                self.attempts = *attempts;
+            }
+            Change::Warned => self.warned = true,
+            Change::Held(hold) => self.hold = Some(*hold),
+            Change::Released { next_attempt } => {
+                self.hold = None;
+                self.next_attempt = *next_attempt;
+            }
+            Change::Deleted => {
+                for slot in &mut self.recipients {
+                    if slot.state == RecipientState::Pending {
+                        slot.state = RecipientState::Discarded;
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// One change of state, as the journal keeps it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Change {
+    /// A recipient was tried: it ended, or is still pending with a new last attempt.
+    Recipient {
+        /// Which one.
+        index: u32,
+        /// Its new status.
+        status: RecipientStatus,
+    },
+    /// The next attempt is due then.
+    Retry {
+        /// When.
+        next_attempt: Timestamp,
+        /// How many have ended.
+        attempts: u32,
+    },
+    /// The sender has been warned of the delay.
+    Warned,
+    /// Put on hold.
+    Held(Hold),
+    /// Taken off hold, or asked to be tried at once.
+    Released {
+        /// When it is due.
+        next_attempt: Timestamp,
+    },
+    /// Thrown away by an operator.
+    Deleted,
+}
+
+/// Changes to one message, applied together.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Settlement {
+    /// Which message.
+    pub id: QueueId,
+    /// What happened, in order.
+    pub changes: Vec<Change>,
+}
+
+/// A message as the queue knows it, without its body.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct QueueEntry {
+    /// What never changes.
+    pub record: MessageRecord,
+    /// What does.
+    pub state: MessageState,
+}

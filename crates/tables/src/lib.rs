@@ -1,0 +1,1 @@
+//! Read-only lookups that operators write: every answer is Found, Absent or Unavailable.
