@@ -47,7 +47,8 @@ impl LocalPart {
     /// [`AddressError::LocalPart`] when it is empty, over [`LOCAL_PART_BYTES_MAX`] or has control characters, which
     /// could not be printed back even in quotes.
     pub fn from_unquoted(text: &str) -> Result<Self, AddressError> {
-        let fine = !text.is_empty() && text.len() <= LOCAL_PART_BYTES_MAX && !text.chars().any(char::is_control);
+        let fine =
+            !text.is_empty() && text.len() <= LOCAL_PART_BYTES_MAX && !text.chars().any(char::is_control);
         if fine { Ok(Self(text.into())) } else { Err(AddressError::LocalPart) }
     }
 
@@ -97,7 +98,11 @@ fn is_dot_string(text: &str) -> bool {
 
 /// RFC 5322 §3.2.3 `atext`, or any non-ASCII character that is not a control (RFC 6531 §3.3).
 fn is_atext(c: char) -> bool {
-    if c.is_ascii() { c.is_ascii_alphanumeric() || "!#$%&'*+-/=?^_`{|}~".contains(c) } else { !c.is_control() }
+    if c.is_ascii() {
+        c.is_ascii_alphanumeric() || "!#$%&'*+-/=?^_`{|}~".contains(c)
+    } else {
+        !c.is_control()
+    }
 }
 
 impl fmt::Display for LocalPart {
@@ -206,7 +211,10 @@ mod tests {
 
     #[test]
     fn malformed_addresses_are_refused() {
-        for text in ["", "a", "@b", "a@", "a b@c", ".a@b", "a.@b", "a..b@c", "\"a@b", "\"a\"b@c", "a@b@c", "a\"@b", "a@b c"] {
+        for text in [
+            "", "a", "@b", "a@", "a b@c", ".a@b", "a.@b", "a..b@c", "\"a@b", "\"a\"b@c", "a@b@c", "a\"@b",
+            "a@b c",
+        ] {
             assert!(Address::parse(text).is_err(), "{text}");
         }
     }

@@ -13,7 +13,7 @@ pub mod reply;
 pub mod time;
 
 pub use address::{Address, AddressError, LocalPart};
-pub use client::{canonical_ip, ClientNetwork};
+pub use client::{ClientNetwork, canonical_ip};
 pub use domain::{Domain, DomainError};
 pub use envelope::{BodyType, Disposition, Notify, OriginalRecipient, Ret, ReversePath};
 pub use path::{ForwardPath, PathError};

@@ -33,7 +33,9 @@ impl FromStr for EnhancedStatus {
         let mut parts = text.split('.');
         let (class, subject, detail) = (number(parts.next())?, number(parts.next())?, number(parts.next())?);
         match (class, parts.next()) {
-            (2 | 4 | 5, None) => Ok(Self(u8::try_from(class).map_err(|_| EnhancedStatusError)?, subject, detail)),
+            (2 | 4 | 5, None) => {
+                Ok(Self(u8::try_from(class).map_err(|_| EnhancedStatusError)?, subject, detail))
+            }
             _ => Err(EnhancedStatusError),
         }
     }

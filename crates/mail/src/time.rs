@@ -83,7 +83,14 @@ impl fmt::Display for Timestamp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (c, s) = (self.civil(), self.seconds());
         let (hour, minute, second) = (s / 3600 % 24, s / 60 % 60, s % 60);
-        write!(f, "{:04}-{:02}-{:02}T{hour:02}:{minute:02}:{second:02}.{:03}Z", c.year, c.month, c.day, self.0 % 1000)
+        write!(
+            f,
+            "{:04}-{:02}-{:02}T{hour:02}:{minute:02}:{second:02}.{:03}Z",
+            c.year,
+            c.month,
+            c.day,
+            self.0 % 1000
+        )
     }
 }
 

@@ -8,7 +8,9 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 
 use bytes::Bytes;
-use mail::{Address, BodyType, Disposition, Notify, OriginalRecipient, QueueId, Reply, Ret, ReversePath, Timestamp};
+use mail::{
+    Address, BodyType, Disposition, Notify, OriginalRecipient, QueueId, Reply, Ret, ReversePath, Timestamp,
+};
 use serde::{Deserialize, Serialize};
 
 /// Where a message came from.

@@ -113,7 +113,12 @@ pub trait QueueStore: Send + Sync {
 
     /// Messages that are due at `now` and not held, the longest due first, at most `limit`, leaving out those for which
     /// `skip` is true (they are being worked on).
-    fn due(&self, now: Timestamp, limit: usize, skip: Box<dyn Fn(QueueId) -> bool + Send>) -> Pending<Vec<QueueEntry>>;
+    fn due(
+        &self,
+        now: Timestamp,
+        limit: usize,
+        skip: Box<dyn Fn(QueueId) -> bool + Send>,
+    ) -> Pending<Vec<QueueEntry>>;
 
     /// When the next message that is not held becomes due after `now`, if there is one.
     fn next_due(&self, now: Timestamp) -> Pending<Option<Timestamp>>;
