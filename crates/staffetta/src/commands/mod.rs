@@ -1,0 +1,93 @@
+//! The commands, one file each: arguments, help with examples, and what is done.
+//!
+//! A command returns its exit code, or an error that `main` prints with its causes. Nothing here speaks SMTP or
+//! touches the queue's files: that is the business of the crates below.
+
+mod docs;
+
+use std::error::Error;
+use std::process::ExitCode;
+
+/// How a command ends: an exit code, or the reason why it could not be done.
+pub(crate) type Outcome = Result<ExitCode, Box<dyn Error>>;
+
+/// Staffetta: a mail server in one program. It receives, queues and delivers mail.
+#[derive(Debug, clap::Parser)]
+#[command(name = "staffetta", version, propagate_version = true, max_term_width = 110, after_help = EXAMPLES)]
+pub(crate) struct CommandLine {
+    #[command(subcommand)]
+    command: Command,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  staffetta quickstart example.test --run     a mail server for example.test, in a folder here
+  staffetta config check staffetta.toml       is the configuration right?
+  staffetta serve --config staffetta.toml     run the server
+  staffetta queue list                        what waits, and why
+  staffetta account add joe@example.test      a mailbox with a password";
+
+/// One line a command, in the order of the help.
+#[derive(Debug, clap::Subcommand)]
+enum Command {
+    Docs(docs::Args),
+}
+
+/// Does what the command line asks.
+pub(crate) fn run(line: CommandLine) -> Outcome {
+    match line.command {
+        Command::Docs(args) => docs::run(args),
+    }
+}
+
+/// An error and what caused it, on one line, outermost first.
+pub(crate) fn with_causes(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(inner) = cause {
+        let words = inner.to_string();
+        if !text.ends_with(&words) {
+            text.push_str(": ");
+            text.push_str(&words);
+        }
+        cause = inner.source();
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    /// Every command that does something shows how it is used.
+    #[test]
+    fn every_help_has_examples() {
+        fn visit(command: &clap::Command, path: &str) {
+            let path = format!("{path} {}", command.get_name());
+            let help = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+            assert!(help.contains("Examples:\n  staffetta "), "{path} has no examples");
+            assert!(command.get_about().is_some(), "{path} does not say what it does");
+            for argument in command.get_arguments() {
+                assert!(argument.get_help().is_some(), "{path}: {} is not explained", argument.get_id());
+            }
+            command
+                .get_subcommands()
+                .filter(|sub| sub.get_name() != "help")
+                .for_each(|sub| visit(sub, &path));
+        }
+        let command = CommandLine::command();
+        visit(&command, "");
+        command.debug_assert();
+    }
+
+    #[test]
+    fn causes_follow_and_are_not_said_twice() {
+        #[derive(Debug, thiserror::Error)]
+        #[error("cannot start: {0}")]
+        struct Outer(#[source] std::io::Error);
+        let said = with_causes(&Outer(std::io::Error::other("the disk is full")));
+        assert_eq!(said, "cannot start: the disk is full");
+    }
+}
