@@ -7,8 +7,10 @@ pub mod address;
 pub mod client;
 pub mod domain;
 pub mod envelope;
+pub mod header;
 pub mod path;
 pub mod queue_id;
+pub mod received;
 pub mod reply;
 pub mod time;
 
