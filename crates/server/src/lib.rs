@@ -1,1 +1,4 @@
 //! The daemon: session driver, intake, queue runner, accounts, metrics, mail log, admin interface.
+
+pub mod maillog;
+pub mod metrics;
