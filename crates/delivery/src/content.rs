@@ -1,0 +1,274 @@
+//! Content assembly: the message as it leaves us, from the bytes as received and what is kept beside them.
+//!
+//! From the top: `Return-Path:` and `Delivered-To:` (final delivery only, RFC 5321 §4.4), our trace lines, the header lines
+//! of this recipient, then the header as received with its edits, then the body. Header and body are shared slices; only
+//! the lines that are put on top are copied. Nothing here parses MIME, changes a body, or folds a line.
+//! The only failure is a body file that cannot be read.
+
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use bytes::{Bytes, BytesMut};
+use mail::{Address, ReversePath, header};
+use store::{HeaderEdit, MessageRecord, StoredBody};
+
+/// Octets that are read from a body file at once.
+pub const BLOCK_BYTES: usize = 128 * 1024;
+
+/// Longest header that is looked into, in octets; what a longer one holds below this is passed on as it is. The session
+/// bounds what comes in far lower.
+const HEADER_BYTES_MAX: usize = 4 * 1024 * 1024;
+
+/// A message as received, opened once for all its recipients.
+#[derive(Debug, Clone)]
+pub struct Source {
+    /// The fields, without the empty line.
+    header: Bytes,
+    /// From the empty line on, in memory.
+    rest: Vec<Bytes>,
+    /// What follows those, in a file.
+    tail: Option<FileTail>,
+    /// There are fields and text but no empty line between them.
+    gap: bool,
+}
+
+/// The part of a body that stays in its file.
+#[derive(Debug, Clone)]
+pub struct FileTail {
+    file: Arc<File>,
+    offset: u64,
+    len: u64,
+}
+
+/// What is put on top for one recipient, or for several that share it.
+#[derive(Debug, Clone, Copy)]
+pub struct Top<'a> {
+    /// Written as `Return-Path:`: final delivery.
+    pub return_path: Option<&'a ReversePath>,
+    /// Written as `Delivered-To:`.
+    pub delivered_to: Option<&'a Address>,
+    /// The recipient's own header lines.
+    pub header_lines: &'a [u8],
+}
+
+/// A message as it leaves us.
+#[derive(Debug, Clone)]
+pub struct Content {
+    /// Header and, unless it is in a file, body. Empty parts do not occur.
+    parts: Vec<Bytes>,
+    tail: Option<FileTail>,
+    size: u64,
+}
+
+impl Source {
+    /// Opens a body. Reads a file's header, so it may block: call it on a thread that may, or with bytes in memory.
+    ///
+    /// # Errors
+    /// The file cannot be read.
+    pub fn open(body: &StoredBody) -> io::Result<Self> {
+        match body {
+            StoredBody::Memory(chunks) => Ok(Self::from_memory(chunks)),
+            StoredBody::File { path, size } => Self::from_file(path, *size),
+        }
+    }
+
+    fn from_memory(chunks: &[Bytes]) -> Self {
+        let mut chunks = chunks.iter();
+        let mut top = chunks.next().cloned().unwrap_or_default();
+        // The header runs on into later chunks: join them, looking again only when the size has doubled.
+        while !header_is_whole(&top) && top.len() < HEADER_BYTES_MAX {
+            let mut joined = BytesMut::from(top.as_ref());
+            let goal = top.len() * 2;
+            let before = joined.len();
+            while joined.len() <= goal {
+                let Some(chunk) = chunks.next() else { break };
+                joined.extend_from_slice(chunk);
+            }
+            if joined.len() == before {
+                break;
+            }
+            top = joined.freeze();
+        }
+        let (header, first, gap) = split(&top);
+        let rest = std::iter::once(first).chain(chunks.cloned()).filter(|part| !part.is_empty()).collect();
+        Self { header, rest, tail: None, gap }
+    }
+
+    fn from_file(path: &PathBuf, size: u64) -> io::Result<Self> {
+        let file = Arc::new(File::open(path)?);
+        let mut top = BytesMut::new();
+        loop {
+            let block = read_block(&file, top.len() as u64, BLOCK_BYTES.max(top.len()))?;
+            top.extend_from_slice(&block);
+            if block.is_empty() || header_is_whole(&top) || top.len() >= HEADER_BYTES_MAX {
+                break;
+            }
+        }
+        let (header, first, gap) = split(&top.freeze());
+        let offset = (header.len() + first.len()) as u64;
+        let tail = (size > offset).then(|| FileTail { file, offset, len: size - offset });
+        Ok(Self { header, rest: if first.is_empty() { Vec::new() } else { vec![first] }, tail, gap })
+    }
+
+    /// The header as received, without the empty line.
+    #[must_use]
+    pub fn header(&self) -> &[u8] {
+        &self.header
+    }
+
+    /// True when a `Delivered-To:` field names this address: it has been here before, and goes in a circle.
+    #[must_use]
+    pub fn was_delivered_to(&self, address: &Address) -> bool {
+        header::fields(&self.header).filter(|field| field.is("Delivered-To")).any(|field| {
+            Address::parse(field.text().trim()).is_ok_and(|seen| seen.lookup_key() == address.lookup_key())
+        })
+    }
+
+    /// Puts a message together.
+    #[must_use]
+    pub fn assemble(&self, record: &MessageRecord, top: &Top<'_>) -> Content {
+        let mut parts = Vec::with_capacity(4 + self.rest.len());
+        parts.push(on_top(record, top));
+        let mut fields = vec![self.header.clone()];
+        if top.return_path.is_some() {
+            // RFC 5321 §4.4: final delivery may remove a Return-Path that is there already, before it adds its own.
+            fields = without_field(&fields, "Return-Path");
+        }
+        for edit in &record.edits {
+            match edit {
+                HeaderEdit::Prepend(lines) => fields.insert(0, Bytes::copy_from_slice(lines)),
+                HeaderEdit::Append(lines) => fields.push(Bytes::copy_from_slice(lines)),
+                HeaderEdit::Remove(name) => fields = without_field(&fields, name),
+            }
+        }
+        parts.extend(fields);
+        if self.gap {
+            // RFC 5322 §2.1: an empty line parts header and body; without it our fields would end at a stray line.
+            parts.push(Bytes::from_static(b"\r\n"));
+        }
+        parts.extend(self.rest.iter().cloned());
+        parts.retain(|part| !part.is_empty());
+        let in_memory: usize = parts.iter().map(Bytes::len).sum();
+        let size = in_memory as u64 + self.tail.as_ref().map_or(0, |tail| tail.len);
+        Content { parts, tail: self.tail.clone(), size }
+    }
+}
+
+/// True when the line that ends the header is there to its end: what follows cannot change where that is.
+fn header_is_whole(top: &[u8]) -> bool {
+    top.get(header::fields_end(top)..).is_some_and(|rest| memchr::memchr(b'\n', rest).is_some())
+}
+
+/// Header, what follows it, and whether an empty line is wanting between them.
+fn split(top: &Bytes) -> (Bytes, Bytes, bool) {
+    let end = header::fields_end(top).min(top.len());
+    let first = top.slice(end..);
+    let gap = !first.is_empty() && !first.starts_with(b"\r\n") && !first.starts_with(b"\n");
+    (top.slice(..end), first, gap)
+}
+
+fn on_top(record: &MessageRecord, top: &Top<'_>) -> Bytes {
+    let mut lines = Vec::with_capacity(record.trace.len() + top.header_lines.len() + 256);
+    if let Some(path) = top.return_path {
+        lines.extend_from_slice(format!("Return-Path: <{path}>\r\n").as_bytes());
+    }
+    if let Some(address) = top.delivered_to {
+        lines.extend_from_slice(format!("Delivered-To: {address}\r\n").as_bytes());
+    }
+    lines.extend_from_slice(&record.trace);
+    lines.extend_from_slice(top.header_lines);
+    Bytes::from(lines)
+}
+
+fn without_field(fields: &[Bytes], name: &str) -> Vec<Bytes> {
+    let kept = |part: &Bytes| -> Vec<Bytes> {
+        header::kept_ranges(part, |field| field.is(name)).into_iter().map(|range| part.slice(range)).collect()
+    };
+    fields.iter().flat_map(kept).collect()
+}
+
+impl Content {
+    /// Octets in all.
+    #[must_use]
+    pub fn size(&self) -> u64 {
+        self.size
+    }
+
+    /// What is in memory, in order; [`Self::tail`] follows.
+    #[must_use]
+    pub fn parts(&self) -> &[Bytes] {
+        &self.parts
+    }
+
+    /// What is in a file, behind the parts.
+    #[must_use]
+    pub fn tail(&self) -> Option<&FileTail> {
+        self.tail.as_ref()
+    }
+
+    /// True when what is in memory has an octet above 127.
+    #[must_use]
+    pub fn has_eight_bit(&self) -> bool {
+        self.parts.iter().any(|part| !part.is_ascii())
+    }
+}
+
+impl FileTail {
+    /// Octets in all.
+    #[must_use]
+    pub fn len(&self) -> u64 {
+        self.len
+    }
+
+    /// True when nothing is there.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// Reads up to [`BLOCK_BYTES`] from `at`; blocks. Empty at the end.
+    ///
+    /// # Errors
+    /// The file cannot be read, or is shorter than it was.
+    pub fn read(&self, at: u64) -> io::Result<Bytes> {
+        let left = usize::try_from(self.len.saturating_sub(at)).unwrap_or(usize::MAX);
+        let block = read_block(&self.file, self.offset + at, left.min(BLOCK_BYTES))?;
+        if block.is_empty() && left > 0 {
+            return Err(io::Error::new(
+                io::ErrorKind::UnexpectedEof,
+                "the body file is shorter than recorded",
+            ));
+        }
+        Ok(block)
+    }
+
+    /// The same on a thread that may block.
+    ///
+    /// # Errors
+    /// As [`Self::read`].
+    pub async fn read_async(&self, at: u64) -> io::Result<Bytes> {
+        let tail = self.clone();
+        tokio::task::spawn_blocking(move || tail.read(at)).await.map_err(io::Error::other)?
+    }
+}
+
+fn read_block(file: &File, at: u64, len: usize) -> io::Result<Bytes> {
+    let mut block = vec![0; len];
+    let mut filled = 0;
+    while let Some(space) = block.get_mut(filled..).filter(|space| !space.is_empty()) {
+        match file.read_at(space, at + filled as u64) {
+            Ok(0) => break,
+            Ok(n) => filled += n,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    block.truncate(filled);
+    Ok(Bytes::from(block))
+}
+
+#[cfg(test)]
+mod tests;
