@@ -1,6 +1,8 @@
 //! Where mail goes and how: the router and the delivery agents.
 
 pub mod content;
+pub mod error;
+pub mod maildir;
 pub mod next_hop;
 pub mod settings;
 
@@ -8,6 +10,8 @@ pub mod settings;
 mod testing;
 
 pub use content::{Content, Source, Top};
+pub use error::DeliveryError;
+pub use maildir::{Maildir, MaildirDelivery, MaildirError, Owner};
 pub use next_hop::{
     Endpoint, Host, MaildirPath, MaildirTemplate, NextHop, NextHopError, SmtpTarget, TlsStart,
 };

@@ -137,6 +137,8 @@ pub struct MaildirSettings {
     pub writers_max: usize,
     /// Messages that one thread writes before it syncs their folders together.
     pub batch_max: usize,
+    /// Seconds that one delivery may take; then it counts as deferred, and may come twice.
+    pub write_seconds_max: u64,
 }
 
 impl Default for MaildirSettings {
@@ -149,6 +151,7 @@ impl Default for MaildirSettings {
             quota_messages_max: 0,
             writers_max: 4,
             batch_max: 16,
+            write_seconds_max: 300,
         }
     }
 }

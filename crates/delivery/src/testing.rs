@@ -1,9 +1,7 @@
 //! What the unit tests of this crate share: addresses and records.
 
-use std::sync::Arc;
-
 use mail::{Address, QueueId, ReversePath, Timestamp};
-use store::{MessageRecord, MessageState, Origin, OriginKind, QueueEntry, RecipientRecord, RecipientStatus};
+use store::{MessageRecord, Origin, OriginKind, RecipientRecord};
 
 pub(crate) fn address(text: &str) -> Address {
     Address::parse(text).unwrap()
@@ -35,11 +33,4 @@ fn recipient(text: &str) -> RecipientRecord {
         disposition: mail::Disposition::Inbox,
         header_lines: Vec::new(),
     }
-}
-
-pub(crate) fn entry(record: MessageRecord) -> Arc<QueueEntry> {
-    let recipients = vec![RecipientStatus::default(); record.recipients.len()];
-    let state =
-        MessageState { hold: None, attempts: 0, next_attempt: record.arrived, warned: false, recipients };
-    Arc::new(QueueEntry { record, state })
 }
