@@ -1,4 +1,5 @@
 //! The daemon: session driver, intake, queue runner, accounts, metrics, mail log, admin interface.
 
+pub mod accounts;
 pub mod maillog;
 pub mod metrics;
