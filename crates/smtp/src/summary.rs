@@ -1,0 +1,47 @@
+//! What a session came to: the counters behind its log line. Written by the session, read by anyone.
+
+use crate::dialogue::CloseReason;
+use crate::peer::TlsInfo;
+use crate::sasl::Mechanism;
+
+/// Counters and facts of one session so far.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[allow(clippy::struct_excessive_bools, reason = "independent facts of a log line")]
+pub struct SessionSummary {
+    /// The name of the last accepted HELO, EHLO or LHLO.
+    pub helo: Option<String>,
+    /// That was EHLO or LHLO.
+    pub esmtp: bool,
+    /// TLS, if it is up.
+    pub tls: Option<TlsInfo>,
+    /// The account that logged in.
+    pub account: Option<String>,
+    /// The mechanism it logged in with.
+    pub mechanism: Option<Mechanism>,
+    /// Command lines read, the unknown ones included; not the lines of an authentication exchange.
+    pub commands: u64,
+    /// Transactions begun by an accepted MAIL.
+    pub transactions: u64,
+    /// Messages whose end of data had a positive reply (with LMTP: at least one).
+    pub messages: u64,
+    /// Messages refused after their end.
+    pub messages_refused: u64,
+    /// Recipients accepted at RCPT.
+    pub recipients: u64,
+    /// Recipients refused at RCPT, for good or for now.
+    pub recipients_refused: u64,
+    /// Bytes read from the peer.
+    pub bytes_in: u64,
+    /// Bytes of replies.
+    pub bytes_out: u64,
+    /// Malformed or misplaced commands and refusals in all.
+    pub errors: u64,
+    /// Failed authentications.
+    pub auth_failures: u64,
+    /// The peer spoke before our greeting (RFC 5321 §3.1).
+    pub spoke_first: bool,
+    /// The peer pipelined behind a command that must end its group (RFC 2920 §3.1), or before EHLO.
+    pub pipelined_early: bool,
+    /// Why it ended, once it has.
+    pub closed: Option<CloseReason>,
+}
