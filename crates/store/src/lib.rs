@@ -1,5 +1,7 @@
 //! Durable state behind two traits: the journal is the truth, sled is the database over it.
 
+pub mod disk;
+pub mod journal;
 pub mod model;
 pub mod queue_store;
 
