@@ -3,3 +3,4 @@
 pub mod accounts;
 pub mod maillog;
 pub mod metrics;
+pub mod privileges;

@@ -185,3 +185,98 @@ fn the_secret_is_for_nobody_else() {
     let metadata = std::fs::metadata(fixture.folder.path().join("secret")).unwrap();
     assert_eq!((metadata.mode() & 0o777, metadata.len()), (0o600, 32));
 }
+
+/// The client and the server side of another implementation, with our keys on the server.
+mod exchange {
+    use std::io::Cursor;
+    use std::sync::Arc;
+
+    use rsasl::callback::{Context, Request, SessionCallback, SessionData};
+    use rsasl::mechanisms::scram::properties::ScramStoredPassword;
+    use rsasl::prelude::{Mechname, SASLClient, SASLConfig, SASLServer, SessionError, Validation};
+    use rsasl::property::{AuthId, Password};
+    use rsasl::validate::{Validate, ValidationError};
+
+    use super::*;
+
+    struct Client(&'static str, &'static str);
+
+    impl SessionCallback for Client {
+        fn callback(
+            &self,
+            _: &SessionData,
+            _: &Context<'_>,
+            request: &mut Request<'_>,
+        ) -> Result<(), SessionError> {
+            request.satisfy::<AuthId>(self.0)?.satisfy::<Password>(self.1.as_bytes())?;
+            Ok(())
+        }
+    }
+
+    struct Server(Accounts);
+
+    struct Who;
+    impl Validation for Who {
+        type Value = String;
+    }
+
+    impl SessionCallback for Server {
+        fn callback(
+            &self,
+            _: &SessionData,
+            context: &Context<'_>,
+            request: &mut Request<'_>,
+        ) -> Result<(), SessionError> {
+            if let Some(login) = context.get_ref::<AuthId>() {
+                let keys = self.0.scram_keys(CLIENT, login).unwrap();
+                request.satisfy::<ScramStoredPassword<'_>>(&ScramStoredPassword::new(
+                    keys.iterations.get(),
+                    &keys.salt,
+                    &keys.stored_key,
+                    &keys.server_key,
+                ))?;
+            }
+            Ok(())
+        }
+
+        fn validate(
+            &self,
+            _: &SessionData,
+            context: &Context<'_>,
+            validate: &mut Validate<'_>,
+        ) -> Result<(), ValidationError> {
+            validate.with::<Who, _>(|| Ok(context.get_ref::<AuthId>().unwrap_or_default().to_owned()))?;
+            Ok(())
+        }
+    }
+
+    fn exchange(login: &'static str, password: &'static str) -> Result<String, String> {
+        let name = Mechname::parse(b"SCRAM-SHA-256").unwrap();
+        let client =
+            SASLConfig::builder().with_default_mechanisms().with_callback(Client(login, password)).unwrap();
+        let mut client = SASLClient::new(client).start_suggested(&[name]).unwrap();
+        let server = Server(Fixture::new().open());
+        let server = SASLConfig::builder().with_default_mechanisms().with_callback(server).unwrap();
+        let mut server = SASLServer::<Who>::new(Arc::clone(&server)).start_suggested(name).unwrap();
+        let mut to_client: Option<Vec<u8>> = None;
+        for _ in 0..4 {
+            let mut to_server = Cursor::new(Vec::new());
+            let state = client.step(to_client.as_deref(), &mut to_server).map_err(|e| e.to_string())?;
+            if !state.has_sent_message() {
+                break;
+            }
+            let mut out = Cursor::new(Vec::new());
+            let state = server.step(Some(to_server.get_ref()), &mut out).map_err(|e| e.to_string())?;
+            to_client = state.has_sent_message().then(|| out.into_inner());
+        }
+        server.validation().ok_or_else(|| "not validated".to_owned())
+    }
+
+    #[test]
+    fn scram_succeeds_with_the_password_and_with_no_other() {
+        assert_eq!(exchange("anna@b.test", "pencil"), Ok("anna@b.test".into()));
+        assert!(exchange("anna@b.test", "pencils").is_err());
+        assert!(exchange("nobody@b.test", "pencil").is_err());
+        assert!(exchange("old@b.test", "Hello world!").is_err());
+    }
+}
