@@ -126,6 +126,36 @@ pub(crate) fn needs_auth() -> Reply {
     Reply::new(530, (5, 7, 0), "Authentication required")
 }
 
+/// RFC 4954 §6: TLS first.
+pub(crate) fn auth_needs_tls() -> Reply {
+    Reply::new(538, (5, 7, 11), "Encryption required: issue STARTTLS before AUTH")
+}
+
+/// RFC 4954 §4: 504 for a mechanism that is not offered.
+pub(crate) fn unknown_mechanism() -> Reply {
+    Reply::new(504, (5, 5, 4), "Mechanism not offered here; EHLO lists what is")
+}
+
+/// RFC 4954 §4: an aborted exchange is 501.
+pub(crate) fn auth_aborted() -> Reply {
+    Reply::new(501, (5, 7, 0), "Authentication aborted")
+}
+
+/// RFC 4954 §4: what is not base64 is 501.
+pub(crate) fn bad_base64() -> Reply {
+    bad_syntax("Not base64")
+}
+
+/// RFC 4954 §6.
+pub(crate) fn auth_line_too_long() -> Reply {
+    Reply::new(500, (5, 5, 6), "Authentication exchange line is too long")
+}
+
+/// RFC 4954 §6. The same words for a wrong name and a wrong password.
+pub(crate) fn auth_failed() -> Reply {
+    Reply::new(535, (5, 7, 8), "Authentication credentials invalid")
+}
+
 /// RFC 3207 §4: the reply of a server that has no TLS to offer.
 pub(crate) fn tls_not_available() -> Reply {
     Reply::new(454, (4, 7, 0), "TLS not available")

@@ -277,7 +277,7 @@ impl Session {
         }
         self.waiting_since = self.now;
         self.state = match std::mem::replace(&mut self.state, State::Closed) {
-            State::Authenticating(exchange) => self.auth_line(exchange, line),
+            State::Authenticating(exchange) => self.auth_line(*exchange, line),
             state => self.command_line(state, line),
         };
         true

@@ -10,7 +10,7 @@ use crate::replies;
 impl Session {
     pub(super) fn answered(&mut self, waiting: Waiting, answer: Answer) -> State {
         match waiting {
-            Waiting::Auth(exchange) => self.auth_answered(exchange, answer),
+            Waiting::Auth(exchange) => self.auth_answered(*exchange, answer),
             Waiting::EndOfData { recipients } => self.message_answered(recipients, answer),
             waiting => {
                 let reply = match answer {

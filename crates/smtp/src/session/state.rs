@@ -1,7 +1,5 @@
 //! The states of a session, and what each carries. Data only; the transitions are in the files beside this one.
 
-#![allow(dead_code, reason = "AUTH comes next")]
-
 use mail::Reply;
 
 use crate::body::BodyReader;
