@@ -71,6 +71,7 @@ pub struct ListenerSettings {
     pub kind: ListenerKind,
     /// Addresses with ports. `[::]:25` takes IPv4 too. A socket that systemd passes under the listener's kind as
     /// its name is used instead.
+    #[schemars(example = ["[::]:25"])]
     pub bind: Vec<SocketAddr>,
     /// Authentication: `off`, `optional` or `required`. Not set: off for mx, required for the others.
     pub auth: Option<AuthPolicy>,

@@ -1,0 +1,119 @@
+//! `[[domain]]`: names, recipients, where mail goes.
+
+use std::collections::HashMap;
+use std::ops::Range;
+
+use delivery::NextHop;
+use mail::Domain;
+
+use super::Findings;
+use crate::DomainSettings;
+use crate::document::Place;
+use crate::suggest::listed;
+
+/// The types of tables.
+const TABLE_TYPES: [&str; 7] = ["text", "hash", "texthash", "regexp", "cidr", "static", "inline"];
+
+pub(super) fn check(findings: &mut Findings<'_, '_>) {
+    let config = findings.config;
+    for (index, domain) in config.domain.iter().enumerate() {
+        let place = Place::of("domain").item(index);
+        names(findings, domain, &place);
+        table(findings, &domain.recipients, &place.key("recipients"), true);
+        if let Some(aliases) = &domain.aliases {
+            table(findings, aliases, &place.key("aliases"), false);
+        }
+        deliver(findings, &domain.deliver, &place.key("deliver"));
+    }
+    twice(findings);
+    postmaster(findings);
+}
+
+fn names(findings: &mut Findings<'_, '_>, domain: &DomainSettings, place: &Place) {
+    if domain.domains().next().is_none() {
+        let problem = findings
+            .error(place, "a [[domain]] without a name")
+            .label("`name` or `names` is missing")
+            .help("add a line such as `name = \"example.test\"`");
+        findings.push(problem);
+    }
+    for (place, name) in placed(domain, place) {
+        if name.literal().is_some() {
+            let problem = findings
+                .error(&place, format!("`{name}` is an address, not a domain"))
+                .label("mail to this server's own addresses needs no [[domain]]")
+                .help("write a domain's name");
+            findings.push(problem);
+        }
+    }
+}
+
+/// Each name with its place.
+fn placed<'d>(domain: &'d DomainSettings, place: &Place) -> Vec<(Place, &'d Domain)> {
+    let one = domain.name.iter().map(|name| (place.key("name"), name));
+    let several = domain.names.iter().enumerate();
+    one.chain(several.map(|(index, name)| (place.key("names").item(index), name))).collect()
+}
+
+fn twice(findings: &mut Findings<'_, '_>) {
+    let mut seen: HashMap<&Domain, Option<Range<usize>>> = HashMap::new();
+    let config = findings.config;
+    for (index, domain) in config.domain.iter().enumerate() {
+        for (place, name) in placed(domain, &Place::of("domain").item(index)) {
+            let span = findings.document.value_span(&place);
+            if let Some(first) = seen.get(name) {
+                let problem = findings
+                    .error(&place, format!("the domain `{name}` is there twice"))
+                    .label("the second time")
+                    .also(first.clone(), "the first time")
+                    .help("U-labels, A-labels and capitals make no difference: keep one of them");
+                findings.push(problem);
+            } else {
+                seen.insert(name, span);
+            }
+        }
+    }
+}
+
+/// A table, or (for recipients) the word `accounts`.
+fn table(findings: &mut Findings<'_, '_>, text: &str, place: &Place, recipients: bool) {
+    if recipients && text == "accounts" {
+        return;
+    }
+    let kind = text.split_once(':').map(|(kind, _)| kind);
+    if !kind.is_some_and(|kind| TABLE_TYPES.contains(&kind)) {
+        let key = place.last_key();
+        let accounts = if recipients { "\"accounts\", or " } else { "" };
+        let problem = findings
+            .error(place, format!("`{key}` cannot be \"{text}\""))
+            .label("not a table")
+            .help(format!(
+                "write {accounts}a table as TYPE:SOURCE with one of the types {}",
+                listed(&TABLE_TYPES)
+            ));
+        findings.push(problem);
+    }
+}
+
+fn deliver(findings: &mut Findings<'_, '_>, text: &str, place: &Place) {
+    match NextHop::parse_beneath(text, findings.base) {
+        Ok(_) => {}
+        Err(error) => findings.refused(place, &error),
+    }
+}
+
+/// RFC 5321 §4.5.1: mail for postmaster is taken by every server.
+fn postmaster(findings: &mut Findings<'_, '_>) {
+    let place = Place::of("postmaster");
+    match &findings.config.postmaster {
+        None if findings.config.domain.is_empty() => {
+            let problem = findings
+                .warning(&place, "nobody reads mail for <postmaster>")
+                .at(Some(0..0))
+                .label("there is neither `postmaster` nor a [[domain]]")
+                .help("add `postmaster = \"you@example.test\"`: RFC 5321 wants somebody to be reached there");
+            findings.push(problem);
+        }
+        _ => {}
+    }
+}
