@@ -205,7 +205,8 @@ impl Committer {
         drop(self.writer.sync());
     }
 
-    fn idle(&mut self) {
+    /// Uses the time: the last batch gets its closing mark, and there will be a spare.
+    pub(super) fn idle(&mut self) {
         self.writer.mark();
         self.writer.prepare();
         self.busy = false;

@@ -250,7 +250,9 @@ impl Folder {
     }
 
     /// Nothing in this segment is needed any more. Gives back all released segments that are older than every other one.
-    pub(super) fn release(&self, generation: u64) -> io::Result<()> {
+    pub(super) fn release(&self, generation: u64) -> Result<(), JournalError> {
+        let failed =
+            |error| JournalError::Io { what: "cannot give a segment back", path: self.path.clone(), error };
         let mut names = self.names();
         self.with_segments(|segments| {
             if let Some(segment) = segments.get_mut(&generation) {
@@ -258,10 +260,10 @@ impl Folder {
             }
         });
         if names.unsynced_spare.is_some() {
-            self.sync_spare(&mut names)?;
+            self.sync_spare(&mut names).map_err(failed)?;
         }
         while let Some(oldest) = self.oldest_if_released() {
-            self.give_back(oldest, &mut names)?;
+            self.give_back(oldest, &mut names).map_err(failed)?;
         }
         Ok(())
     }

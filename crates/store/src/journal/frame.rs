@@ -35,7 +35,7 @@ pub(super) struct SegmentHeader {
     pub(super) life: Life,
     /// The segment before it; 0 for none.
     pub(super) previous: u64,
-    /// How far the segment before is valid; `None` when the process that wrote it did not say.
+    /// How many frames of the segment before are valid; `None` when the process that wrote it did not say.
     pub(super) seal: Option<u32>,
     /// Size of the file.
     pub(super) bytes: u32,
@@ -111,7 +111,7 @@ pub(super) struct FrameHeader {
     pub(super) sequence: u32,
     /// Octets of the payload.
     pub(super) length: u32,
-    /// All before this offset had been synced.
+    /// How many frames of the segment had been synced.
     pub(super) durable: u32,
     /// What the payload is.
     pub(super) kind: u8,
@@ -185,12 +185,12 @@ mod tests {
     const LIFE: Life = Life { generation: 7, mark: 0xfeed_beef };
 
     fn header() -> SegmentHeader {
-        SegmentHeader { life: LIFE, previous: 6, seal: Some(8192), bytes: 65536 }
+        SegmentHeader { life: LIFE, previous: 6, seal: Some(12), bytes: 65536 }
     }
 
     fn frame(offset: u32, payload: &[u8]) -> Vec<u8> {
         let length = u32::try_from(payload.len()).unwrap();
-        let header = FrameHeader { life: LIFE, sequence: 3, length, durable: 4096, kind: 9 };
+        let header = FrameHeader { life: LIFE, sequence: 3, length, durable: 2, kind: 9 };
         let mut frame = header.encode(offset, &[Bytes::copy_from_slice(payload)]).to_vec();
         frame.extend_from_slice(payload);
         frame
@@ -212,13 +212,13 @@ mod tests {
         assert_eq!(
             &block[16..44],
             &[
-                7, 0, 0, 0, 0, 0, 0, 0, 6, 0, 0, 0, 0, 0, 0, 0, 0, 32, 0, 0, 0xef, 0xbe, 0xed, 0xfe, 0, 0, 1,
+                7, 0, 0, 0, 0, 0, 0, 0, 6, 0, 0, 0, 0, 0, 0, 0, 12, 0, 0, 0, 0xef, 0xbe, 0xed, 0xfe, 0, 0, 1,
                 0
             ]
         );
         let bytes = frame(4096, b"abc");
         assert_eq!(&bytes[..4], &[0xef, 0xbe, 0xed, 0xfe]);
-        assert_eq!(&bytes[8..], b"\x07\0\0\0\0\0\0\0\x03\0\0\0\x03\0\0\0\0\x10\0\0\x09\0\0\0abc");
+        assert_eq!(&bytes[8..], b"\x07\0\0\0\0\0\0\0\x03\0\0\0\x03\0\0\0\x02\0\0\0\x09\0\0\0abc");
     }
 
     #[test]

@@ -203,8 +203,8 @@ impl Journal {
     ///
     /// # Errors
     /// The system refused; the next call tries again.
-    pub fn recycle(&self, generation: u64) -> Result<(), ReadError> {
-        self.folder.release(generation).map_err(|error| ReadError::Io { generation, error })
+    pub fn recycle(&self, generation: u64) -> Result<(), JournalError> {
+        self.folder.release(generation)
     }
 
     /// What has been done since opening.

@@ -54,6 +54,8 @@ pub enum DamageReason {
     Doubtful,
     /// The device does not give the octets.
     Unreadable,
+    /// The segment's file is shorter than it was made: what lay behind is gone.
+    Cut,
     /// The segment's file is not there.
     Missing,
 }
@@ -65,6 +67,7 @@ impl fmt::Display for DamageReason {
             Self::Record => "acknowledged records are damaged",
             Self::Doubtful => "records of the last batch are damaged, or were never complete",
             Self::Unreadable => "the device does not give the octets",
+            Self::Cut => "the file of the segment is too short",
             Self::Missing => "the file of the segment is missing",
         })
     }
@@ -158,12 +161,23 @@ struct Scan {
     mark: Option<u32>,
     window: Window,
     seal: Option<u32>,
+    /// The file's size as its header has it, and as it is.
+    sizes: (u32, u32),
     /// Where the next frame is expected.
     at: u32,
     /// Its number; unknown when reading begins in the middle.
     sequence: Option<u32>,
-    /// Holes that no later frame has proved to be damage yet: from, to.
-    holes: Vec<(u32, u32)>,
+    /// Holes that no later frame has proved to be damage yet.
+    holes: Vec<Hole>,
+}
+
+/// Frames that ought to be there.
+#[derive(Debug, Clone, Copy)]
+struct Hole {
+    /// The number of the first.
+    first: u32,
+    /// Where they would lie: from, to.
+    place: (u32, u32),
 }
 
 struct Found {
@@ -174,16 +188,16 @@ struct Found {
 
 impl Scan {
     fn new(older: Older, seal: Option<u32>, start: Option<u32>) -> Self {
-        let mark = match older.header {
-            ReadHeader::Good(header) => Some(header.life.mark),
-            ReadHeader::Damaged | ReadHeader::Version(_) => None,
+        let (mark, made) = match older.header {
+            ReadHeader::Good(header) => (Some(header.life.mark), header.bytes),
+            ReadHeader::Damaged | ReadHeader::Version(_) => (None, older.size),
         };
-        let end = seal.map_or(older.size, |s| s.min(older.size));
         Self {
             generation: older.generation,
             mark,
-            window: Window::new(older.file, end),
-            seal: seal.map(|s| s.min(older.size)),
+            window: Window::new(older.file, older.size),
+            seal,
+            sizes: (made, older.size),
             at: start.unwrap_or(0).max(BLOCK_BYTES).next_multiple_of(ALIGNMENT),
             sequence: start.is_none().then_some(0),
             holes: Vec::new(),
@@ -197,10 +211,8 @@ impl Scan {
             return false;
         };
         let Found { offset, header, frame } = found;
-        let expected = self.sequence.is_none_or(|s| s == header.sequence)
-            && (offset == self.at || offset == self.at.next_multiple_of(BLOCK_BYTES));
-        if !expected {
-            self.holes.push((self.at, offset));
+        if let Some(first) = self.sequence.filter(|expected| *expected != header.sequence) {
+            self.holes.push(Hole { first, place: (self.at, offset) });
         }
         self.judge(header.durable, items);
         self.mark = Some(header.life.mark);
@@ -216,6 +228,9 @@ impl Scan {
 
     /// The next good frame of this life of the file, from the expected place on.
     fn find(&mut self) -> Option<Found> {
+        if self.seal.is_some() && self.seal <= self.sequence {
+            return None;
+        }
         let mut offset = self.at;
         loop {
             offset = match self.mark {
@@ -233,7 +248,8 @@ impl Scan {
         let header = FrameHeader::decode(&self.window.get(offset, FRAME_HEADER_BYTES)?)?;
         let ours = header.life.generation == self.generation
             && self.mark.is_none_or(|mark| mark == header.life.mark)
-            && self.sequence.is_none_or(|s| s <= header.sequence);
+            && self.sequence.is_none_or(|expected| expected <= header.sequence)
+            && self.seal.is_none_or(|seal| header.sequence < seal);
         if !ours {
             return None;
         }
@@ -241,29 +257,33 @@ impl Scan {
         FrameHeader::verifies(&frame, offset).then_some(Found { offset, header, frame })
     }
 
-    /// Reports the holes before `durable`: what lay there had been synced.
+    /// Reports the holes among the first `durable` frames: these had been synced.
     fn judge(&mut self, durable: u32, items: &mut VecDeque<ReplayItem>) {
-        for (from, to) in self.holes.extract_if(.., |(from, _)| *from < durable) {
-            items.push_back(damage(self.generation, from, to, DamageReason::Record));
+        for hole in self.holes.extract_if(.., |hole| hole.first < durable) {
+            items.push_back(damage(self.generation, hole.place, DamageReason::Record));
         }
     }
 
     fn finish(&mut self, items: &mut VecDeque<ReplayItem>) {
+        let (made, is) = self.sizes;
+        if is < made {
+            items.push_back(damage(self.generation, (is, made), DamageReason::Cut));
+        }
         if let Some(seal) = self.seal {
             self.judge(seal, items);
-            if self.at.next_multiple_of(BLOCK_BYTES) < seal {
-                items.push_back(damage(self.generation, self.at, seal, DamageReason::Record));
+            if self.sequence.is_some_and(|expected| expected < seal) {
+                items.push_back(damage(self.generation, (self.at, is), DamageReason::Record));
             }
         }
-        for (from, to) in std::mem::take(&mut self.holes) {
-            items.push_back(damage(self.generation, from, to, DamageReason::Doubtful));
+        for hole in std::mem::take(&mut self.holes) {
+            items.push_back(damage(self.generation, hole.place, DamageReason::Doubtful));
         }
-        for (from, to) in self.window.unreadable() {
-            items.push_back(damage(self.generation, from, to, DamageReason::Unreadable));
+        for place in self.window.unreadable() {
+            items.push_back(damage(self.generation, place, DamageReason::Unreadable));
         }
     }
 }
 
-fn damage(generation: u64, from: u32, to: u32, reason: DamageReason) -> ReplayItem {
+fn damage(generation: u64, (from, to): (u32, u32), reason: DamageReason) -> ReplayItem {
     ReplayItem::Damage { generation, offset: from, len: to.saturating_sub(from), reason }
 }

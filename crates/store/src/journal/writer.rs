@@ -24,7 +24,7 @@ pub(super) struct Writer {
     reserve: u32,
     payload_bytes_max: u32,
     current: Option<Current>,
-    /// Which segment the next one seals, and where.
+    /// Which segment the next one seals, and after how many frames.
     before: (u64, Option<u32>),
 }
 
@@ -35,11 +35,13 @@ struct Current {
     size: u32,
     /// Where the next frame goes.
     tail: u32,
-    /// All before has been synced.
-    durable: u32,
+    /// Where the first frame lies, or will lie, that has not been synced.
+    synced: u32,
     /// Number of the next frame.
     sequence: u32,
-    /// No frame behind `durable` says yet that all before it was synced.
+    /// How many frames have been synced.
+    durable: u32,
+    /// No frame behind these says yet that they were synced.
     unproved: bool,
 }
 
@@ -71,8 +73,9 @@ impl Writer {
                 file,
                 size,
                 tail: BLOCK_BYTES,
-                durable: BLOCK_BYTES,
+                synced: BLOCK_BYTES,
                 sequence: 0,
+                durable: 0,
                 unproved: false,
             });
         }
@@ -114,12 +117,13 @@ impl Writer {
     /// Syncs what has been written, if anything has; tells whether. Then, and only then, it may be acknowledged.
     pub(super) fn sync(&mut self) -> io::Result<bool> {
         let Some(current) = &mut self.current else { return Ok(false) };
-        let needed = current.tail > current.durable;
+        let needed = current.tail > current.synced;
         if needed {
             current.file.sync()?;
             // The next write begins a new block: a torn one must not hurt what has been acknowledged.
-            current.durable = current.tail.next_multiple_of(BLOCK_BYTES).min(current.size);
-            current.tail = current.durable;
+            current.synced = current.tail.next_multiple_of(BLOCK_BYTES).min(current.size);
+            current.tail = current.synced;
+            current.durable = current.sequence;
             current.unproved = true;
             self.folder.written(current.life.generation, current.tail, false);
         }
@@ -146,7 +150,7 @@ impl Writer {
 
     fn leave(&mut self) {
         if let Some(current) = self.current.take() {
-            self.folder.written(current.life.generation, current.durable, true);
+            self.folder.written(current.life.generation, current.synced, true);
             self.before = (current.life.generation, Some(current.durable));
         }
     }

@@ -1,11 +1,14 @@
 //! Tests of the journal on simulated and real disks.
 
 mod commit;
+mod crash;
+mod ledger;
 
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, channel};
 
+use super::committer::Request;
 use super::*;
 use crate::disk::SimDisk;
 
