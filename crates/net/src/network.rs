@@ -71,9 +71,8 @@ impl Network {
         match (self.address, canonical_ip(address)) {
             (IpAddr::V4(mine), IpAddr::V4(other)) => same_bits_v4(mine, other, self.prefix),
             (IpAddr::V6(mine), IpAddr::V6(other)) => same_bits_v6(mine, other, self.prefix),
-            // ::/0 and ::ffff:0:0/90 and the like span the mapped addresses too.
-            (IpAddr::V6(mine), IpAddr::V4(other)) => same_bits_v6(mine, other.to_ipv6_mapped(), self.prefix),
-            (IpAddr::V4(_), IpAddr::V6(_)) => false,
+            // ::/0 is every IPv6 client, and an IPv4 client is none of them.
+            _ => false,
         }
     }
 
@@ -222,6 +221,7 @@ mod tests {
             ("0.0.0.0/0", "203.0.113.9", true),
             ("0.0.0.0/0", "2001:db8::1", false),
             ("::/0", "2001:db8::1", true),
+            ("::/0", "::ffff:192.0.2.9", false),
             ("2001:db8::/32", "2001:db8:ffff::", true),
             ("2001:db8::/32", "2001:db9::", false),
             ("[2001:db8::]/33", "2001:db8:8000::", false),

@@ -1,1 +1,109 @@
-//! Read-only lookups that operators write: every answer is Found, Absent or Unavailable.
+//! Read-only look-ups that operators write: every answer is Found, Absent or Unavailable.
+//!
+//! A table is named by a [`Spec`] such as `text:virtual`, opened with [`open`] and asked with [`Table::lookup`]. The
+//! files have Postfix's syntax and meaning (texthash, regexp_table(5), cidr_table(5), aliases(5)), and are read again
+//! when they change; a broken new file is reported and the old contents stay in use. What Postfix skips with a
+//! warning is an error here, with file and line.
+//!
+//! A table that cannot answer says [`Answer::Unavailable`], never [`Answer::Absent`]: a failed look-up is no absence
+//! (I9). This crate decides nothing about mail; [`aliases`] and [`address`] only know in which order to ask.
+
+pub mod address;
+pub mod aliases;
+mod cidr;
+mod file;
+mod inline;
+mod regexp;
+mod rules;
+mod source;
+mod spec;
+mod text;
+
+use std::future::Future;
+use std::path::{Path, PathBuf};
+use std::pin::Pin;
+use std::sync::Arc;
+
+pub use spec::Spec;
+
+use file::FileTable;
+
+/// What a table says about a key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Answer {
+    /// Its value; never empty.
+    Found(String),
+    /// The table vouches that there is none.
+    Absent,
+    /// The table could not be asked: try again later. The text is for logs.
+    Unavailable(String),
+}
+
+/// A look-up under way.
+pub type Lookup<'a> = Pin<Box<dyn Future<Output = Answer> + Send + 'a>>;
+
+/// A table that can be asked. Keys may come in any case; each kind of table folds them as Postfix does.
+pub trait Table: Send + Sync + std::fmt::Debug {
+    /// Asks for a key.
+    fn lookup<'a>(&'a self, key: &'a str) -> Lookup<'a>;
+
+    /// Reads the table again now, if it has changed. For a reload by command; reads files, so not for a session.
+    ///
+    /// # Errors
+    /// [`TableError`] when the new contents are broken: the old ones stay in use.
+    fn reload(&self) -> Result<(), TableError> {
+        Ok(())
+    }
+
+    /// What is wrong with the table's present file, while it answers from older contents; `None` when all is well.
+    fn trouble(&self) -> Option<String> {
+        None
+    }
+}
+
+/// Why a table cannot be opened or read again: what the administrator wrote.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum TableError {
+    /// The name is none of a table.
+    #[error("`{spec}` is no table: {why}")]
+    Spec {
+        /// What was written.
+        spec: String,
+        /// What is wrong with it, and what to write.
+        why: String,
+    },
+    /// The file cannot be read.
+    #[error("{}: {why}", file.display())]
+    Read {
+        /// Which.
+        file: PathBuf,
+        /// The system's words.
+        why: String,
+    },
+    /// A line of the file is wrong.
+    #[error("{}:{line}: {why}: `{text}`", file.display())]
+    Line {
+        /// Which file.
+        file: PathBuf,
+        /// Which line, from 1; the first one of a continued line.
+        line: usize,
+        /// The line, shortened.
+        text: String,
+        /// What is wrong with it, and what to write.
+        why: String,
+    },
+}
+
+/// Opens a table. Relative paths are relative to `base`; files are read now.
+///
+/// # Errors
+/// [`TableError`] with the file and line that is wrong.
+pub fn open(spec: &Spec, base: &Path) -> Result<Arc<dyn Table>, TableError> {
+    Ok(match spec {
+        Spec::Text(path) => Arc::new(FileTable::open(base.join(path), text::parse)?),
+        Spec::Regexp(path) => Arc::new(FileTable::open(base.join(path), regexp::parse)?),
+        Spec::Cidr(path) => Arc::new(FileTable::open(base.join(path), cidr::parse)?),
+        Spec::Static(value) => Arc::new(inline::Static(value.clone())),
+        Spec::Inline(pairs) => Arc::new(inline::Inline::new(pairs)),
+    })
+}

@@ -1,0 +1,216 @@
+//! A table in a file: parsed when opened, and again when the file changes.
+//!
+//! At most once a second a look-up also looks at the file from outside; if it has changed, it is parsed on the blocking
+//! pool and that look-up waits for it, while others go on with the old contents. Broken contents change nothing and are
+//! remembered as [`Table::trouble`] until the file is good again. Contents are exchanged whole, so that a look-up never
+//! sees half a file.
+
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::time::{Duration, Instant};
+
+use crate::{Answer, Lookup, Table, TableError, source};
+
+/// How often a file is looked at, at most.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+
+/// Contents of a file that can be asked.
+pub(crate) trait Contents: Send + Sync + std::fmt::Debug + 'static {
+    /// The value of a key.
+    fn find(&self, key: &str) -> Answer;
+}
+
+/// How a file's text becomes contents; the path is for error messages and for files named inside.
+pub(crate) type Parse<C> = fn(&Path, &str) -> Result<C, TableError>;
+
+/// A table in a file.
+#[derive(Debug)]
+pub(crate) struct FileTable<C>(Arc<Inner<C>>);
+
+#[derive(Debug)]
+struct Inner<C> {
+    file: PathBuf,
+    parse: Parse<C>,
+    contents: RwLock<Arc<C>>,
+    opened: Instant,
+    /// Milliseconds from `opened` to the next look at the file.
+    next_look: AtomicU64,
+    state: Mutex<State>,
+}
+
+#[derive(Debug)]
+struct State {
+    /// What the file looked like when it was last read, good or not.
+    seen: Look,
+    trouble: Option<TableError>,
+}
+
+/// A file from outside; `None` when it is not there.
+type Look = Option<(u64, u64, i64, i64, i64, i64)>;
+
+fn look(file: &Path) -> Look {
+    let facts = fs::metadata(file).ok()?;
+    Some((facts.ino(), facts.size(), facts.mtime(), facts.mtime_nsec(), facts.ctime(), facts.ctime_nsec()))
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl<C: Contents> FileTable<C> {
+    /// Reads the file.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub(crate) fn open(file: PathBuf, parse: Parse<C>) -> Result<Self, TableError> {
+        let seen = look(&file);
+        let contents = parse(&file, &source::read(&file)?)?;
+        Ok(Self(Arc::new(Inner {
+            file,
+            parse,
+            contents: RwLock::new(Arc::new(contents)),
+            opened: Instant::now(),
+            next_look: AtomicU64::new(millis(LOOK_EVERY)),
+            state: Mutex::new(State { seen, trouble: None }),
+        })))
+    }
+
+    /// The contents, read again first where that is due.
+    pub(crate) async fn current(&self) -> Arc<C> {
+        if self.0.look_is_due() && self.0.has_changed() {
+            let inner = Arc::clone(&self.0);
+            match tokio::runtime::Handle::try_current() {
+                // Broken contents are kept as trouble; this look-up is answered from the old ones.
+                Ok(runtime) => drop(runtime.spawn_blocking(move || drop(inner.read_again())).await),
+                Err(_) => drop(inner.read_again()),
+            }
+        }
+        self.0.contents()
+    }
+}
+
+impl<C: Contents> Inner<C> {
+    fn contents(&self) -> Arc<C> {
+        Arc::clone(&self.contents.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// True for one caller a second.
+    fn look_is_due(&self) -> bool {
+        let now = millis(self.opened.elapsed());
+        let due = self.next_look.load(Ordering::Relaxed);
+        let next = now + millis(LOOK_EVERY);
+        now >= due && self.next_look.compare_exchange(due, next, Ordering::Relaxed, Ordering::Relaxed).is_ok()
+    }
+
+    fn has_changed(&self) -> bool {
+        lock(&self.state).seen != look(&self.file)
+    }
+
+    fn read_again(&self) -> Result<(), TableError> {
+        let mut state = lock(&self.state);
+        // Looked at before it is read: a change in between is found the next time.
+        state.seen = look(&self.file);
+        let fresh = source::read(&self.file).and_then(|text| (self.parse)(&self.file, &text));
+        match fresh {
+            Ok(contents) => {
+                *self.contents.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(contents);
+                state.trouble = None;
+                Ok(())
+            }
+            Err(error) => {
+                state.trouble = Some(error.clone());
+                Err(error)
+            }
+        }
+    }
+}
+
+fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+}
+
+impl<C: Contents> Table for FileTable<C> {
+    fn lookup<'a>(&'a self, key: &'a str) -> Lookup<'a> {
+        Box::pin(async move { self.current().await.find(key) })
+    }
+
+    fn reload(&self) -> Result<(), TableError> {
+        if self.0.has_changed() {
+            return self.0.read_again();
+        }
+        lock(&self.0.state).trouble.clone().map_or(Ok(()), Err)
+    }
+
+    fn trouble(&self) -> Option<String> {
+        lock(&self.0.state).trouble.as_ref().map(ToString::to_string)
+    }
+}
+
+#[cfg(test)]
+impl<C: Contents> FileTable<C> {
+    /// The next look-up looks at the file, as if a second had passed.
+    pub(crate) fn make_look_due(&self) {
+        self.0.next_look.store(0, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::text;
+
+    async fn ask(table: &dyn Table, key: &str) -> Answer {
+        table.lookup(key).await
+    }
+
+    fn found(text: &str) -> Answer {
+        Answer::Found(text.to_owned())
+    }
+
+    #[tokio::test]
+    async fn a_changed_file_is_read_again_and_a_broken_one_is_not_taken() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("t");
+        fs::write(&file, "a 1\n").unwrap();
+        let table = FileTable::open(file.clone(), text::parse).unwrap();
+        assert_eq!(ask(&table, "a").await, found("1"));
+
+        fs::write(&file, "a 22\n").unwrap();
+        table.make_look_due();
+        assert_eq!(ask(&table, "a").await, found("22"));
+        assert_eq!(table.trouble(), None);
+
+        fs::write(&file, "a 333\nbroken\n").unwrap();
+        table.make_look_due();
+        assert_eq!(ask(&table, "a").await, found("22"));
+        assert!(table.trouble().unwrap().contains("t:2: "), "{:?}", table.trouble());
+        assert!(table.reload().is_err(), "a reload by command tells of it again");
+
+        fs::remove_file(&file).unwrap();
+        table.make_look_due();
+        assert_eq!(ask(&table, "a").await, found("22"));
+        assert_eq!(ask(&table, "b").await, Answer::Absent);
+
+        fs::write(&file, "b 4\n").unwrap();
+        table.make_look_due();
+        assert_eq!(ask(&table, "a").await, Answer::Absent);
+        assert_eq!((ask(&table, "b").await, table.trouble()), (found("4"), None));
+    }
+
+    #[tokio::test]
+    async fn the_file_is_looked_at_once_a_second_and_by_command() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("t");
+        fs::write(&file, "a 1\n").unwrap();
+        let table = FileTable::open(file.clone(), text::parse).unwrap();
+        table.make_look_due();
+        assert!(table.0.look_is_due());
+        assert!(!table.0.look_is_due(), "one caller has it");
+        fs::write(&file, "a 22\n").unwrap();
+        assert_eq!(table.reload(), Ok(()));
+        assert_eq!(ask(&table, "a").await, found("22"));
+    }
+}

@@ -1,0 +1,92 @@
+//! `text:`: lines of a key, white space, and a value; the file that `postmap` makes its indexes from.
+//!
+//! Keys are found in any case. White space inside a quoted part of a key belongs to it, as in `"joe smith"@a.test`;
+//! the quotes too. The first of two equal keys counts, as in Postfix.
+
+use std::collections::HashMap;
+use std::path::Path;
+
+use crate::file::Contents;
+use crate::{Answer, TableError, source};
+
+/// Keys in lower case, and their values.
+#[derive(Debug)]
+pub(crate) struct Text(HashMap<Box<str>, Box<str>>);
+
+/// Parses a file.
+///
+/// # Errors
+/// The first line that is no key and value.
+pub(crate) fn parse(file: &Path, text: &str) -> Result<Text, TableError> {
+    let mut pairs = HashMap::new();
+    for line in source::logical_lines(file, text)? {
+        let (key, value) = split(&line.text)
+            .ok_or_else(|| line.wrong(file, "there must be a key, white space and a value on each line"))?;
+        if key.ends_with(':') {
+            return Err(line.wrong(file, "the key ends with a colon, as in an aliases file; remove it here"));
+        }
+        pairs.entry(key.to_lowercase().into_boxed_str()).or_insert_with(|| value.into());
+    }
+    Ok(Text(pairs))
+}
+
+/// Key and value; `None` when one of them is missing.
+fn split(line: &str) -> Option<(&str, &str)> {
+    let mut quoted = false;
+    let mut escaped = false;
+    let end = line.find(|c: char| {
+        match c {
+            _ if escaped => escaped = false,
+            '\\' => escaped = true,
+            '"' => quoted = !quoted,
+            _ => return c.is_whitespace() && !quoted,
+        }
+        false
+    })?;
+    let (key, value) = line.split_at(end);
+    let value = value.trim();
+    (!value.is_empty()).then_some((key, value))
+}
+
+impl Contents for Text {
+    fn find(&self, key: &str) -> Answer {
+        match self.0.get(key.trim().to_lowercase().as_str()) {
+            Some(value) => Answer::Found(value.to_string()),
+            None => Answer::Absent,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_are_found_in_any_case_and_the_first_of_equals_counts() {
+        let text = parse(
+            Path::new("t"),
+            "Joe@Example.test  one two \n  three\nJOE@example.test later\n\"joe smith\"@a.test quoted\nmÜller u\n",
+        )
+        .unwrap();
+        for (key, value) in [
+            ("joe@EXAMPLE.test", Some("one two   three")),
+            ("\"Joe Smith\"@a.test", Some("quoted")),
+            ("MÜLLER", Some("u")),
+            ("joe", None),
+            ("", None),
+        ] {
+            let expected = value.map_or(Answer::Absent, |value| Answer::Found(value.to_owned()));
+            assert_eq!(text.find(key), expected, "{key}");
+        }
+    }
+
+    #[test]
+    fn a_line_without_a_value_or_from_an_aliases_file_is_an_error() {
+        for (text, words) in
+            [("a 1\nb\n", "t:2: "), ("a: b\n", "aliases file"), ("\"a b\n", "a key, white space")]
+        {
+            let error = parse(Path::new("t"), text).unwrap_err().to_string();
+            assert!(error.contains(words), "{error}");
+        }
+    }
+}
