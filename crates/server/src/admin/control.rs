@@ -1,0 +1,103 @@
+//! What the queue runner and the daemon offer to the admin socket.
+
+use std::future::Future;
+use std::pin::Pin;
+
+use mail::{QueueId, Timestamp};
+use serde::{Deserialize, Serialize};
+use store::{QueueStore, StoreError};
+
+use super::protocol::Order;
+
+/// A result that comes later.
+pub type Control<'a, T> = Pin<Box<dyn Future<Output = Result<T, ControlError>> + Send + 'a>>;
+
+/// Why something could not be done.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ControlError {
+    /// There is no such message; it may have been delivered in the meantime.
+    #[error("no such message")]
+    Absent,
+    /// The message is in a state in which this makes no sense.
+    #[error("{0}")]
+    Refused(String),
+    /// The store failed.
+    #[error("{0}")]
+    Store(String),
+    /// The new configuration has mistakes; the old one goes on.
+    #[error("the configuration has mistakes, the old one stays in force: {0}")]
+    Configuration(String),
+}
+
+impl From<StoreError> for ControlError {
+    fn from(error: StoreError) -> Self {
+        match error {
+            StoreError::Absent => Self::Absent,
+            other => Self::Store(other.to_string()),
+        }
+    }
+}
+
+/// What a check of the whole queue found.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct FsckReport {
+    /// Messages looked at.
+    pub checked: u64,
+    /// Messages whose record or body cannot be read back.
+    pub damaged: Vec<(QueueId, String)>,
+    /// Messages without an owner, or past their deadline.
+    pub overdue: Vec<QueueId>,
+    /// How many of those were mended.
+    pub mended: u64,
+}
+
+/// How the server is.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Status {
+    /// Its version.
+    pub version: String,
+    /// Its process id.
+    pub pid: u32,
+    /// How long it runs, in seconds.
+    pub uptime_seconds: u64,
+    /// It takes no new sessions because it is stopping.
+    pub stopping: bool,
+    /// Open sessions.
+    pub sessions: u64,
+    /// Messages waiting for their first attempt or being tried.
+    pub active: u64,
+    /// Messages that were tried and wait.
+    pub deferred: u64,
+    /// Messages on hold.
+    pub held: u64,
+    /// Octets of all of them.
+    pub queue_bytes: u64,
+    /// Age of the oldest, in seconds.
+    pub oldest_seconds: Option<u64>,
+    /// What is wrong, in sentences; empty when all is well.
+    pub troubles: Vec<String>,
+}
+
+/// What the admin socket needs of the running server. Implemented by the queue runner.
+pub trait QueueControl: Send + Sync {
+    /// Where messages are.
+    fn store(&self) -> &dyn QueueStore;
+
+    /// The time.
+    fn now(&self) -> Timestamp;
+
+    /// True while an attempt for this message is under way.
+    fn is_active(&self, id: QueueId) -> bool;
+
+    /// Carries out an order, a result for each id in the same order. Durable when it resolves.
+    fn steer(&self, order: Order, ids: Vec<QueueId>) -> Control<'_, Vec<Result<(), ControlError>>>;
+
+    /// Checks every message, and mends what can be mended.
+    fn fsck(&self) -> Control<'_, FsckReport>;
+
+    /// How the server is.
+    fn status(&self) -> Status;
+
+    /// Reads configuration, certificates and tables again; warnings come back.
+    fn reload(&self) -> Control<'_, Vec<String>>;
+}

@@ -1,0 +1,281 @@
+//! What goes over `admin.sock`: requests and responses, one JSON object a line.
+//!
+//! Times are RFC 3339 texts with the seconds since 1970 beside them, so that people and programs can both read them.
+//! Fields may be added; none changes its meaning.
+
+use mail::{QueueId, Timestamp};
+use serde::{Deserialize, Serialize};
+use store::{Hold, QueueEntry, RecipientState};
+
+use super::control::{FsckReport, Status};
+use super::filter::Filter;
+
+/// Longest line in either direction, in octets.
+pub const LINE_BYTES_MAX: usize = 4 << 20;
+
+/// What a client asks. One per connection at a time.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "do", rename_all = "lowercase", deny_unknown_fields)]
+pub enum Request {
+    /// Messages that pass the filter, oldest first.
+    List {
+        /// Which.
+        #[serde(default)]
+        filter: Filter,
+        /// At most so many; 0 for all.
+        #[serde(default)]
+        limit: u64,
+    },
+    /// One message, without its body.
+    Show {
+        /// Which.
+        id: QueueId,
+    },
+    /// The header and body as they will be delivered, without what is made for each recipient.
+    Cat {
+        /// Which.
+        id: QueueId,
+    },
+    /// Does something to messages.
+    Steer {
+        /// What.
+        order: Order,
+        /// To which.
+        select: Select,
+    },
+    /// Checks every message: can it be read, has it an owner and a deadline?
+    Fsck,
+    /// How the server is.
+    Status,
+    /// Reads configuration, certificates and tables again.
+    Reload,
+}
+
+/// What can be done to a message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Order {
+    /// No attempts until released.
+    Hold,
+    /// Off hold, due now.
+    Release,
+    /// Due now; what is on hold stays there.
+    Retry,
+    /// Thrown away, without a report to the sender.
+    Delete,
+}
+
+/// Which messages an order is for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Select {
+    /// These.
+    Ids(Vec<QueueId>),
+    /// All that pass the filter; an empty one is every message.
+    Filter(Filter),
+}
+
+/// What the server answers: items, then `Done` or `Error`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Response {
+    /// A message.
+    Message(Box<MessageView>),
+    /// A piece of a message, in base64.
+    Bytes(String),
+    /// An order could not be carried out for this message.
+    Refused {
+        /// Which.
+        id: QueueId,
+        /// Why.
+        why: String,
+    },
+    /// What a check found.
+    Fsck(FsckReport),
+    /// How the server is.
+    Status(Box<Status>),
+    /// What a reload had to say.
+    Warning(String),
+    /// All is said: so many messages were listed or changed.
+    Done {
+        /// How many.
+        count: u64,
+        /// There are more than the limit let through.
+        #[serde(default)]
+        more: bool,
+    },
+    /// It cannot be done.
+    Error(String),
+}
+
+/// Where a message stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum State {
+    /// Waits for its first attempt, or is being tried.
+    Active,
+    /// Was tried, and waits.
+    Deferred,
+    /// Held by an operator or a rule.
+    Held,
+    /// Held by a verdict.
+    Quarantine,
+    /// Held because its record or body is damaged.
+    Damaged,
+}
+
+impl State {
+    /// The word for it.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Active => "active",
+            Self::Deferred => "deferred",
+            Self::Held => "held",
+            Self::Quarantine => "quarantine",
+            Self::Damaged => "damaged",
+        }
+    }
+
+    /// The state of an entry; `is_active` when an attempt is under way.
+    #[must_use]
+    pub fn of(entry: &QueueEntry, is_active: bool) -> Self {
+        match entry.state.hold {
+            Some(Hold::Operator) => Self::Held,
+            Some(Hold::Quarantine) => Self::Quarantine,
+            Some(Hold::Damaged) => Self::Damaged,
+            None if is_active || entry.state.attempts == 0 => Self::Active,
+            None => Self::Deferred,
+        }
+    }
+}
+
+/// A point in time, twice.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Moment {
+    /// RFC 3339, in UTC.
+    pub time: String,
+    /// Seconds since 1970.
+    pub seconds: u64,
+}
+
+impl From<Timestamp> for Moment {
+    fn from(at: Timestamp) -> Self {
+        Self { time: at.to_string(), seconds: at.seconds() }
+    }
+}
+
+/// A message as it is shown.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MessageView {
+    /// Its name.
+    pub id: QueueId,
+    /// Where it stands.
+    pub state: State,
+    /// When it was accepted.
+    pub arrived: Moment,
+    /// How long ago, in seconds.
+    pub age_seconds: u64,
+    /// Octets as received.
+    pub size: u64,
+    /// MAIL FROM; empty for the null reverse-path.
+    pub sender: String,
+    /// By which door it came: `mx`, `submission`, `local`, `report`.
+    pub origin: String,
+    /// The client's address.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub client: Option<String>,
+    /// The account, or local user.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub account: Option<String>,
+    /// Attempts that ended.
+    pub attempts: u32,
+    /// When the next one is due.
+    pub next_attempt: Moment,
+    /// Every recipient, those that are done included.
+    pub recipients: Vec<RecipientView>,
+}
+
+/// A recipient as it is shown.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RecipientView {
+    /// Where it goes.
+    pub address: String,
+    /// What RCPT said, when that was another.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub accepted_as: Option<String>,
+    /// `pending`, `delivered`, `failed`, `discarded`.
+    pub state: String,
+    /// When it was last tried.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tried: Option<Moment>,
+    /// The peer of the last attempt.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub peer: Option<String>,
+    /// What was said then.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reply: Option<String>,
+}
+
+impl MessageView {
+    /// How an entry looks at `now`.
+    #[must_use]
+    pub fn of(entry: &QueueEntry, is_active: bool, now: Timestamp) -> Self {
+        let record = &entry.record;
+        let recipients = record.recipients.iter().zip(&entry.state.recipients);
+        Self {
+            id: record.id,
+            state: State::of(entry, is_active),
+            arrived: record.arrived.into(),
+            age_seconds: now.since(record.arrived).as_secs(),
+            size: record.size,
+            sender: record.reverse_path.to_string(),
+            origin: format!("{:?}", record.origin.kind).to_lowercase(),
+            client: record.origin.client.map(|ip| ip.to_string()),
+            account: record.origin.account.clone(),
+            attempts: entry.state.attempts,
+            next_attempt: entry.state.next_attempt.into(),
+            recipients: recipients.map(|(recipient, status)| RecipientView::of(recipient, status)).collect(),
+        }
+    }
+
+    /// Recipients that are not done.
+    pub fn pending(&self) -> impl Iterator<Item = &RecipientView> {
+        self.recipients.iter().filter(|r| r.state == "pending")
+    }
+
+    /// The last words about a recipient that is not done, the peer before them.
+    #[must_use]
+    pub fn reason(&self) -> Option<String> {
+        self.pending().find_map(RecipientView::reason)
+    }
+}
+
+impl RecipientView {
+    fn of(recipient: &store::RecipientRecord, status: &store::RecipientStatus) -> Self {
+        let state = match status.state {
+            RecipientState::Pending => "pending",
+            RecipientState::Delivered => "delivered",
+            RecipientState::Failed => "failed",
+            RecipientState::Discarded => "discarded",
+        };
+        Self {
+            address: recipient.address.to_string(),
+            accepted_as: recipient.accepted_as.as_ref().map(ToString::to_string),
+            state: state.to_owned(),
+            tried: status.last.as_ref().map(|last| last.at.into()),
+            peer: status.last.as_ref().and_then(|last| last.peer.clone()),
+            reply: status.last.as_ref().map(|last| last.reply.to_string()),
+        }
+    }
+
+    /// The last words, with the peer that said them.
+    #[must_use]
+    pub fn reason(&self) -> Option<String> {
+        let reply = self.reply.as_ref()?;
+        Some(match &self.peer {
+            Some(peer) => format!("host {peer} said: {reply}"),
+            None => reply.clone(),
+        })
+    }
+}

@@ -1,0 +1,280 @@
+use std::collections::BTreeMap;
+use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
+
+use mail::{Disposition, Notify, QueueId, Reply, ReversePath, Timestamp};
+use store::{
+    Hold, LastAttempt, MessageRecord, MessageState, NewMessage, Origin, OriginKind, Page, Pending,
+    QueueEntry, QueueFigures, QueueStore, RecipientRecord, RecipientState, RecipientStatus, Settlement,
+    StoreError, StoredBody,
+};
+
+use super::protocol::State;
+use super::*;
+
+/// A queue in memory, whose orders can be looked at.
+#[derive(Default)]
+struct Queue {
+    entries: Mutex<BTreeMap<QueueId, QueueEntry>>,
+    orders: Mutex<Vec<(Order, QueueId)>>,
+}
+
+const NOW: Timestamp = Timestamp(1_795_312_088_000);
+
+fn entry(n: u64, sender: &str, recipients: &[&str], attempts: u32) -> QueueEntry {
+    let last = LastAttempt {
+        at: NOW,
+        peer: Some("mx.b.test[192.0.2.7]:25".into()),
+        reply: Reply::new(451, (4, 7, 1), "Greylisted"),
+    };
+    let status = RecipientStatus { state: RecipientState::Pending, last: (attempts > 0).then_some(last) };
+    let recipient = |address: &&str| RecipientRecord {
+        address: address.parse().unwrap(),
+        accepted_as: None,
+        original: None,
+        notify: Notify::default(),
+        disposition: Disposition::Inbox,
+        header_lines: Vec::new(),
+    };
+    let sender = sender.parse().map_or(ReversePath::Null, ReversePath::Mailbox);
+    QueueEntry {
+        record: MessageRecord {
+            id: QueueId(n),
+            arrived: Timestamp(NOW.0 - n * 1000),
+            origin: Origin { kind: OriginKind::Submission, client: None, account: None, helo: None },
+            reverse_path: sender,
+            body_type: mail::BodyType::SevenBit,
+            smtputf8: false,
+            ret: None,
+            envid: None,
+            trace: b"Received: by us\r\n".to_vec(),
+            edits: Vec::new(),
+            recipients: recipients.iter().map(recipient).collect(),
+            size: 100 * n,
+        },
+        state: MessageState {
+            hold: None,
+            attempts,
+            next_attempt: NOW,
+            warned: false,
+            recipients: vec![status; recipients.len()],
+        },
+    }
+}
+
+impl QueueStore for Queue {
+    fn enqueue(&self, _: NewMessage) -> Pending<()> {
+        Pending::ready(Err(StoreError::NotApplied("only read here".into())))
+    }
+    fn spool(&self, _: QueueId) -> Result<store::BodyWriter, StoreError> {
+        Err(StoreError::NotApplied("only read here".into()))
+    }
+    fn settle(&self, _: Vec<Settlement>) -> Pending<Vec<Result<(), StoreError>>> {
+        Pending::ready(Ok(Vec::new()))
+    }
+    fn due(
+        &self,
+        _: Timestamp,
+        _: usize,
+        _: Box<dyn Fn(QueueId) -> bool + Send>,
+    ) -> Pending<Vec<QueueEntry>> {
+        Pending::ready(Ok(Vec::new()))
+    }
+    fn next_due(&self, _: Timestamp) -> Pending<Option<Timestamp>> {
+        Pending::ready(Ok(None))
+    }
+    fn get(&self, id: QueueId) -> Pending<QueueEntry> {
+        Pending::ready(self.entries.lock().unwrap().get(&id).cloned().ok_or(StoreError::Absent))
+    }
+    fn read_body(&self, _: QueueId) -> Pending<StoredBody> {
+        let chunks = [vec![b'a'; 100_000], b"\0\xff\r\n".to_vec()];
+        Pending::ready(Ok(StoredBody::Memory(chunks.into_iter().map(Into::into).collect())))
+    }
+    fn list(&self, page: Page) -> Pending<Vec<QueueEntry>> {
+        let entries = self.entries.lock().unwrap();
+        let after = page.after.map_or(0, |id| id.0 + 1);
+        Pending::ready(Ok(entries.range(QueueId(after)..).take(page.limit).map(|(_, e)| e.clone()).collect()))
+    }
+    fn figures(&self) -> QueueFigures {
+        QueueFigures::default()
+    }
+    fn health(&self) -> Result<(), String> {
+        Ok(())
+    }
+    fn close(&self) -> Pending<()> {
+        Pending::ready(Ok(()))
+    }
+}
+
+impl QueueControl for Queue {
+    fn store(&self) -> &dyn QueueStore {
+        self
+    }
+    fn now(&self) -> Timestamp {
+        NOW
+    }
+    fn is_active(&self, id: QueueId) -> bool {
+        id == QueueId(2)
+    }
+    fn steer(&self, order: Order, ids: Vec<QueueId>) -> Control<'_, Vec<Result<(), ControlError>>> {
+        let known = |id: &QueueId| self.entries.lock().unwrap().contains_key(id);
+        let results =
+            ids.iter().map(|id| if known(id) { Ok(()) } else { Err(ControlError::Absent) }).collect();
+        self.orders.lock().unwrap().extend(ids.into_iter().map(|id| (order, id)));
+        Box::pin(async { Ok(results) })
+    }
+    fn fsck(&self) -> Control<'_, FsckReport> {
+        Box::pin(async {
+            Ok(FsckReport { checked: 3, damaged: vec![(QueueId(3), "torn".into())], ..Default::default() })
+        })
+    }
+    fn status(&self) -> Status {
+        Status { pid: 7, ..Status::default() }
+    }
+    fn reload(&self) -> Control<'_, Vec<String>> {
+        Box::pin(async { Err(ControlError::Configuration("line 3".into())) })
+    }
+}
+
+/// A server on a real socket, which ends with the value.
+struct Server {
+    queue: Arc<Queue>,
+    path: PathBuf,
+    _folder: tempfile::TempDir,
+}
+
+impl Server {
+    fn start(entries: impl IntoIterator<Item = QueueEntry>) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("admin.sock");
+        let queue = Arc::new(Queue::default());
+        queue.entries.lock().unwrap().extend(entries.into_iter().map(|e| (e.record.id, e)));
+        let listener = socket::bind(&path, 0o600).unwrap();
+        tokio::spawn(serve(listener, Arc::<Queue>::clone(&queue)));
+        Self { queue, path, _folder: folder }
+    }
+
+    async fn ask(&self, request: Request) -> Result<(Vec<Response>, u64, bool), String> {
+        let path = self.path.clone();
+        tokio::task::spawn_blocking(move || {
+            let mut items = Vec::new();
+            let mut client = Client::connect(&path).map_err(|e| e.to_string())?;
+            let each = |item| {
+                items.push(item);
+                Ok::<(), ClientError>(())
+            };
+            let (count, more) = client.ask(&request, each).map_err(|e| e.to_string())?;
+            Ok((items, count, more))
+        })
+        .await
+        .unwrap()
+    }
+}
+
+fn three() -> Vec<QueueEntry> {
+    let mut held = entry(3, "", &["c@c.test"], 2);
+    held.state.hold = Some(Hold::Quarantine);
+    vec![entry(1, "a@a.test", &["b@b.test", "x@b.test"], 1), entry(2, "a@a.test", &["c@c.test"], 1), held]
+}
+
+fn ids(items: &[Response]) -> Vec<u64> {
+    items.iter().filter_map(|i| if let Response::Message(m) = i { Some(m.id.0) } else { None }).collect()
+}
+
+#[tokio::test]
+async fn messages_are_listed_as_they_stand() {
+    let server = Server::start(three());
+    let (items, count, more) =
+        server.ask(Request::List { filter: Filter::default(), limit: 0 }).await.unwrap();
+    assert_eq!((ids(&items), count, more), (vec![1, 2, 3], 3, false));
+    let Response::Message(first) = &items[0] else { panic!() };
+    assert_eq!(first.state, State::Deferred);
+    assert_eq!(first.age_seconds, 1);
+    assert_eq!(first.reason().as_deref(), Some("host mx.b.test[192.0.2.7]:25 said: 451 4.7.1 Greylisted"));
+    let states: Vec<State> = items
+        .iter()
+        .filter_map(|i| if let Response::Message(m) = i { Some(m.state) } else { None })
+        .collect();
+    assert_eq!(states, [State::Deferred, State::Active, State::Quarantine]);
+}
+
+#[tokio::test]
+async fn lists_are_filtered_and_cut() {
+    let server = Server::start((1..=1000).map(|n| entry(n, "a@a.test", &["b@b.test"], 1)));
+    let list = |filter, limit| server.ask(Request::List { filter, limit });
+    let (items, count, more) = list(Filter::default(), 700).await.unwrap();
+    assert_eq!((items.len(), count, more), (700, 700, true));
+    let old = Filter { older_than_seconds: Some(998), ..Filter::default() };
+    assert_eq!(ids(&list(old, 10).await.unwrap().0), [998, 999, 1000]);
+    let (_, count, more) = list(Filter::default(), 1000).await.unwrap();
+    assert_eq!((count, more), (1000, false));
+}
+
+#[tokio::test]
+async fn one_message_is_shown_and_its_bytes_are_given() {
+    use base64::Engine as _;
+    let server = Server::start(three());
+    let (items, ..) = server.ask(Request::Show { id: QueueId(2) }).await.unwrap();
+    assert_eq!(ids(&items), [2]);
+    assert_eq!(server.ask(Request::Show { id: QueueId(9) }).await, Err("no such message".into()));
+    let (items, ..) = server.ask(Request::Cat { id: QueueId(2) }).await.unwrap();
+    let bytes: Vec<u8> = items
+        .iter()
+        .flat_map(|i| {
+            let Response::Bytes(text) = i else { panic!("{i:?}") };
+            base64::engine::general_purpose::STANDARD.decode(text).unwrap()
+        })
+        .collect();
+    assert!(bytes.starts_with(b"Received: by us\r\naaa") && bytes.ends_with(b"a\0\xff\r\n"));
+    assert_eq!(bytes.len(), 17 + 100_000 + 4);
+}
+
+#[tokio::test]
+async fn orders_reach_the_named_and_the_filtered() {
+    let server = Server::start(three());
+    let select = Select::Ids(vec![QueueId(1), QueueId(9)]);
+    let (items, count, _) = server.ask(Request::Steer { order: Order::Hold, select }).await.unwrap();
+    assert_eq!(count, 1);
+    assert_eq!(items, [Response::Refused { id: QueueId(9), why: "no such message".into() }]);
+    let filter = Filter { domain: Some("c.test".into()), ..Filter::default() };
+    let request = Request::Steer { order: Order::Delete, select: Select::Filter(filter) };
+    assert_eq!(server.ask(request).await.unwrap().1, 2);
+    let orders = server.queue.orders.lock().unwrap().clone();
+    assert_eq!(orders[2..], [(Order::Delete, QueueId(2)), (Order::Delete, QueueId(3))]);
+}
+
+#[tokio::test]
+async fn the_server_tells_how_it_is() {
+    let server = Server::start([]);
+    let (items, ..) = server.ask(Request::Fsck).await.unwrap();
+    assert!(matches!(&items[0], Response::Fsck(report) if report.damaged.len() == 1));
+    let (items, ..) = server.ask(Request::Status).await.unwrap();
+    assert!(matches!(&items[0], Response::Status(status) if status.pid == 7));
+    let error = server.ask(Request::Reload).await.unwrap_err();
+    assert!(error.contains("the old one stays in force: line 3"), "{error}");
+}
+
+#[tokio::test]
+async fn nonsense_is_answered_and_the_connection_goes_on() {
+    use std::io::{BufRead as _, BufReader, Write as _};
+    let server = Server::start(three());
+    let path = server.path.clone();
+    let answers = tokio::task::spawn_blocking(move || {
+        let mut stream = UnixStream::connect(path).unwrap();
+        stream
+            .write_all(b"GET / HTTP/1.1\n{\"do\":\"burn\"}\n{\"do\":\"show\",\"id\":\"0000000000001\"}\n")
+            .unwrap();
+        BufReader::new(stream).lines().take(4).map(Result::unwrap).collect::<Vec<String>>()
+    });
+    let answers = answers.await.unwrap();
+    assert!(answers[0].contains("not understood") && answers[1].contains("unknown variant"), "{answers:?}");
+    assert!(answers[2].starts_with("{\"message\"") && answers[3].starts_with("{\"done\""), "{answers:?}");
+}
+
+#[test]
+fn a_server_that_does_not_run_is_told_plainly() {
+    let folder = tempfile::tempdir().unwrap();
+    let error = Client::connect(&folder.path().join("admin.sock")).unwrap_err();
+    assert!(error.to_string().contains("does not run"), "{error}");
+}
