@@ -56,10 +56,8 @@ impl Pattern {
 
 impl Contents for Cidr {
     fn find(&self, key: &str) -> Answer {
-        let Ok(address) = key.trim().parse::<IpAddr>() else { return Answer::Absent };
-        let matches =
-            |pattern: &Pattern| (pattern.network.contains(address) != pattern.negated).then_some(());
-        match rules::first_match(&self.0, matches) {
+        let Ok(address) = key.trim().parse().map(mail::canonical_ip) else { return Answer::Absent };
+        match rules::first_match(&self.0, |pattern| pattern.matches(address).then_some(())) {
             Some((value, ())) => Answer::Found(value.clone()),
             None => Answer::Absent,
         }
