@@ -242,6 +242,8 @@ impl Folder {
         header: &SegmentHeader,
     ) -> io::Result<Arc<dyn DiskFile>> {
         let file = self.disk.open(spare, Open::Write)?;
+        // A spare of an earlier process may be one of which nothing, not even its size, ever reached the disk.
+        file.allocate(self.segment_size.into())?;
         file.write_at(0, &[IoSlice::new(&header.encode())])?;
         file.sync()?;
         self.disk.rename(spare, name)?;

@@ -4,6 +4,7 @@
 //! that it is whole.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::mpsc::Sender;
 use std::time::Duration;
 
 use super::*;
@@ -25,7 +26,8 @@ pub(super) struct Driver {
     pub(super) folder: Arc<Folder>,
     pub(super) committer: Committer,
     next: u32,
-    answers: (std::sync::mpsc::Sender<(u32, Answer)>, Receiver<(u32, Answer)>),
+    answer: Sender<(u32, Answer)>,
+    answered: Receiver<(u32, Answer)>,
     pub(super) ledger: Ledger,
 }
 
@@ -59,9 +61,10 @@ impl Driver {
             _ => {}
         }
         let committer = Committer::new(writer, Arc::default(), Arc::default(), &settings());
-        let answers = channel();
+        let (answer, answered) = channel();
         let disk = disk.clone();
-        Ok((Self { disk, folder, committer, next: 0, answers, ledger: Ledger::new() }, Replay::new(older)))
+        let ledger = Ledger::new();
+        Ok((Self { disk, folder, committer, next: 0, answer, answered, ledger }, Replay::new(older)))
     }
 
     /// Goes on with the numbers and the ledger of an earlier one.
@@ -80,10 +83,10 @@ impl Driver {
         self.next += u32::try_from(sizes.len()).unwrap();
         let sized = sizes.iter().zip(first..);
         let payloads = sized.map(|(&bytes, number)| payload(&filled(number, bytes.max(8)))).collect();
-        let answers = self.answers.0.clone();
+        let answer = self.answer.clone();
         let done = move |results: Results| {
             for (number, result) in (first..).zip(results) {
-                answers.send((number, result)).unwrap();
+                answer.send((number, result)).unwrap();
             }
         };
         Request { payloads, durability, write_by: None, done: Box::new(done) }
@@ -108,7 +111,7 @@ impl Driver {
 
     fn note(&mut self) {
         let changes = self.disk.changes();
-        for (number, result) in self.answers.1.try_iter() {
+        for (number, result) in self.answered.try_iter() {
             let told = match result {
                 Ok(position) => Told::Durable(position),
                 Err(AppendError::NotApplied(_) | AppendError::Full(_)) => Told::Refused,

@@ -2,6 +2,8 @@
 
 mod commit;
 mod crash;
+mod damage;
+mod faults;
 mod ledger;
 
 use std::path::Path;
@@ -35,6 +37,11 @@ fn append(journal: &Journal, payloads: Vec<Payload>, durability: Durability) -> 
     let (sender, receiver) = channel();
     journal.append(payloads, durability, Box::new(move |results| drop(sender.send(results))));
     receiver
+}
+
+/// Lets the process end, so that the journal can be opened again.
+fn end(journal: Journal) {
+    drop(journal);
 }
 
 /// Appends one payload, and waits until it is durable.
