@@ -127,6 +127,21 @@ impl Source {
         })
     }
 
+    /// True when the part that is in a file has an octet above 127; reads it through.
+    pub async fn tail_has_eight_bit(&self) -> bool {
+        let Some(tail) = &self.tail else { return false };
+        let mut at = 0;
+        while at < tail.len() {
+            match tail.read_async(at).await {
+                Ok(block) if block.is_ascii() => at += block.len() as u64,
+                Ok(_) => return true,
+                // The transaction will meet the same trouble and say so.
+                Err(_) => return false,
+            }
+        }
+        false
+    }
+
     /// Puts a message together.
     #[must_use]
     pub fn assemble(&self, record: &MessageRecord, top: &Top<'_>) -> Content {

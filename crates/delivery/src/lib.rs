@@ -1,16 +1,21 @@
 //! Where mail goes and how: the router and the delivery agents.
 
+pub mod agents;
 pub mod content;
 pub mod error;
+pub mod figures;
 pub mod maildir;
 pub mod next_hop;
 pub mod settings;
+pub mod smtp;
 
 #[cfg(test)]
 mod testing;
 
+pub use agents::{Agent, AgentParts, Agents, Job, Route};
 pub use content::{Content, Source, Top};
 pub use error::DeliveryError;
+pub use figures::Figures;
 pub use maildir::{Maildir, MaildirDelivery, MaildirError, Owner};
 pub use next_hop::{
     Endpoint, Host, MaildirPath, MaildirTemplate, NextHop, NextHopError, SmtpTarget, TlsStart,
@@ -18,3 +23,4 @@ pub use next_hop::{
 pub use settings::{
     AliasSettings, DeliverySettings, MaildirSettings, OutboundRoute, OutboundSettings, Timeouts, TlsPolicy,
 };
+pub use smtp::{Hop, Ourselves};

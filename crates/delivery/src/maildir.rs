@@ -146,20 +146,23 @@ impl Maildir {
         })))
     }
 
-    /// Delivers one message; `Ok` after file and folder are synced.
-    ///
-    /// # Errors
-    /// [`MaildirError`].
-    pub async fn deliver(&self, delivery: MaildirDelivery) -> Result<(), MaildirError> {
+    /// Begins a delivery, to be waited for with [`Begun::done`].
+    #[must_use]
+    pub fn begin(&self, delivery: MaildirDelivery) -> Begun {
         let (done, result) = oneshot::channel();
         if self.enlist(Job { delivery, done }) {
             let inner = Arc::clone(&self.0);
             tokio::task::spawn_blocking(move || write_until_empty(&inner));
         }
-        match tokio::time::timeout(self.0.time_max, result).await {
-            Ok(Ok(result)) => result,
-            Ok(Err(_)) | Err(_) => Err(MaildirError::Late),
-        }
+        Begun { result, time_max: self.0.time_max }
+    }
+
+    /// Delivers one message; `Ok` after file and folder are synced.
+    ///
+    /// # Errors
+    /// [`MaildirError`].
+    pub async fn deliver(&self, delivery: MaildirDelivery) -> Result<(), MaildirError> {
+        self.begin(delivery).done().await
     }
 
     /// True when the mailbox takes no further message: asked at RCPT. A mailbox that does not exist yet is empty.
@@ -187,6 +190,26 @@ impl Maildir {
         let more = waiting.writers < self.0.writers_max;
         waiting.writers += usize::from(more);
         more
+    }
+}
+
+/// A delivery that is under way.
+#[derive(Debug)]
+pub struct Begun {
+    result: oneshot::Receiver<Result<(), MaildirError>>,
+    time_max: Duration,
+}
+
+impl Begun {
+    /// `Ok` after file and folder are synced.
+    ///
+    /// # Errors
+    /// [`MaildirError`].
+    pub async fn done(self) -> Result<(), MaildirError> {
+        match tokio::time::timeout(self.time_max, self.result).await {
+            Ok(Ok(result)) => result,
+            Ok(Err(_)) | Err(_) => Err(MaildirError::Late),
+        }
     }
 }
 
