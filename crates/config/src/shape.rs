@@ -267,13 +267,23 @@ fn fixed(schema: &Schema, value: &DeValue<'_>, written: &str, place: &Place) -> 
 
 /// The line `key = value` with an example value, or else the default, from the schema.
 pub(crate) fn example(schema: &Schema, place: &Place) -> Option<String> {
-    let key = place.last_key();
-    let given = schema.get("examples").and_then(|examples| examples.get(0));
+    example_value(schema).map(|value| format!("`{} = {value}`", place.last_key()))
+}
+
+/// An example value, or else the default, as TOML.
+pub(crate) fn example_value(schema: &Schema) -> Option<String> {
     let empty = |value: &Schema| value.as_str() == Some("") || value.as_array().is_some_and(Vec::is_empty);
+    let given = schema.get("examples").and_then(|examples| examples.get(0));
     let value = given.or_else(|| schema.get("default").filter(|value| !empty(value)))?;
-    // A list of plain values and a plain value are written in JSON as they are in TOML.
-    let plain = !value.is_object() && !value.is_null();
-    plain.then(|| format!("`{key} = {value}`"))
+    match value {
+        // Plain values, and lists of them, are written in JSON as they are in TOML.
+        Schema::Object(_) | Schema::Null => None,
+        Schema::Array(items) => {
+            let items: Vec<String> = items.iter().map(ToString::to_string).collect();
+            Some(format!("[{}]", items.join(", ")))
+        }
+        value => Some(value.to_string()),
+    }
 }
 
 /// The schema of the setting at `place`; for an item of a list of plain values, of the list.

@@ -3,9 +3,11 @@
 //! A command returns its exit code, or an error that `main` prints with its causes. Nothing here speaks SMTP or
 //! touches the queue's files: that is the business of the crates below.
 
+mod config;
 mod docs;
 
 use std::error::Error;
+use std::io::{IsTerminal as _, Write as _};
 use std::process::ExitCode;
 
 /// How a command ends: an exit code, or the reason why it could not be done.
@@ -19,6 +21,9 @@ pub(crate) struct CommandLine {
     command: Command,
 }
 
+/// The configuration file when none is named.
+pub(crate) const CONFIG_FILE: &str = "/etc/staffetta/staffetta.toml";
+
 const EXAMPLES: &str = "\
 Examples:
   staffetta quickstart example.test --run     a mail server for example.test, in a folder here
@@ -30,13 +35,33 @@ Examples:
 /// One line a command, in the order of the help.
 #[derive(Debug, clap::Subcommand)]
 enum Command {
+    Config(config::Args),
     Docs(docs::Args),
 }
 
 /// Does what the command line asks.
 pub(crate) fn run(line: CommandLine) -> Outcome {
     match line.command {
+        Command::Config(args) => config::run(args),
         Command::Docs(args) => docs::run(args),
+    }
+}
+
+/// How reports are drawn on standard error: in colour where somebody looks at it and has not declined (`NO_COLOR`).
+pub(crate) fn report_style() -> ::config::Style {
+    let declined = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+    if std::io::stderr().is_terminal() && !declined {
+        ::config::Style::Terminal
+    } else {
+        ::config::Style::Plain
+    }
+}
+
+/// Writes to standard output; a reader that has gone away (`| head`) is no error.
+pub(crate) fn print_all(text: &[u8]) -> std::io::Result<()> {
+    match std::io::stdout().lock().write_all(text) {
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
+        other => other,
     }
 }
 
