@@ -6,6 +6,7 @@
 pub mod address;
 pub mod client;
 pub mod domain;
+pub mod dsn;
 pub mod envelope;
 pub mod header;
 pub mod path;
