@@ -5,14 +5,11 @@ use std::ops::Range;
 
 use delivery::NextHop;
 use mail::Domain;
+use tables::Spec;
 
-use super::Findings;
+use super::{Findings, files};
 use crate::DomainSettings;
 use crate::document::Place;
-use crate::suggest::listed;
-
-/// The types of tables.
-const TABLE_TYPES: [&str; 7] = ["text", "hash", "texthash", "regexp", "cidr", "static", "inline"];
 
 pub(super) fn check(findings: &mut Findings<'_, '_>) {
     let config = findings.config;
@@ -75,23 +72,23 @@ fn twice(findings: &mut Findings<'_, '_>) {
     }
 }
 
-/// A table, or (for recipients) the word `accounts`.
+/// A table, which is opened to see what is in it, or (for recipients) the word `accounts`.
 fn table(findings: &mut Findings<'_, '_>, text: &str, place: &Place, recipients: bool) {
     if recipients && text == "accounts" {
         return;
     }
-    let kind = text.split_once(':').map(|(kind, _)| kind);
-    if !kind.is_some_and(|kind| TABLE_TYPES.contains(&kind)) {
-        let key = place.last_key();
-        let accounts = if recipients { "\"accounts\", or " } else { "" };
-        let problem = findings
-            .error(place, format!("`{key}` cannot be \"{text}\""))
-            .label("not a table")
-            .help(format!(
-                "write {accounts}a table as TYPE:SOURCE with one of the types {}",
-                listed(&TABLE_TYPES)
-            ));
-        findings.push(problem);
+    let or = if recipients { "\"accounts\", or " } else { "" };
+    let spec = match Spec::parse(text) {
+        Ok(spec) => spec,
+        Err(error) => return findings.table_refused(place, &error, or),
+    };
+    if let Spec::Text(path) | Spec::Regexp(path) | Spec::Cidr(path) = &spec
+        && !files::readable(findings, place, path, "the table")
+    {
+        return;
+    }
+    if let Err(error) = tables::open(&spec, findings.base) {
+        findings.table_refused(place, &error, or);
     }
 }
 

@@ -4,6 +4,8 @@ use std::fs;
 use std::io::ErrorKind;
 use std::path::Path;
 
+use tables::aliases::Aliases;
+
 use super::Findings;
 use crate::document::Place;
 
@@ -56,7 +58,12 @@ pub(super) fn accounts(findings: &mut Findings<'_, '_>) {
     let section = Place::of("accounts");
     let accounts = &findings.config.accounts;
     if let Some(aliases) = &accounts.aliases {
-        readable(findings, &section.key("aliases"), aliases, "the aliases file");
+        let place = section.key("aliases");
+        if readable(findings, &place, aliases, "the aliases file")
+            && let Err(error) = Aliases::open(&findings.path(aliases))
+        {
+            findings.table_refused(&place, &error, "");
+        }
     }
     let place = section.key("file");
     if findings.path(&accounts.file).exists() {

@@ -15,6 +15,8 @@ mod tls;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
+use tables::TableError;
+
 use crate::document::{Document, Place};
 use crate::{Config, Problem, split_advice};
 
@@ -64,6 +66,28 @@ impl Findings<'_, '_> {
         let words = error.to_string();
         let (message, help) = split_advice(&words);
         self.push(self.error(place, format!("`{}`: {message}", place.last_key())).help(help));
+    }
+
+    /// Reports what is wrong with a table or with its name; `or` is what could stand there instead of a table.
+    fn table_refused(&mut self, place: &Place, error: &TableError, or: &str) {
+        let key = place.last_key();
+        let problem = match error {
+            TableError::Spec { spec, why } => {
+                let (why, help) = match why.strip_prefix("write ") {
+                    Some(kinds) => ("not a table", format!("write {or}{kinds}")),
+                    None => {
+                        (why.as_str(), format!("write {or}text:PATH, regexp:PATH, static:VALUE and the like"))
+                    }
+                };
+                self.error(place, format!("`{key}` cannot be \"{spec}\"")).label(why).help(help)
+            }
+            TableError::Line { file, line, text, why } => self
+                .error(place, format!("{}:{line}: {why}", file.display()))
+                .label("in this table")
+                .help(format!("that line is `{text}`")),
+            TableError::Read { .. } => self.error(place, error.to_string()),
+        };
+        self.push(problem);
     }
 
     fn path(&self, written: &Path) -> PathBuf {
