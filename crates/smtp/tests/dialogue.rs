@@ -2,6 +2,7 @@
 //!
 //! Each runs twice: every client line at once, and the client's bytes one at a time. What the server says must be the
 //! same. `tests/dialogue/README.md` tells the form.
+#![allow(clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "a test")]
 
 mod script;
 
