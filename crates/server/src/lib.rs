@@ -2,6 +2,8 @@
 
 pub mod accounts;
 pub mod admin;
+pub mod health;
 pub mod maillog;
 pub mod metrics;
 pub mod privileges;
+pub mod submit;

@@ -74,7 +74,7 @@ impl fmt::Display for DamageReason {
 }
 
 /// Gives all that the older segments hold. May run on any thread while the journal is in use; segments must not be released before it has passed them.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub struct Replay {
     older: VecDeque<Older>,
     seals: BTreeMap<u64, u32>,
@@ -154,7 +154,7 @@ impl Iterator for Replay {
 }
 
 /// The reading of one segment.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 struct Scan {
     generation: u64,
     /// Unknown while the header is damaged and no frame has been found.
