@@ -118,3 +118,17 @@ fn after_any_crash_the_journal_goes_on_and_the_next_crash_loses_nothing_either()
         }
     }
 }
+
+#[test]
+fn what_a_killed_process_left_unsynced_is_durable_once_it_has_been_read() {
+    let disk = SimDisk::new();
+    let (mut driver, _) = Driver::open(&disk).expect("opens");
+    driver.lazy(&[100]);
+    // Killed: nobody closed it, and the page cache lives on.
+    drop(driver);
+    let (next, replay) = Driver::open(&disk).expect("opens");
+    assert_eq!(records(replay).0.len(), 1);
+    drop(next);
+    let cut = disk.crash(disk.changes(), Crash::Synced);
+    assert_eq!(records(Driver::open(&cut).expect("opens").1).0.len(), 1);
+}
