@@ -6,6 +6,7 @@ pub mod error;
 pub mod figures;
 pub mod maildir;
 pub mod next_hop;
+pub mod router;
 pub mod settings;
 pub mod smtp;
 
@@ -19,6 +20,10 @@ pub use figures::Figures;
 pub use maildir::{Maildir, MaildirDelivery, MaildirError, Owner};
 pub use next_hop::{
     Endpoint, Host, MaildirPath, MaildirTemplate, NextHop, NextHopError, SmtpTarget, TlsStart,
+};
+pub use router::{
+    Directory, LocalDomain, Recipients, Resolution, RouteTrouble, Router, RouterParts, Routes,
+    names_another_host,
 };
 pub use settings::{
     AliasSettings, DeliverySettings, MaildirSettings, OutboundRoute, OutboundSettings, Timeouts, TlsPolicy,

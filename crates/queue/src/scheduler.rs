@@ -255,7 +255,7 @@ impl Scheduler {
         let forced = self.forced.remove(&id);
         let (routed, unroutable) = self.sort_out(&entry, destinations, unroutable);
         self.recipients += entry.record.recipients.len();
-        let mut active = Active::new(entry);
+        let mut active = Active::new(entry, self.now);
         let harvest =
             if unroutable.is_empty() { Harvest::default() } else { active.record(unroutable, self.now) };
         for (destination, recipients) in routed {
@@ -454,7 +454,8 @@ impl Scheduler {
         active.leaving = Some(why);
         for at in std::mem::take(&mut active.waiting_at) {
             if let Some(destination) = self.destinations.get_mut(at) {
-                destination.withdraw(id);
+                // Not tried, and on record as before.
+                drop(destination.withdraw(id));
             }
         }
         if active.round_is_over() {

@@ -56,6 +56,9 @@ pub struct Settings {
     /// Seconds after which a delivery that has not ended is given up as lost. It is a safety net far beyond the
     /// time limits of delivery itself.
     pub delivery_seconds_max: u64,
+    /// Seconds after which a message that is due, or whose time is over, and that nobody attends to is shown as overdue
+    /// and put right.
+    pub overdue_seconds: u64,
     /// Octets of the returned message in a report, when the sender asked for all of it (RET=FULL); of larger messages only
     /// the header is returned. Also bounds the returned header.
     pub report_bytes_max: usize,
@@ -81,6 +84,7 @@ impl Default for Settings {
             destination_wait_seconds_max: 60,
             destinations_max: 10_000,
             delivery_seconds_max: 7_200,
+            overdue_seconds: 900,
             report_bytes_max: 51_200,
         }
     }

@@ -1,17 +1,23 @@
 //! Durable state behind two traits: the journal is the truth, sled is the database over it.
+//!
+//! [`QueueStore`] is what the rest of the system sees; [`MemoryStore`] and [`EmbeddedStore`] are its engines, and one suite of
+//! tests holds for both. The format on disk and the states of a message are written down in `docs/queue-states.md`.
+//! Nothing here knows SMTP, decides when something is retried, or delivers. A message that was acknowledged is never
+//! lost, at worst delivered twice; what is damaged is held and shown, and the rest goes on.
 
+mod body;
+mod codec;
 pub mod disk;
+pub mod embedded;
 pub mod journal;
+pub mod memory;
 pub mod model;
 pub mod queue_store;
+pub mod settings;
 
+pub use body::{BodyWriter, SpooledBody};
+pub use embedded::{EmbeddedStore, OpenError, Recovery};
+pub use memory::MemoryStore;
 pub use model::*;
 pub use queue_store::{Page, Pending, QueueFigures, QueueStore, StoreError};
-
-/// A body that is being written to a file of its own.
-#[derive(Debug)]
-pub struct BodyWriter {}
-
-/// A body in a file of its own, complete but not yet part of a stored message.
-#[derive(Debug)]
-pub struct SpooledBody {}
+pub use settings::Settings;

@@ -107,6 +107,12 @@ pub trait QueueStore: Send + Sync {
     /// [`StoreError::Full`] or [`StoreError::NotApplied`].
     fn spool(&self, id: QueueId) -> Result<crate::BodyWriter, StoreError>;
 
+    /// Whether new mail can be taken at all; cheap, to be asked before MAIL (452 4.3.1, 451).
+    ///
+    /// # Errors
+    /// [`StoreError::Full`] when the disk is nearly full, [`StoreError::NotApplied`] when the store is closed.
+    fn room(&self) -> Result<(), StoreError>;
+
     /// Records changes. They are applied in memory at once and reach the disk with the next batch, or within a bounded
     /// time; the result comes when they are durable. Losing them to a crash repeats work, never loses mail.
     fn settle(&self, settlements: Vec<Settlement>) -> Pending<Vec<Result<(), StoreError>>>;

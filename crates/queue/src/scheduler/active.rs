@@ -15,6 +15,8 @@ use crate::outcome::{DeliveryResult, Outcome, Trouble};
 #[derive(Debug)]
 pub(crate) struct Active {
     pub(crate) entry: Arc<QueueEntry>,
+    /// When it was admitted.
+    pub(crate) since: Timestamp,
     /// Destinations at which recipients wait.
     pub(crate) waiting_at: Vec<DestinationId>,
     pub(crate) flights: Vec<Flight>,
@@ -71,9 +73,10 @@ pub(crate) struct Harvest {
 }
 
 impl Active {
-    pub(crate) fn new(entry: Arc<QueueEntry>) -> Self {
+    pub(crate) fn new(entry: Arc<QueueEntry>, since: Timestamp) -> Self {
         Self {
             entry,
+            since,
             waiting_at: Vec::new(),
             flights: Vec::new(),
             deferred: Vec::new(),

@@ -185,9 +185,16 @@ impl Destination {
         usize::try_from(milliseconds.saturating_mul(self.concurrency().into()) / each).unwrap_or(usize::MAX)
     }
 
-    /// Removes what waits for a message.
-    pub(crate) fn withdraw(&mut self, id: QueueId) {
-        self.waiting.retain(|w| w.id != id);
+    /// Removes what waits for a message, and gives it.
+    pub(crate) fn withdraw(&mut self, id: QueueId) -> Vec<u32> {
+        let mut withdrawn = Vec::new();
+        self.waiting.retain_mut(|waiting| {
+            if waiting.id == id {
+                withdrawn.append(&mut waiting.recipients);
+            }
+            waiting.id != id
+        });
+        withdrawn
     }
 }
 

@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use mail::{QueueId, Reply, Timestamp};
 
-use super::active::Again;
+use super::active::{Active, Again};
+use super::destination::Waiting;
 use super::{Scheduler, lost};
 use crate::outcome::Outcome;
 use crate::retry::Chance;
@@ -24,6 +25,7 @@ impl Scheduler {
         self.sweep_at = self.now.plus(PERIOD);
         self.loader.sweep(self.now);
         self.give_up_lost_flights();
+        self.give_up_expired_waiting();
         let window_is_full = self.loader.has_backlog(self.now) && !self.active.is_empty();
         if window_is_full {
             self.make_room();
@@ -48,6 +50,25 @@ impl Scheduler {
                 let outcomes: Vec<Outcome> =
                     flight.recipients.iter().map(|index| lost(*index, words)).collect();
                 self.landed(id, &flight, outcomes);
+            }
+        }
+    }
+
+    /// A message whose time is over waits for its last attempt for `overdue_seconds`, and no longer.
+    fn give_up_expired_waiting(&mut self) {
+        let grace = Duration::from_secs(self.settings.overdue_seconds);
+        let now = self.now;
+        let over = |a: &Active| {
+            let from = a.since.max(self.settings.expires_at(a.entry.record.arrived));
+            !a.waiting_at.is_empty() && now > from.plus(grace)
+        };
+        let mut ids: Vec<QueueId> = self.active.iter().filter(|(_, a)| over(a)).map(|(id, _)| *id).collect();
+        ids.sort_unstable();
+        for id in ids {
+            let waiting_at = self.active.get(&id).map(|active| active.waiting_at.clone()).unwrap_or_default();
+            for at in waiting_at {
+                let recipients = self.destinations.get_mut(at).map(|d| d.withdraw(id)).unwrap_or_default();
+                self.send_back(at, &Waiting { id, recipients }, Again::At(now), None, &no_turn());
             }
         }
     }

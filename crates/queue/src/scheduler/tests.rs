@@ -1,61 +1,13 @@
 //! One scene for each rule. The simulation in `tests/` covers what only many messages and much time show.
 
 use std::sync::Arc;
-use std::time::Duration;
 
-use mail::{Address, Notify, QueueId, Reply, ReversePath, Timestamp};
-use store::{
-    Change, MessageRecord, MessageState, Origin, OriginKind, QueueEntry, RecipientRecord, RecipientState,
-    RecipientStatus,
-};
+use mail::{Notify, QueueId, Reply, ReversePath, Timestamp};
+use store::{Change, QueueEntry, RecipientState};
 
 use super::*;
 use crate::bounce::Suppressed;
-
-const START: Timestamp = Timestamp(1_800_000_000_000);
-
-fn at(seconds: u64) -> Timestamp {
-    START.plus(Duration::from_secs(seconds))
-}
-
-/// A message with these NOTIFY values, one recipient for each.
-fn entry(id: u64, notify: &[Notify]) -> QueueEntry {
-    let recipient = |(i, notify): (usize, &Notify)| RecipientRecord {
-        address: Address::parse(&format!("r{i}@a.test")).unwrap(),
-        accepted_as: None,
-        original: None,
-        notify: *notify,
-        disposition: mail::Disposition::Inbox,
-        header_lines: Vec::new(),
-    };
-    QueueEntry {
-        record: MessageRecord {
-            id: QueueId(id),
-            arrived: START,
-            origin: Origin { kind: OriginKind::Mx, client: None, account: None, helo: None },
-            reverse_path: ReversePath::Mailbox(Address::parse("sender@b.test").unwrap()),
-            body_type: mail::BodyType::SevenBit,
-            smtputf8: false,
-            ret: None,
-            envid: None,
-            trace: Vec::new(),
-            edits: Vec::new(),
-            recipients: notify.iter().enumerate().map(recipient).collect(),
-            size: 1000,
-        },
-        state: MessageState {
-            hold: None,
-            attempts: 0,
-            next_attempt: START,
-            warned: false,
-            recipients: vec![RecipientStatus::default(); notify.len()],
-        },
-    }
-}
-
-fn plain(id: u64, recipients: usize) -> QueueEntry {
-    entry(id, &vec![Notify::default(); recipients])
-}
+use crate::testing::{START, at, entry, plain};
 
 fn outcome(recipient: u32, result: DeliveryResult) -> Outcome {
     let reply = match result {
@@ -660,4 +612,25 @@ fn the_clock_is_asked_for_when_something_is_to_come() {
     let next = wake(&mut bench, Event::Loaded { count: 0, next_due: Some(at(13)) });
     assert_eq!(next, Some(at(13)));
     assert_eq!(wake(&mut bench, Event::Tick), None, "the time is named once");
+}
+
+#[test]
+fn a_message_whose_time_is_over_does_not_wait_for_its_turn_for_ever() {
+    let mut bench = Bench::new(|s| s.deliveries_max = 1);
+    bench.admit(&plain(1, 1), "a");
+    let message = plain(2, 2);
+    let destinations = vec![(0, "a".into()), (1, "b".into())];
+    bench.say(Event::Admitted { entry: Arc::new(message.clone()), destinations, unroutable: Vec::new() });
+    bench.scheduler.settings.delivery_seconds_max = 1_000_000;
+    bench.now = at(432_900);
+    assert!(
+        !bench.say(Event::Tick).contains(&Action::Forget(QueueId(2))),
+        "it is still owed its last attempt"
+    );
+    bench.now = at(432_911);
+    let swept = bench.say(Event::Tick);
+    assert_eq!(states(&message, &swept), [RecipientState::Failed; 2]);
+    assert!(reports(&swept)[0].recipients.iter().all(|r| r.expired));
+    assert!(swept.contains(&Action::Forget(QueueId(2))));
+    assert_eq!(bench.scheduler.figures().waiting, 0);
 }

@@ -189,6 +189,21 @@ impl Journal {
         Ok(Record { kind: header.kind, payload })
     }
 
+    /// Reads `position.len` octets behind the header of the frame there, **unchecked**: a part of a record that has a checksum of
+    /// its own, or what is left of a damaged one. Gives less where the file ends.
+    ///
+    /// # Errors
+    /// The segment is gone, or the system refused.
+    pub fn read_unchecked(&self, position: Position) -> Result<Bytes, ReadError> {
+        let Position { generation, offset, len } = position;
+        let (file, size) = self.folder.file(generation).ok_or(ReadError::Gone(generation))?;
+        let from = offset.saturating_add(FRAME_HEADER_BYTES).min(size);
+        let mut octets = vec![0; len.min(size - from) as usize];
+        let read = file.read_at(from.into(), &mut octets);
+        octets.truncate(read.map_err(|error| ReadError::Io { generation, error })?);
+        Ok(octets.into())
+    }
+
     /// All segments, the oldest first. The last that is not sealed is being written.
     #[must_use]
     pub fn segments(&self) -> Vec<SegmentInfo> {

@@ -74,7 +74,7 @@ impl fmt::Display for DamageReason {
 }
 
 /// Gives all that the older segments hold. May run on any thread while the journal is in use; segments must not be released before it has passed them.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Replay {
     older: VecDeque<Older>,
     seals: BTreeMap<u64, u32>,
@@ -121,11 +121,6 @@ impl Replay {
             let (generation, reason) = (older.generation, DamageReason::Header);
             self.ready.push_back(ReplayItem::Damage { generation, offset: 0, len: BLOCK_BYTES, reason });
         }
-        // What a killed process left may lie in memory only. Nobody may build on it before it is durable.
-        if !self.seals.contains_key(&older.generation) && older.file.sync().is_err() {
-            let place = (BLOCK_BYTES, older.size);
-            self.ready.push_back(damage(older.generation, place, DamageReason::Doubtful));
-        }
         let start =
             self.start.filter(|(generation, _)| *generation == older.generation).map(|(_, offset)| offset);
         let seal = self.seals.get(&older.generation).copied();
@@ -159,7 +154,7 @@ impl Iterator for Replay {
 }
 
 /// The reading of one segment.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Scan {
     generation: u64,
     /// Unknown while the header is damaged and no frame has been found.

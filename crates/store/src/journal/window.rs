@@ -11,7 +11,7 @@ use crate::disk::DiskFile;
 const CHUNK_BYTES: u32 = 1024 * 1024;
 
 /// Gives parts of a file up to `end`.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Window {
     file: Arc<dyn DiskFile>,
     end: u32,

@@ -1,0 +1,145 @@
+//! Reading records and bodies back, on threads of their own: a slow disk must not hold up the index.
+//!
+//! Everything read is checked: records by the journal's checksum and the head's own, bodies in files by size and checksum.
+//! What does not pass is [`StoreError::Damaged`], and the message is held.
+
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, Mutex};
+
+use mail::QueueId;
+use tokio::sync::oneshot;
+
+use super::core::{Core, lock};
+use super::keeper::Job;
+use super::row::Row;
+use crate::body::checksum_of;
+use crate::codec::{self, BodyPlace, Damaged, Head, Wreck};
+use crate::disk::Open;
+use crate::journal::{Journal, Position, ReadError};
+use crate::model::{QueueEntry, StoredBody};
+use crate::queue_store::StoreError;
+
+/// Threads that read. Two, so that one body on a slow part of the disk does not hold up all others.
+pub(crate) const THREADS: usize = 2;
+
+/// What the threads are asked for.
+pub(crate) enum Read {
+    /// The body of a message.
+    Body { id: QueueId, row: Row, answer: oneshot::Sender<Result<StoredBody, StoreError>> },
+    /// End.
+    Stop,
+}
+
+/// Starts the threads, which let go of `alive` when they have ended.
+pub(crate) fn start(
+    core: &Arc<Core>,
+    journal: &Arc<Journal>,
+    alive: &Sender<()>,
+) -> std::io::Result<Sender<Read>> {
+    let (sender, reads) = channel();
+    let reads = Arc::new(Mutex::new(reads));
+    for _ in 0..THREADS {
+        let (core, journal, reads) = (Arc::clone(core), Arc::clone(journal), Arc::clone(&reads));
+        let alive = alive.clone();
+        let run = move || {
+            serve(&core, &journal, &reads);
+            drop(journal);
+            drop(alive);
+        };
+        std::thread::Builder::new().name("read".into()).spawn(run)?;
+    }
+    Ok(sender)
+}
+
+fn serve(core: &Core, journal: &Journal, reads: &Mutex<Receiver<Read>>) {
+    loop {
+        let next = lock(reads).recv();
+        let Ok(Read::Body { id, row, answer }) = next else { return };
+        let result = body(core, journal, id, &row);
+        if matches!(result, Err(StoreError::Damaged(_))) {
+            core.send(Job::Damaged(id));
+        }
+        drop(answer.send(result));
+    }
+}
+
+fn body(core: &Core, journal: &Journal, id: QueueId, row: &Row) -> Result<StoredBody, StoreError> {
+    if row.wreck {
+        return Err(StoreError::Damaged(format!("the record of {id} is damaged")));
+    }
+    if row.body_file {
+        return file_body(core, journal, id, row);
+    }
+    let payload = journal.read(row.position).map_err(|e| unreadable(&e))?.payload;
+    let head = usize::try_from(row.head_octets).unwrap_or(usize::MAX);
+    if head > payload.len() {
+        return Err(StoreError::Damaged(format!("the record of {id} is too short")));
+    }
+    Ok(StoredBody::Memory(vec![payload.slice(head..)]))
+}
+
+fn file_body(core: &Core, journal: &Journal, id: QueueId, row: &Row) -> Result<StoredBody, StoreError> {
+    let path = core.body_path(id);
+    let damaged = |what: String| StoreError::Damaged(format!("{}: {what}", path.display()));
+    let head = head(journal, row).map_err(|e| damaged(e.to_string()))?;
+    let file = match core.disk.open(&path, Open::Read) {
+        Ok(file) => file,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            return Err(damaged("the body is missing".into()));
+        }
+        Err(error) => return Err(StoreError::NotApplied(format!("{}: {error}", path.display()))),
+    };
+    let (checksum, size) = checksum_of(&*file).map_err(|e| damaged(e.to_string()))?;
+    if size != row.size || head.body != (BodyPlace::File { checksum }) {
+        return Err(damaged("the body has changed on disk".into()));
+    }
+    Ok(StoredBody::File { path, size })
+}
+
+/// A record that is damaged stays so; a disk that does not answer now may answer later.
+fn unreadable(error: &ReadError) -> StoreError {
+    match error {
+        ReadError::Gone(_) | ReadError::Damaged { .. } => StoreError::Damaged(error.to_string()),
+        ReadError::Io { .. } => StoreError::NotApplied(error.to_string()),
+    }
+}
+
+/// Why an entry cannot be shown.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum EntryError {
+    #[error("{0}")]
+    Read(#[from] ReadError),
+    #[error("{0}")]
+    Damaged(#[from] Damaged),
+}
+
+/// The head of a message, from the journal.
+pub(crate) fn head(journal: &Journal, row: &Row) -> Result<Head, EntryError> {
+    let front = journal.read_unchecked(Position { len: row.head_octets, ..row.position })?;
+    Ok(codec::decode_head(&front)?)
+}
+
+/// A message as the queue shows it; `head` when it is at hand.
+pub(crate) fn entry(
+    journal: &Journal,
+    id: QueueId,
+    row: &Row,
+    head_at_hand: Option<&[u8]>,
+) -> Result<QueueEntry, EntryError> {
+    let recipients = usize::try_from(row.recipients).map_err(|_| Damaged)?;
+    if row.wreck {
+        let wreck: Wreck = codec::decode(&journal.read(row.position)?.payload)?;
+        return Ok(match codec::decode_head(&wreck.octets) {
+            Ok(head) => QueueEntry { record: head.record, state: row.state.clone().expand(recipients) },
+            Err(_) => codec::wreck_entry(id, row.arrived, row.size, row.state.clone()),
+        });
+    }
+    let head = match head_at_hand {
+        Some(octets) => codec::decode_head(octets)?,
+        None => head(journal, row)?,
+    };
+    if head.record.id != id {
+        return Err(Damaged.into());
+    }
+    Ok(QueueEntry { record: head.record, state: row.state.clone().expand(recipients) })
+}
