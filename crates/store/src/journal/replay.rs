@@ -121,6 +121,11 @@ impl Replay {
             let (generation, reason) = (older.generation, DamageReason::Header);
             self.ready.push_back(ReplayItem::Damage { generation, offset: 0, len: BLOCK_BYTES, reason });
         }
+        // What a killed process left may lie in memory only. Nobody may build on it before it is durable.
+        if !self.seals.contains_key(&older.generation) && older.file.sync().is_err() {
+            let place = (BLOCK_BYTES, older.size);
+            self.ready.push_back(damage(older.generation, place, DamageReason::Doubtful));
+        }
         let start =
             self.start.filter(|(generation, _)| *generation == older.generation).map(|(_, offset)| offset);
         let seal = self.seals.get(&older.generation).copied();
