@@ -149,7 +149,7 @@ pub enum Question {
 }
 
 /// The answer to the open question.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub enum Answer {
     /// Go on when positive, else refuse; spoken verbatim but where [`Question`] says otherwise.
     Reply(Reply),
@@ -175,6 +175,22 @@ pub enum Answer {
     },
 }
 
+/// Without the keys of SCRAM: who has them can pass for the server (RFC 5802 §9).
+impl fmt::Debug for Answer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Reply(reply) => f.debug_tuple("Reply").field(reply).finish(),
+            Self::Replies(replies) => f.debug_tuple("Replies").field(replies).finish(),
+            Self::Authenticated { account, reply } => {
+                f.debug_struct("Authenticated").field("account", account).field("reply", reply).finish()
+            }
+            Self::ScramKeys { iterations, .. } => {
+                f.debug_struct("ScramKeys").field("iterations", iterations).finish_non_exhaustive()
+            }
+        }
+    }
+}
+
 /// A password: wiped when dropped, never printed.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Secret(Zeroizing<Vec<u8>>);
@@ -196,5 +212,31 @@ impl Secret {
 impl fmt::Debug for Secret {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Secret(…)")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_secret_is_printed() {
+        let question = Question::Password {
+            mechanism: Mechanism::Plain,
+            authcid: "alice".to_owned(),
+            authzid: String::new(),
+            password: Secret::new(b"hunter2".to_vec()),
+        };
+        let answer = Answer::ScramKeys {
+            iterations: 4096,
+            salt: vec![201; 8],
+            stored_key: vec![202; 32],
+            server_key: vec![203; 32],
+        };
+        let printed = format!("{question:?} {answer:?}");
+        for secret in ["hunter2", "104, 117", "201", "202", "203"] {
+            assert!(!printed.contains(secret), "{printed}");
+        }
+        assert!(printed.contains("alice") && printed.contains("4096"));
     }
 }

@@ -33,5 +33,5 @@ pub use parameters::{MailParameters, RecipientParameters};
 pub use peer::{AuthPolicy, PeerInfo, Role, TlsInfo};
 pub use sasl::Mechanism;
 pub use session::Session;
-pub use settings::Settings;
+pub use settings::{Settings, SettingsError};
 pub use summary::SessionSummary;

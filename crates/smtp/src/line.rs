@@ -3,6 +3,8 @@
 //! A line ends at CRLF and nowhere else (RFC 5321 §2.3.8): what a bare LF would part stays together and is refused, so
 //! that nothing smuggled into an argument becomes a command. Never holds more than one line limit of an unfinished line.
 
+use std::fmt;
+
 use memchr::memchr;
 
 /// A line this many times over its limit ends the session instead of being read to its end.
@@ -26,7 +28,7 @@ pub(crate) enum Line {
 }
 
 /// Bytes that were received and not yet understood.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(crate) struct Input {
     bytes: Vec<u8>,
     /// Where the unread part begins.
@@ -37,6 +39,13 @@ pub(crate) struct Input {
     dropped: usize,
     /// The last byte thrown away was CR.
     dropped_cr: bool,
+}
+
+/// Without the bytes: a password may be among them.
+impl fmt::Debug for Input {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Input").field("unread", &self.unread().len()).finish_non_exhaustive()
+    }
 }
 
 impl Input {

@@ -97,7 +97,68 @@ impl Default for Settings {
     }
 }
 
+/// A bound under which no mail server could work.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("limits.{key} is {value}, so that {consequence}; give it {least} or more")]
+pub struct SettingsError {
+    /// The key in `[limits]`.
+    pub key: &'static str,
+    /// What it is.
+    pub value: u64,
+    /// The least that works.
+    pub least: u64,
+    /// What less would do.
+    pub consequence: &'static str,
+}
+
 impl Settings {
+    /// Checks what types cannot say: minima of the standards, and zeros that would stop everything.
+    ///
+    /// # Errors
+    /// [`SettingsError`], the first one found.
+    pub fn check(&self) -> Result<(), SettingsError> {
+        let size = |n: usize| n as u64;
+        let bounds = [
+            // RFC 5321 §4.5.3.1.4, .6, .8 and §4.5.3.2.7; RFC 4954 §4 for a line of an exchange.
+            (
+                "command_line_bytes_max",
+                size(self.command_line_bytes_max),
+                512,
+                "ordinary commands would be refused",
+            ),
+            ("text_line_bytes_max", size(self.text_line_bytes_max), 998, "ordinary mail would be refused"),
+            ("auth_line_bytes_max", size(self.auth_line_bytes_max), 512, "some could not log in"),
+            ("header_bytes_max", size(self.header_bytes_max), 16_384, "ordinary mail would be refused"),
+            ("received_lines_max", size(self.received_lines_max), 10, "forwarded mail would be refused"),
+            ("recipients_max", size(self.recipients_max), 1, "nobody could receive mail"),
+            ("messages_max", size(self.messages_max), 1, "nobody could send mail"),
+            ("errors_max", size(self.errors_max), 1, "every session would end at once"),
+            (
+                "refused_recipients_max",
+                size(self.refused_recipients_max),
+                1,
+                "every session would end at once",
+            ),
+            ("idle_commands_max", size(self.idle_commands_max), 10, "ordinary sessions would end early"),
+            ("auth_failures_max", size(self.auth_failures_max), 1, "nobody could mistype a password"),
+            (
+                "pipeline_bytes_max",
+                size(self.pipeline_bytes_max),
+                131_072,
+                "pipelining clients would be cut off",
+            ),
+            ("command_seconds_max", self.command_seconds_max, 5, "slow clients would be cut off"),
+            ("data_idle_seconds_max", self.data_idle_seconds_max, 5, "slow clients would be cut off"),
+            ("message_seconds_max", self.message_seconds_max, 30, "large messages would never arrive"),
+            ("session_seconds_max", self.session_seconds_max, 30, "slow clients would be cut off"),
+            ("handshake_seconds_max", self.handshake_seconds_max, 1, "nobody could start TLS"),
+        ];
+        match bounds.into_iter().find(|(_, value, least, _)| value < least) {
+            Some((key, value, least, consequence)) => Err(SettingsError { key, value, least, consequence }),
+            None => Ok(()),
+        }
+    }
+
     pub(crate) fn command_time(&self) -> Duration {
         Duration::from_secs(self.command_seconds_max)
     }
@@ -116,5 +177,22 @@ impl Settings {
 
     pub(crate) fn handshake_time(&self) -> Duration {
         Duration::from_secs(self.handshake_seconds_max)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_defaults_work_and_zeros_are_told() {
+        assert_eq!(Settings::default().check(), Ok(()));
+        let wrong = Settings { command_line_bytes_max: 100, ..Settings::default() };
+        let words = wrong.check().unwrap_err().to_string();
+        assert!(
+            words.contains("limits.command_line_bytes_max is 100") && words.contains("512 or more"),
+            "{words}"
+        );
+        assert_eq!(Settings { errors_max: 0, ..Settings::default() }.check().unwrap_err().key, "errors_max");
     }
 }

@@ -1,3 +1,5 @@
+//! What a reader makes of every end, near-end and non-end of data.
+
 use proptest::prelude::*;
 
 use super::*;
@@ -103,6 +105,35 @@ fn nothing_that_looks_like_an_end_is_one() {
 fn no_bare(text: &[u8]) -> bool {
     let text = String::from_utf8_lossy(text).replace("\r\n", "");
     !text.contains(['\r', '\n'])
+}
+
+/// Every text of up to six characters that matter, at the start of a message and within it, against the one sentence of
+/// RFC 5321 §4.1.1.4: the end is CRLF.CRLF, the first CRLF being that of the DATA command for an empty message.
+#[test]
+fn the_end_of_every_short_text_is_where_the_standard_says() {
+    let mut texts: Vec<Vec<u8>> = vec![Vec::new()];
+    for length in 0..6 {
+        let longer: Vec<Vec<u8>> = texts
+            .iter()
+            .filter(|text| text.len() == length)
+            .flat_map(|text| b"\r\n.a".map(|byte| [text.as_slice(), &[byte]].concat()))
+            .collect();
+        texts.extend(longer);
+    }
+    assert_eq!(texts.len(), 5461);
+    for text in texts {
+        for prefix in [&b""[..], b"x"] {
+            let input = [prefix, &text, b"\r\n.\r\n"].concat();
+            let with_command = [b"\r\n", input.as_slice()].concat();
+            let end = with_command.windows(5).position(|five| five == b"\r\n.\r\n").unwrap() + 3;
+            for (step, mend) in [(1, false), (input.len(), false), (2, true)] {
+                let (_, read, reader) = data(&input, step, mend, &settings());
+                assert_eq!(read, Some(end), "{input:?} by {step}");
+                let message = &input[..end - 3];
+                assert_eq!(reader.bare_newlines(), !no_bare(message), "{input:?} by {step}");
+            }
+        }
+    }
 }
 
 #[test]

@@ -29,7 +29,7 @@ impl Session {
             Waiting::Helo { before, name, esmtp } => self.hello_answered(*before, name, esmtp, reply),
             Waiting::Mail { smtputf8 } if reply.is_positive() => {
                 self.summary.transactions += 1;
-                self.spoken(State::InTransaction(Transaction { recipients: 0, overflow: 0, smtputf8 }), reply)
+                self.spoken(State::InTransaction(Transaction { recipients: 0, attempts: 0, smtputf8 }), reply)
             }
             Waiting::Recipient(transaction) => self.recipient_answered(transaction, reply),
             Waiting::Data { recipients, chunk } if reply.is_positive() => {

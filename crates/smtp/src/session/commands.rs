@@ -46,12 +46,8 @@ impl Session {
         if facts.ends_group && !self.input.is_empty() {
             self.summary.pipelined_early = true;
         }
-        if facts.idle {
-            self.idle_commands += 1;
-            if self.idle_commands > self.settings.idle_commands_max {
-                self.give_up("too many commands without a message, closing");
-                return state;
-            }
+        if facts.idle && self.too_idle() {
+            return state;
         }
         let gate = self.gate(&state, facts);
         // RFC 3030 §2: the bytes of a chunk follow whatever becomes of its command.
@@ -97,6 +93,16 @@ impl Session {
             _ if facts.needs == Needs::Leave && self.lacks_auth() => Some(replies::needs_auth()),
             _ => None,
         }
+    }
+
+    /// Counts a command that brings no message nearer; true when it was one too many.
+    pub(super) fn too_idle(&mut self) -> bool {
+        self.idle_commands += 1;
+        let too_many = self.idle_commands > self.settings.idle_commands_max;
+        if too_many {
+            self.give_up("too many commands without a message, closing");
+        }
+        too_many
     }
 
     /// Says what the client did wrong; nothing changes.

@@ -67,8 +67,9 @@ impl Session {
         if !mechanisms.is_empty() {
             lines.push(format!("AUTH {}", mechanisms.join(" ")));
         }
-        // RFC 9422 §4.
-        lines.push(format!("LIMITS MAILMAX={} RCPTMAX={}", limits.messages_max, limits.recipients_max));
+        // RFC 9422 §4: numbers of up to six digits.
+        let [messages, recipients] = [limits.messages_max, limits.recipients_max].map(|n| n.min(999_999));
+        lines.push(format!("LIMITS MAILMAX={messages} RCPTMAX={recipients}"));
         lines.push("HELP".to_owned());
         lines.join("\n")
     }

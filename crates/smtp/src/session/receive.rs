@@ -83,6 +83,7 @@ impl Session {
             self.hand_out(&mut message, false);
             let reply = replies::too_large(&self.settings);
             if chunk.size > self.settings.refused_bytes_max {
+                self.summary.messages_refused += 1;
                 return self.unwanted(chunk, reply, State::Greeted);
             }
         }

@@ -35,8 +35,8 @@ pub(super) enum State {
 pub(super) struct Transaction {
     /// Accepted recipients.
     pub(super) recipients: usize,
-    /// Recipients turned away because there were too many.
-    pub(super) overflow: usize,
+    /// RCPT commands so far, whatever became of them.
+    pub(super) attempts: usize,
     /// SMTPUTF8 was given (RFC 6531 §3.4).
     pub(super) smtputf8: bool,
 }

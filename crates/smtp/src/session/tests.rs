@@ -1,5 +1,7 @@
+//! The session as its caller sees it: what goes in one write, when input is wanted, when time is up.
+
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use mail::Reply;
 
@@ -72,4 +74,110 @@ fn replies_to_a_pipelined_group_go_in_one_write() {
     assert_eq!(desk.closed, Some(CloseReason::Quit));
     let summary = desk.session.summary();
     assert_eq!((summary.messages, summary.recipients, summary.commands, summary.errors), (1, 1, 5, 0));
+}
+
+#[test]
+fn no_input_is_wanted_while_a_question_is_open() {
+    let now = Instant::now();
+    let mut session = Session::new(Arc::new(Settings::default()), Role::Mx, PeerInfo::on_this_machine(), now);
+    assert!(!session.wants_input() && session.deadline().is_none());
+    assert_eq!(session.poll(), Some(Output::Ask(Question::Connect)));
+    // A client that does not wait for the greeting is remembered; what it says waits.
+    session.receive(b"EHLO c.test\r\n", now);
+    assert_eq!(session.poll(), None);
+    assert!(session.summary().spoke_first);
+    session.answer(yes(&Question::Connect), now);
+    let helo = Question::Helo { name: "c.test".into(), esmtp: true };
+    assert_eq!(session.poll(), Some(Output::Ask(helo.clone())), "the greeting goes with the reply to EHLO");
+    session.answer(yes(&helo), now);
+    assert!(!session.wants_input(), "not before the replies are sent");
+    assert!(matches!(session.poll(), Some(Output::Send(said)) if said.starts_with(b"220 ")));
+    assert!(session.wants_input());
+    // Nothing is open: an answer too many has no effect.
+    session.answer(Answer::Reply(Reply::new(550, (5, 0, 0), "No")), now);
+    assert_eq!(session.poll(), None);
+}
+
+#[test]
+fn replies_are_not_held_back_for_ever() {
+    let now = Instant::now();
+    let mut session = Desk::mx().session;
+    session.receive(b"EHLO c.test\r\n", now);
+    let hello = session.poll();
+    assert!(matches!(hello, Some(Output::Ask(Question::Helo { .. }))), "{hello:?}");
+    session.answer(Answer::Reply(Reply::plain(250, "")), now);
+    while session.poll().is_some() {}
+    session.receive(TRANSACTION, now);
+    assert!(matches!(session.poll(), Some(Output::Ask(Question::Mail { .. }))));
+    session.answer(Answer::Reply(Reply::new(250, (2, 1, 0), "Ok")), now);
+    assert!(
+        matches!(session.poll(), Some(Output::Ask(Question::Recipient { .. }))),
+        "the reply to MAIL waits"
+    );
+    session.receive(b"RCPT TO:<e@d.test>\r\n", now);
+    session.answer(Answer::Reply(Reply::new(250, (2, 1, 5), "Ok")), now + Duration::from_secs(6));
+    assert_eq!(session.poll(), Some(Output::Send(b"250 2.1.0 Ok\r\n250 2.1.5 Ok\r\n".to_vec())));
+    assert!(matches!(session.poll(), Some(Output::Ask(Question::Recipient { .. }))));
+}
+
+#[test]
+fn trickling_neither_prolongs_a_command_nor_a_message_nor_a_session() {
+    let limits = Settings { message_seconds_max: 700, session_seconds_max: 900, ..Settings::default() };
+    let mut desk = Desk::new(limits, Role::Mx, PeerInfo::on_this_machine());
+    let start = desk.now;
+    let at = |seconds| start + Duration::from_secs(seconds);
+    desk.say(b"EHL");
+    desk.now = at(200);
+    desk.say(b"O c.te");
+    assert_eq!(desk.session.deadline(), Some(at(300)), "a command has its time from its beginning");
+    desk.say(b"st\r\n");
+    assert_eq!(desk.session.deadline(), Some(at(500)));
+    desk.say(&[TRANSACTION, b"DATA\r\n"].concat());
+    for seconds in [450, 700, 890] {
+        desk.now = at(seconds);
+        desk.say(b"x\r\n");
+        assert_eq!(
+            desk.session.deadline(),
+            Some(at((seconds + 300).min(900))),
+            "a message is bounded as a whole"
+        );
+    }
+    desk.session.wake(at(899));
+    desk.drain();
+    assert_eq!(desk.closed, None);
+    desk.say(b".\r\n");
+    assert_eq!(desk.session.deadline(), Some(at(900)), "and so is the session");
+    desk.session.wake(at(900));
+    desk.drain();
+    assert_eq!(desk.closed, Some(CloseReason::Timeout));
+    assert_eq!(desk.session.summary().messages, 1);
+}
+
+#[test]
+fn an_answer_to_another_question_blames_nobody() {
+    let mut session = Desk::mx().session;
+    let now = Instant::now();
+    session.receive(b"EHLO c.test\r\n", now);
+    session.poll();
+    session.answer(Answer::Replies(vec![]), now);
+    assert!(matches!(session.poll(), Some(Output::Send(said)) if said.starts_with(b"451 4.3.0 ")));
+    assert_eq!(session.summary().errors, 0);
+}
+
+#[test]
+fn pipelining_behind_a_command_that_ends_its_group_is_remembered() {
+    let mut desk = Desk::mx();
+    desk.say(b"EHLO c.test\r\n").say(&[TRANSACTION, b"DATA\r\n"].concat());
+    assert!(!desk.session.summary().pipelined_early);
+    desk.say(b"x\r\n.\r\n").say(&[TRANSACTION, b"DATA\r\nx\r\n.\r\n"].concat());
+    assert!(desk.session.summary().pipelined_early, "text before 354");
+    assert_eq!(desk.session.summary().messages, 2);
+}
+
+#[test]
+fn an_idle_session_is_small() {
+    let mut desk = Desk::mx();
+    desk.say(b"EHLO c.test\r\n");
+    assert!(size_of::<Session>() <= 1_024, "{}", size_of::<Session>());
+    assert!(desk.session.outputs.capacity() <= 8 && desk.session.replies.capacity() == 0);
 }

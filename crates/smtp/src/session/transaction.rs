@@ -53,13 +53,14 @@ impl Session {
             };
             return self.remain(state, &replies::bad_sequence(words));
         };
+        // Refusals for now are no errors, but even they are not given for ever.
+        transaction.attempts += 1;
+        if transaction.attempts > self.settings.recipients_max.saturating_mul(2) {
+            self.give_up("too many recipients, closing");
+            return State::InTransaction(transaction);
+        }
         if transaction.recipients >= self.settings.recipients_max {
-            transaction.overflow += 1;
             self.summary.recipients_refused += 1;
-            if transaction.overflow > self.settings.recipients_max {
-                self.give_up("too many recipients, closing");
-                return State::InTransaction(transaction);
-            }
             let reply = replies::too_many_recipients(&self.settings);
             return self.spoken(State::InTransaction(transaction), &reply);
         }
@@ -101,7 +102,13 @@ impl Session {
                 let waiting = Waiting::Data { recipients: transaction.recipients, chunk: Some(chunk) };
                 self.ask(Question::Data, waiting)
             }
-            (None, State::BetweenChunks(message)) => self.next_chunk(message, chunk),
+            (None, State::BetweenChunks(message)) => {
+                // An empty chunk brings no message nearer.
+                if chunk.size == 0 && !chunk.last && self.too_idle() {
+                    return State::BetweenChunks(message);
+                }
+                self.next_chunk(message, chunk)
+            }
             (None, state) => {
                 let reply = self.no_message_yet(&state);
                 self.unwanted(chunk, reply, state)
