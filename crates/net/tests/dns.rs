@@ -124,6 +124,24 @@ async fn no_server_at_all_is_a_failure_and_what_recovers_is_found() {
 }
 
 #[tokio::test]
+async fn one_server_that_is_down_or_refuses_does_not_hide_another() {
+    let (bad, good) = (Dns::start(ZONE), Dns::start(ZONE));
+    for trouble in [Trouble::Refused, Trouble::ServFail, Trouble::Silent] {
+        for name in ["example.test", "nowhere.example.test"] {
+            bad.trouble(name, trouble);
+        }
+        for servers in [[bad.addr, good.addr], [good.addr, bad.addr]] {
+            let servers = servers.map(NameServer).to_vec();
+            let settings =
+                DnsSettings { servers, try_seconds_max: 2, retries_max: 0, ..DnsSettings::default() };
+            let resolver = Resolver::from_settings(&settings).unwrap();
+            assert_eq!(hosts(resolver.mx(&domain("example.test")).await).len(), 3, "{trouble:?}");
+            assert_eq!(resolver.mx(&domain("nowhere.example.test")).await, DnsAnswer::NoName, "{trouble:?}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn addresses_of_both_families_follow_aliases_and_forgive_one_failure() {
     let dns = Dns::start(ZONE);
     let resolver = resolver(&dns);
