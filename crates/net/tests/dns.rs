@@ -26,6 +26,8 @@ looping     CNAME looping2
 looping2    CNAME looping
 text        TXT  "only text"
 broken4     AAAA 2001:db8::4
+*.wild      MX   5 mx1
+a.b.empty   A    192.0.2.7
 1.2.0.192.in-addr.arpa.  PTR mx1.example.test.
 2.2.0.192.in-addr.arpa.  PTR liar.example.test.
 3.2.0.192.in-addr.arpa.  PTR mx1.example.test.
@@ -76,6 +78,10 @@ async fn absence_is_nxdomain_or_nodata_and_told_apart() {
     assert_eq!(resolver.addresses(&domain("nowhere.example.test")).await, DnsAnswer::NoName);
     assert_eq!(resolver.addresses(&domain("text.example.test")).await, DnsAnswer::NoData);
     assert_eq!(resolver.addresses(&domain("dangling.example.test")).await, DnsAnswer::NoName);
+    // A name that only has names below it exists (RFC 8020 §2).
+    assert_eq!(resolver.mx(&domain("b.empty.example.test")).await, DnsAnswer::NoData);
+    assert_eq!(hosts(resolver.mx(&domain("any.wild.example.test")).await).len(), 1);
+    assert_eq!(resolver.addresses(&domain("any.wild.example.test")).await, DnsAnswer::NoData);
     dns.trouble("bare.example.test", Trouble::BareNoData);
     assert_eq!(resolver.mx(&domain("bare.example.test")).await, DnsAnswer::NoData);
 }
