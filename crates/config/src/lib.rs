@@ -9,7 +9,7 @@
 mod checks;
 mod document;
 mod gateway;
-pub mod passwd;
+mod passwd;
 pub mod reference;
 mod report;
 mod settings;

@@ -48,8 +48,7 @@ fn data_dir(findings: &mut Findings<'_, '_>) {
 
 fn user(findings: &mut Findings<'_, '_>, place: &Place, who: Option<&Principal>) {
     let Some(who) = who else { return };
-    // A file that cannot be read says nothing against the user; starting will tell.
-    if let Ok(None) = passwd::user(who) {
+    if !passwd::has_user(who) {
         let problem = findings
             .error(place, format!("this system has no user `{who}`"))
             .label("not in /etc/passwd")
@@ -64,7 +63,7 @@ fn user(findings: &mut Findings<'_, '_>, place: &Place, who: Option<&Principal>)
 fn group(findings: &mut Findings<'_, '_>) {
     let place = Place::of("group");
     let Some(who) = &findings.config.group else { return };
-    if let Ok(None) = passwd::group(who) {
+    if !passwd::has_group(who) {
         let problem = findings
             .error(&place, format!("this system has no group `{who}`"))
             .label("not in /etc/group")

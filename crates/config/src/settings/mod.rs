@@ -84,6 +84,9 @@ pub struct Config {
     /// Retries, warnings, expiry and limits of the queue.
     #[serde(default)]
     pub queue: queue::Settings,
+    /// How the queue is kept on disk, and how much memory it may take.
+    #[serde(default)]
+    pub store: store::Settings,
     /// Bounds on what one SMTP session may send, and for how long.
     #[serde(default)]
     pub limits: smtp::Settings,

@@ -8,8 +8,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// A user or group: a name, or a number (in quotes or without).
 ///
-/// Only written down here. Names are looked up in `/etc/passwd` and `/etc/group` themselves, never through the C
-/// library's name service: see [`crate::passwd`].
+/// Only written down here; who it is, is looked up when the server starts.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Principal {
     /// A name.

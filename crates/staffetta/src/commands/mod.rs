@@ -4,7 +4,9 @@
 //! touches the queue's files: that is the business of the crates below.
 
 mod config;
+mod dkim;
 mod docs;
+mod quickstart;
 
 use std::error::Error;
 use std::io::{IsTerminal as _, Write as _};
@@ -35,15 +37,34 @@ Examples:
 /// One line a command, in the order of the help.
 #[derive(Debug, clap::Subcommand)]
 enum Command {
+    Quickstart(quickstart::Args),
     Config(config::Args),
+    Dkim(dkim::Args),
     Docs(docs::Args),
 }
 
 /// Does what the command line asks.
 pub(crate) fn run(line: CommandLine) -> Outcome {
     match line.command {
+        Command::Quickstart(args) => quickstart::run(&args),
         Command::Config(args) => config::run(args),
+        Command::Dkim(args) => dkim::run(args),
         Command::Docs(args) => docs::run(args),
+    }
+}
+
+/// Which configuration a command works with.
+#[derive(Debug, clap::Args)]
+pub(crate) struct ConfigFile {
+    /// The configuration file
+    #[arg(long, short, value_name = "FILE", default_value = CONFIG_FILE)]
+    pub(crate) config: std::path::PathBuf,
+}
+
+impl ConfigFile {
+    /// Reads it; what is wrong with it is told on standard error.
+    pub(crate) fn load(&self) -> Option<::config::Loaded> {
+        ::config::load(&self.config).inspect_err(|report| eprint!("{}", report.render(report_style()))).ok()
     }
 }
 
