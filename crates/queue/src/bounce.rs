@@ -1,6 +1,7 @@
 //! Who is told what: which outcomes become a report, and which are kept from the sender and why.
 //!
-//! Decides; [`message`] puts a decided report into a message, whose words are `mail::dsn`'s. The runner stores it. RFC 3461 §5.2 and §6, RFC 5321 §4.5.5 and §6.1.
+//! Decides; [`message`] puts a decided report into a message, whose words are `mail::dsn`'s. The runner stores it.
+//! RFC 3461 §5.2 and §6, RFC 5321 §4.5.5 and §6.1.
 //! Nothing is ever answered to a null reverse-path (invariant I3), and a failure that is not reported is still told as a
 //! suppressed [`Report`], so that it leaves a log line and a count (invariant I2).
 

@@ -450,6 +450,8 @@ impl Scheduler {
 
     /// Takes a message out of the window as soon as nothing of it runs.
     fn withdraw(&mut self, id: QueueId, why: Leaving) {
+        // An answer of the store that is on its way may still hold it.
+        self.loader.left(id);
         let Some(active) = self.active.get_mut(&id) else { return };
         active.leaving = Some(why);
         for at in std::mem::take(&mut active.waiting_at) {

@@ -64,8 +64,20 @@ const MANNERS: [Manner; 9] = [
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Happening {
     Arrival(u64),
-    Landing { id: QueueId, destination: String, recipients: Vec<u32>, epoch: u32, lost: bool },
+    Landing {
+        id: QueueId,
+        destination: String,
+        recipients: Vec<u32>,
+        epoch: u32,
+        lost: bool,
+    },
     Wake,
+    /// The store's answer, as of the question.
+    Answer {
+        found: Vec<QueueId>,
+        next_due: Option<Timestamp>,
+        epoch: u32,
+    },
     Operator(u32),
     Restart,
 }
@@ -101,6 +113,8 @@ struct World {
     messages: BTreeMap<QueueId, QueueEntry>,
     due: BTreeSet<(Timestamp, QueueId)>,
     working: BTreeSet<QueueId>,
+    /// Entries on their way from the store.
+    answers: HashMap<QueueId, QueueEntry>,
     happenings: BinaryHeap<Reverse<(Timestamp, u64, Happening)>>,
     sequence: u64,
     epoch: u32,
@@ -128,6 +142,7 @@ impl World {
             messages: BTreeMap::new(),
             due: BTreeSet::new(),
             working: BTreeSet::new(),
+            answers: HashMap::new(),
             happenings: BinaryHeap::new(),
             sequence: 0,
             epoch: 0,
@@ -196,13 +211,14 @@ impl World {
             recipients,
             size: 1,
         };
-        self.messages.insert(id, QueueEntry { record, state });
+        let entry = QueueEntry { record, state };
+        self.messages.insert(id, entry.clone());
         self.due.insert((self.now, id));
-        self.admit(id);
+        self.admit(entry);
     }
 
-    fn admit(&mut self, id: QueueId) {
-        let entry = Arc::new(self.messages[&id].clone());
+    fn admit(&mut self, entry: QueueEntry) {
+        let (id, entry) = (entry.record.id, Arc::new(entry));
         let mut destinations = Vec::new();
         for (i, status) in (0..).zip(&entry.state.recipients) {
             if status.state == RecipientState::Pending {
@@ -223,7 +239,7 @@ impl World {
                     self.dispatch(id, &destination, recipients);
                 }
                 Action::Finish { settlement, reports } => self.settle(&settlement, &reports),
-                Action::Load { limit } => self.answer_load(limit),
+                Action::Load { limit } => self.ask(limit),
                 Action::Wake(at) => {
                     assert!(at > self.now || self.now == START, "a wake for the past, seed {}", self.seed);
                     self.next_wake = at;
@@ -253,15 +269,26 @@ impl World {
         }
     }
 
-    /// The answer comes at once or a little later, as a store's does; what it holds is as of the question.
-    fn answer_load(&mut self, limit: usize) {
+    /// The answer comes a little later, as a store's does; what it holds is as of the question.
+    fn ask(&mut self, limit: usize) {
         let now = self.now;
         let free =
             self.due.iter().take_while(|(at, _)| *at <= now).filter(|(_, id)| !self.working.contains(id));
         let found: Vec<QueueId> = free.map(|(_, id)| *id).take(limit).collect();
-        let next_due = self.due.iter().find(|(at, _)| *at > now).map(|(at, _)| *at);
         for id in &found {
-            self.admit(*id);
+            self.answers.insert(*id, self.messages[id].clone());
+        }
+        let next_due = self.due.iter().find(|(at, _)| *at > now).map(|(at, _)| *at);
+        let (later, epoch) = (now.plus(Duration::from_millis(self.pick(500))), self.epoch);
+        self.later(later, Happening::Answer { found, next_due, epoch });
+    }
+
+    fn answered(&mut self, found: &[QueueId], next_due: Option<Timestamp>) {
+        for id in found {
+            let entry = self.answers.remove(id).unwrap();
+            if !self.working.contains(id) {
+                self.admit(entry);
+            }
         }
         self.tell(Event::Loaded { count: found.len(), next_due });
     }
@@ -451,6 +478,7 @@ impl World {
         self.epoch += 1;
         self.scheduler = Scheduler::new(self.settings.clone(), self.seed + u64::from(self.epoch));
         self.working.clear();
+        self.answers.clear();
         self.ledger.flying.clear();
         self.ledger.in_flight.clear();
         self.tell(Event::Tick);
@@ -466,7 +494,9 @@ impl World {
             match what {
                 Happening::Arrival(number) => self.arrival(number),
                 // What flew before a restart has nobody left to report to.
-                Happening::Landing { epoch, .. } if epoch != self.epoch => {}
+                Happening::Landing { epoch, .. } | Happening::Answer { epoch, .. } if epoch != self.epoch => {
+                }
+                Happening::Answer { found, next_due, .. } => self.answered(&found, next_due),
                 Happening::Landing { id, destination, recipients, lost, .. } => {
                     self.landing(id, &destination, &recipients, lost);
                 }

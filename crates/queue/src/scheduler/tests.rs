@@ -435,7 +435,14 @@ fn an_answer_of_the_store_from_before_a_message_ended_does_not_revive_it() {
     assert!(bench.say(Event::Tick).contains(&Action::Load { limit: 1999 }));
     bench.finish(1, "a", vec![outcome(0, DeliveryResult::Delivered)]);
     assert_eq!(bench.admit(&plain(1, 1), "a"), [Action::Forget(QueueId(1))]);
+    // Nor one that was held or deleted meanwhile.
+    bench.say(Event::Held(QueueId(2)));
+    bench.say(Event::Deleted(QueueId(3)));
+    for id in [2, 3] {
+        assert_eq!(bench.admit(&plain(id, 1), "a"), [Action::Forget(QueueId(id))]);
+    }
     bench.say(Event::Loaded { count: 1, next_due: None });
+    assert_eq!(dispatches(&bench.admit(&plain(2, 1), "a")).len(), 1);
 }
 
 #[test]
