@@ -131,12 +131,19 @@ fn limits(findings: &mut Findings<'_, '_>) {
         }
     }
     if let Err(error) = findings.config.queue.check() {
-        // The error names its keys as `queue.KEY`; the first one is where to look.
-        let words = error.to_string();
-        let key = words.strip_prefix("queue.").and_then(|rest| rest.split(' ').next()).unwrap_or_default();
-        let (message, help) = split_advice(&words);
-        let place = Place::of("queue").key(key);
-        let problem = findings.error(&place, message).label("contradicts the rest").help(help);
-        findings.push(problem);
+        section_check(findings, "queue", "contradicts the rest", &error.to_string());
     }
+    if let Err(error) = findings.config.limits.check() {
+        section_check(findings, "limits", "too small", &error.to_string());
+    }
+}
+
+/// What a section has found wrong with itself. The words name its keys as `SECTION.KEY`; the first is where to look.
+fn section_check(findings: &mut Findings<'_, '_>, section: &'static str, label: &str, words: &str) {
+    let rest = words.strip_prefix(section).and_then(|rest| rest.strip_prefix('.'));
+    let key = rest.and_then(|rest| rest.split(' ').next()).unwrap_or_default();
+    let (message, help) = split_advice(words);
+    let place = Place::of(section).key(key);
+    let problem = findings.error(&place, message).label(label).help(help);
+    findings.push(problem);
 }
