@@ -21,7 +21,8 @@ fn what_is_appended_is_read_by_position_and_after_a_restart() {
     assert_eq!(records(replay), (vec![b"hello".to_vec(), vec![]], vec![]));
 }
 
-/// I1 at this level: when an append is answered, a power cut at that very moment loses nothing of it.
+// invariant: I1
+/// At this level: when an append is answered, a power cut at that very moment loses nothing of it.
 /// Answering before the sync makes this test fail.
 #[test]
 fn invariant_i1_nothing_is_acknowledged_before_it_is_synced() {
