@@ -161,8 +161,8 @@ proptest! {
     }
 }
 
-/// The bytes a session holds are seen by cloning nothing: what it keeps is bounded by its settings, so that feeding it
-/// for ever must end in replies or in the end of the session.
+/// What a session keeps is bounded by its settings: feeding it for ever ends in replies or in its own end.
+// invariant: I6
 #[test]
 fn floods_end_or_are_drained() {
     let now = Instant::now();
