@@ -171,7 +171,8 @@ pub(crate) struct Salvaged {
 pub(crate) const FRAME_HEADER: usize = 32;
 const BLOCK: usize = 4096;
 
-/// Messages whose heads are whole in a damaged stretch, given the octets from the stretch's `offset` in its segment on.
+/// Messages whose heads are whole in a damaged stretch, which begins at `offset` in its segment; given are the octets
+/// behind what would be the first frame's header.
 ///
 /// Only places where a frame can begin are looked at (the stretch's beginning, the next block, and behind each message
 /// found), never the inside of a body, which its sender has chosen. What is found is shown, never delivered.
@@ -180,7 +181,7 @@ pub(crate) fn salvage(stretch: &Bytes, offset: usize) -> Vec<Salvaged> {
     let mut frame = Some(offset);
     while let Some(at) = frame {
         let next = [at, at.next_multiple_of(BLOCK)].into_iter().find_map(|at| {
-            let place = (at + FRAME_HEADER).checked_sub(offset)?;
+            let place = at.checked_sub(offset)?;
             let rest = stretch.get(place..)?;
             let head = decode_head(rest).ok()?;
             let body = match head.body {

@@ -12,7 +12,7 @@ use super::index::{Edit, IndexError};
 use super::keeper::{Job, Keeper};
 use super::row::Row;
 use crate::codec::{self, BodyPlace, Wreck, kind};
-use crate::journal::{AppendError, Durability, Payload, Position};
+use crate::journal::{AppendError, Durability, Payload, Position, ReadError};
 
 /// Octets that are copied at a time.
 const STEP_BYTES: usize = 1 << 20;
@@ -20,6 +20,9 @@ const STEP_BYTES: usize = 1 << 20;
 const STEP_ROWS: usize = 2_000;
 /// So many sealed segments are kept without asking how much in them is live.
 const FEW_SEGMENTS: usize = 4;
+
+/// So many times a segment that the device does not give is tried, before what cannot be read of it counts as damaged.
+const TRIES_MAX: u32 = 10;
 
 type Result<T> = std::result::Result<T, IndexError>;
 
@@ -101,7 +104,13 @@ impl Keeper {
                 break;
             }
         }
-        if rows.is_empty() && !more || self.core.window().live(generation).messages == 0 {
+        if self.core.window().live(generation).messages == 0 {
+            self.compaction = None;
+            return self.give_back();
+        }
+        if rows.is_empty() && !more {
+            let (known, tries) = self.stuck;
+            self.stuck = (generation, if known == generation { tries.saturating_add(1) } else { 1 });
             self.compaction = None;
             return Ok(());
         }
@@ -129,6 +138,8 @@ impl Keeper {
             Ok(record) => {
                 copy_of(copy, row, &record.payload).or_else(|| wrecked("it does not decode".into()))
             }
+            // A device that does not answer now may answer later.
+            Err(ReadError::Io { generation, .. }) if self.stuck < (generation, TRIES_MAX) => None,
             Err(error) => wrecked(error.to_string()),
         }
     }

@@ -22,9 +22,9 @@ use super::row::Row;
 use super::settling;
 use super::spool::Task;
 use crate::codec::{self, Checkpoint, SparseState, kind};
-use crate::journal::{Durability, Journal, Payload, Replay};
+use crate::journal::{Durability, Journal, Payload, Position, Replay};
 use crate::model::{Change, Hold, QueueEntry, Settlement, StoredBody};
-use crate::queue_store::{Page, StoreError};
+use crate::queue_store::{Page, Pending, StoreError};
 
 /// How often the keeper looks around when nobody asks for anything.
 const TICK: Duration = Duration::from_millis(250);
@@ -61,8 +61,10 @@ pub(crate) enum Job {
         id: QueueId,
         answer: Answer<QueueEntry>,
     },
+    /// `gone_from`: it was looked for there, and the segment had been given back.
     ReadBody {
         id: QueueId,
+        gone_from: Option<Position>,
         answer: Answer<StoredBody>,
     },
     List {
@@ -71,14 +73,23 @@ pub(crate) enum Job {
     },
     /// A record or a body turned out to be damaged.
     Damaged(QueueId),
-    /// The journal has the checkpoint.
-    Checkpointed(Checkpoint),
+    /// The journal has the checkpoint, or could not take it.
+    Checkpointed(Checkpoint, bool),
     /// The journal has copies of messages.
     Copied(Copied),
+    /// Make a checkpoint now, and answer when all is done that follows from it.
+    Tidy(Answer<()>),
     /// Write everything down, answer, and end.
     Close(Answer<()>),
     /// End.
     Stop,
+}
+
+/// A message as far as it can be read.
+struct Found {
+    entry: QueueEntry,
+    /// Why it cannot be read for now.
+    trouble: Option<StoreError>,
 }
 
 /// The keeper's state.
@@ -95,6 +106,10 @@ pub(crate) struct Keeper {
     /// The index has changed since the last checkpoint.
     pub(super) dirty: bool,
     pub(super) compaction: Option<Compaction>,
+    /// A segment out of which not everything could be read, and how many times that was tried.
+    pub(super) stuck: (u64, u32),
+    /// Those who wait until the journal is tidy.
+    pub(super) tidying: Vec<Answer<()>>,
 }
 
 impl Keeper {
@@ -121,7 +136,12 @@ impl Keeper {
                     drop(answer.send(Ok(())));
                     return;
                 }
-                Ok(job) => self.guard(|keeper| keeper.serve(job)),
+                Ok(job) => {
+                    self.guard(|keeper| keeper.serve(job));
+                    if self.released == Some(self.checkpoint) && self.compaction.is_none() {
+                        self.tidying.drain(..).for_each(|answer| drop(answer.send(Ok(()))));
+                    }
+                }
                 Err(RecvTimeoutError::Timeout) => {}
             }
         }
@@ -139,6 +159,9 @@ impl Keeper {
             Ok(Ok(())) => {}
             Ok(Err(error)) => self.core.fail(format!("the index failed: {error}")),
             Err(_) => self.core.fail("the index panicked".into()),
+        }
+        if self.core.health().is_err() {
+            self.tidying.clear();
         }
     }
 
@@ -167,20 +190,31 @@ impl Keeper {
                 reply(answer, Ok(next))
             }
             Job::Get { id, answer } => {
-                let entry = self.entry(id)?;
-                reply(answer, entry.ok_or(StoreError::Absent))
+                let entry = self.entry(id)?.ok_or(StoreError::Absent);
+                reply(answer, entry.and_then(|found| found.trouble.map_or(Ok(found.entry), Err)))
             }
-            Job::ReadBody { id, answer } => self.read_body(id, answer),
+            Job::ReadBody { id, gone_from, answer } => self.read_body(id, gone_from, answer),
             Job::List { page, answer } => {
                 let list = self.list(&page)?;
                 reply(answer, Ok(list))
             }
             Job::Damaged(id) => self.hold_damaged(id),
-            Job::Checkpointed(checkpoint) => {
+            Job::Checkpointed(checkpoint, true) => {
                 self.released = Some(checkpoint);
                 self.give_back()
             }
+            Job::Checkpointed(_, false) => {
+                // The index has it; the next one that the journal can take will do.
+                self.dirty = true;
+                self.tidying.clear();
+                Ok(())
+            }
             Job::Copied(copied) => self.copied(copied),
+            Job::Tidy(answer) => {
+                self.tidying.push(answer);
+                self.flush(Instant::now() + TICK)?;
+                self.make_checkpoint()
+            }
             Job::Close(_) | Job::Stop => Ok(()),
         }
     }
@@ -196,8 +230,9 @@ impl Keeper {
         self.index.get(id)
     }
 
-    /// A message, wherever it is. One whose record cannot be read is shown as damaged, and held from now on.
-    fn entry(&mut self, id: QueueId) -> Result<Option<QueueEntry>> {
+    /// A message, wherever it is. One whose record is damaged is shown as such, and held from now on; so is, without
+    /// being held, one whose record cannot be read for now.
+    fn entry(&mut self, id: QueueId) -> Result<Option<Found>> {
         let young = {
             let window = self.core.window();
             window.get(id).map(|young| (young.row.clone(), Some(young.head.clone())))
@@ -207,14 +242,17 @@ impl Keeper {
             None => self.row(id)?.map(|row| (row, None)),
         };
         let Some((row, head)) = found else { return Ok(None) };
-        match reader::entry(&self.journal, id, &row, head.as_deref()) {
-            Ok(entry) => Ok(Some(entry)),
-            Err(_) => {
-                self.hold_damaged(id)?;
-                let state = SparseState { hold: Some(Hold::Damaged), ..row.state };
-                Ok(Some(codec::wreck_entry(id, row.arrived, row.size, state)))
-            }
+        let error = match reader::entry(&self.journal, id, &row, head.as_deref()) {
+            Ok(entry) => return Ok(Some(Found { entry, trouble: None })),
+            Err(error) => error,
+        };
+        if error.is_lasting() {
+            self.hold_damaged(id)?;
         }
+        let state = SparseState { hold: Some(Hold::Damaged), ..row.state };
+        let entry = codec::wreck_entry(id, row.arrived, row.size, state);
+        let trouble = if error.is_lasting() { None } else { Some(StoreError::NotApplied(error.to_string())) };
+        Ok(Some(Found { entry, trouble }))
     }
 
     fn due(
@@ -239,7 +277,7 @@ impl Keeper {
         found.sort_unstable();
         let mut entries = Vec::with_capacity(found.len().min(limit));
         for (_, id) in found.into_iter().take(limit) {
-            entries.extend(self.entry(id)?.filter(|entry| entry.state.hold.is_none()));
+            entries.extend(self.entry(id)?.map(|found| found.entry).filter(|e| e.state.hold.is_none()));
         }
         Ok(entries)
     }
@@ -260,14 +298,24 @@ impl Keeper {
         ids.sort_unstable();
         let mut entries = Vec::with_capacity(ids.len().min(page.limit));
         for id in ids.into_iter().take(page.limit) {
-            entries.extend(self.entry(id)?);
+            entries.extend(self.entry(id)?.map(|found| found.entry));
         }
         Ok(entries)
     }
 
-    fn read_body(&mut self, id: QueueId, answer: Answer<StoredBody>) -> Result<()> {
+    fn read_body(
+        &mut self,
+        id: QueueId,
+        gone_from: Option<Position>,
+        answer: Answer<StoredBody>,
+    ) -> Result<()> {
         match self.row(id)? {
             None => reply(answer, Err(StoreError::Absent)),
+            Some(row) if gone_from == Some(row.position) => {
+                let what = format!("the journal segment of {id} is missing");
+                drop(answer.send(Err(StoreError::Damaged(what))));
+                self.hold_damaged(id)
+            }
             Some(row) => {
                 drop(self.readers.send(Read::Body { id, row, answer }));
                 Ok(())
@@ -335,12 +383,16 @@ impl Keeper {
 
     /// Puts a damaged message on hold, so that it stays visible and nobody tries it again and again.
     fn hold_damaged(&mut self, id: QueueId) -> Result<()> {
-        let settlement = Settlement { id, changes: vec![Change::Held(Hold::Damaged)] };
-        let held = self.row(id)?.is_none_or(|row| row.state.hold == Some(Hold::Damaged));
-        if !held {
-            drop(settling::settle(&self.core, &self.journal, &self.spool, vec![settlement]));
+        if settling::hold_young(&self.core, &self.journal, &self.spool, id) {
+            return Ok(());
         }
-        Ok(())
+        if self.row(id)?.is_none_or(|row| row.state.hold == Some(Hold::Damaged)) {
+            return Ok(());
+        }
+        let settlement = Settlement { id, changes: vec![Change::Held(Hold::Damaged)] };
+        // At once, so that whoever asks next sees it.
+        let (sender, _) = Pending::channel();
+        self.settle(vec![(0, settlement)], Gather::new(1, 1, sender))
     }
 
     /// Moves what is no longer young to the index, and more when the window is crowded.
@@ -398,9 +450,8 @@ impl Keeper {
                 vec![payload],
                 Durability::Reserved,
                 Box::new(move |results| {
-                    if results.iter().all(std::result::Result::is_ok) {
-                        core.send(Job::Checkpointed(checkpoint));
-                    }
+                    let taken = results.iter().all(std::result::Result::is_ok);
+                    core.send(Job::Checkpointed(checkpoint, taken));
                 }),
             );
         }

@@ -38,7 +38,9 @@ use crate::Settings;
 use crate::body::{BodyWriter, Kept};
 use crate::codec::{self, BodyPlace, Checkpoint, SparseState, kind};
 use crate::disk::Disk;
-use crate::journal::{Durability, Journal, JournalError, JournalFigures, Payload, Position, Replay};
+use crate::journal::{
+    Durability, Journal, JournalError, JournalFigures, Payload, Position, Replay, SegmentInfo,
+};
 use crate::model::{MessageRecord, NewBody, NewMessage, QueueEntry, Settlement, StoredBody};
 use crate::queue_store::{Page, Pending, QueueFigures, QueueStore, StoreError};
 
@@ -93,7 +95,7 @@ impl EmbeddedStore {
         core.window().start_at(current);
         let (alive, ended) = channel();
         let spool = spool::start(Arc::clone(&core), alive.clone()).map_err(failed)?;
-        let readers = reader::start(&core, &journal, &alive).map_err(failed)?;
+        let readers = reader::start(&core, &journal, &spool, &alive).map_err(failed)?;
         let recovery = Arc::default();
         let start = Start {
             core: Arc::clone(&core),
@@ -114,6 +116,17 @@ impl EmbeddedStore {
     #[must_use]
     pub fn recovery(&self) -> Option<Recovery> {
         lock(&self.recovery).clone()
+    }
+
+    /// Writes to the index, makes a checkpoint and gives segments back now, rather than in a few seconds.
+    pub fn tidy(&self) -> Pending<()> {
+        self.ask(Job::Tidy)
+    }
+
+    /// The segments of the journal, the oldest first.
+    #[must_use]
+    pub fn segments(&self) -> Vec<SegmentInfo> {
+        self.journal.segments()
     }
 
     /// What the journal has done since opening.
@@ -263,7 +276,7 @@ impl QueueStore for EmbeddedStore {
                 drop(self.readers.send(Read::Body { id, row, answer }));
                 pending
             }
-            None => self.ask(|answer| Job::ReadBody { id, answer }),
+            None => self.ask(|answer| Job::ReadBody { id, gone_from: None, answer }),
         }
     }
 
@@ -351,6 +364,8 @@ impl Start {
             released: None,
             dirty: false,
             compaction: None,
+            stuck: (0, 0),
+            tidying: Vec::new(),
         };
         let recovered = keeper.guarded_recovery(replay, spooled);
         *lock(&self.recovery) = recovered.map(|mut recovery| {

@@ -12,6 +12,8 @@ use tokio::sync::oneshot;
 use super::core::{Core, lock};
 use super::keeper::Job;
 use super::row::Row;
+use super::settling;
+use super::spool::Task;
 use crate::body::checksum_of;
 use crate::codec::{self, BodyPlace, Damaged, Head, Wreck};
 use crate::disk::Open;
@@ -34,15 +36,16 @@ pub(crate) enum Read {
 pub(crate) fn start(
     core: &Arc<Core>,
     journal: &Arc<Journal>,
+    spool: &Sender<Task>,
     alive: &Sender<()>,
 ) -> std::io::Result<Sender<Read>> {
     let (sender, reads) = channel();
     let reads = Arc::new(Mutex::new(reads));
     for _ in 0..THREADS {
         let (core, journal, reads) = (Arc::clone(core), Arc::clone(journal), Arc::clone(&reads));
-        let alive = alive.clone();
+        let (spool, alive) = (spool.clone(), alive.clone());
         let run = move || {
-            serve(&core, &journal, &reads);
+            serve(&core, &journal, &spool, &reads);
             drop(journal);
             drop(alive);
         };
@@ -51,57 +54,81 @@ pub(crate) fn start(
     Ok(sender)
 }
 
-fn serve(core: &Core, journal: &Journal, reads: &Mutex<Receiver<Read>>) {
+fn serve(core: &Arc<Core>, journal: &Journal, spool: &Sender<Task>, reads: &Mutex<Receiver<Read>>) {
     loop {
         let next = lock(reads).recv();
         let Ok(Read::Body { id, row, answer }) = next else { return };
-        let result = body(core, journal, id, &row);
-        if matches!(result, Err(StoreError::Damaged(_))) {
+        let result = match body(core, journal, id, &row) {
+            // Copied forward since the row was looked up: the keeper knows where it is now.
+            Err(BodyError::Gone) => {
+                core.send(Job::ReadBody { id, gone_from: Some(row.position), answer });
+                continue;
+            }
+            Err(BodyError::Store(error)) => Err(error),
+            Ok(body) => Ok(body),
+        };
+        if matches!(result, Err(StoreError::Damaged(_))) && !settling::hold_young(core, journal, spool, id) {
             core.send(Job::Damaged(id));
         }
         drop(answer.send(result));
     }
 }
 
-fn body(core: &Core, journal: &Journal, id: QueueId, row: &Row) -> Result<StoredBody, StoreError> {
+/// Why a body cannot be given.
+enum BodyError {
+    /// Its segment has been given back.
+    Gone,
+    Store(StoreError),
+}
+
+impl From<ReadError> for BodyError {
+    /// A record that is damaged stays so; a disk that does not answer now may answer later.
+    fn from(error: ReadError) -> Self {
+        match error {
+            ReadError::Gone(_) => Self::Gone,
+            ReadError::Damaged { .. } => Self::Store(StoreError::Damaged(error.to_string())),
+            ReadError::Io { .. } => Self::Store(StoreError::NotApplied(error.to_string())),
+        }
+    }
+}
+
+fn body(core: &Core, journal: &Journal, id: QueueId, row: &Row) -> Result<StoredBody, BodyError> {
+    let damaged = |what: &str| BodyError::Store(StoreError::Damaged(format!("the record of {id} {what}")));
     if row.wreck {
-        return Err(StoreError::Damaged(format!("the record of {id} is damaged")));
+        return Err(damaged("is damaged"));
     }
     if row.body_file {
         return file_body(core, journal, id, row);
     }
-    let payload = journal.read(row.position).map_err(|e| unreadable(&e))?.payload;
+    let payload = journal.read(row.position)?.payload;
     let head = usize::try_from(row.head_octets).unwrap_or(usize::MAX);
     if head > payload.len() {
-        return Err(StoreError::Damaged(format!("the record of {id} is too short")));
+        return Err(damaged("is too short"));
     }
     Ok(StoredBody::Memory(vec![payload.slice(head..)]))
 }
 
-fn file_body(core: &Core, journal: &Journal, id: QueueId, row: &Row) -> Result<StoredBody, StoreError> {
+fn file_body(core: &Core, journal: &Journal, id: QueueId, row: &Row) -> Result<StoredBody, BodyError> {
     let path = core.body_path(id);
-    let damaged = |what: String| StoreError::Damaged(format!("{}: {what}", path.display()));
-    let head = head(journal, row).map_err(|e| damaged(e.to_string()))?;
+    let failed = |what: String| format!("{}: {what}", path.display());
+    let damaged = |what: String| BodyError::Store(StoreError::Damaged(failed(what)));
+    let head = match head(journal, row) {
+        Ok(head) => head,
+        Err(EntryError::Read(error)) => return Err(error.into()),
+        Err(EntryError::Damaged(error)) => return Err(damaged(error.to_string())),
+    };
     let file = match core.disk.open(&path, Open::Read) {
         Ok(file) => file,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
             return Err(damaged("the body is missing".into()));
         }
-        Err(error) => return Err(StoreError::NotApplied(format!("{}: {error}", path.display()))),
+        Err(error) => return Err(BodyError::Store(StoreError::NotApplied(failed(error.to_string())))),
     };
     let (checksum, size) = checksum_of(&*file).map_err(|e| damaged(e.to_string()))?;
     if size != row.size || head.body != (BodyPlace::File { checksum }) {
         return Err(damaged("the body has changed on disk".into()));
     }
     Ok(StoredBody::File { path, size })
-}
-
-/// A record that is damaged stays so; a disk that does not answer now may answer later.
-fn unreadable(error: &ReadError) -> StoreError {
-    match error {
-        ReadError::Gone(_) | ReadError::Damaged { .. } => StoreError::Damaged(error.to_string()),
-        ReadError::Io { .. } => StoreError::NotApplied(error.to_string()),
-    }
 }
 
 /// Why an entry cannot be shown.
@@ -111,6 +138,13 @@ pub(crate) enum EntryError {
     Read(#[from] ReadError),
     #[error("{0}")]
     Damaged(#[from] Damaged),
+}
+
+impl EntryError {
+    /// True when reading again will not help.
+    pub(crate) fn is_lasting(&self) -> bool {
+        !matches!(self, Self::Read(ReadError::Io { .. }))
+    }
 }
 
 /// The head of a message, from the journal.

@@ -14,7 +14,7 @@ use super::spool::Task;
 use super::window::Settled;
 use crate::codec::{self, kind};
 use crate::journal::{Durability, Journal, Payload};
-use crate::model::Settlement;
+use crate::model::{Change, Hold, Settlement};
 use crate::queue_store::{Pending, StoreError};
 
 /// What a batch of settlements writes to the journal.
@@ -78,6 +78,16 @@ pub(crate) fn settle(
         core.send(Job::Settle { items: elsewhere, gather });
     }
     pending
+}
+
+/// Puts a damaged message on hold if it is young; false when the keeper has to.
+pub(crate) fn hold_young(core: &Arc<Core>, journal: &Journal, spool: &Sender<Task>, id: QueueId) -> bool {
+    let hold = core.window().get(id).map(|young| young.row.state.hold);
+    if hold.is_some_and(|hold| hold != Some(Hold::Damaged)) {
+        let settlement = Settlement { id, changes: vec![Change::Held(Hold::Damaged)] };
+        drop(settle(core, journal, spool, vec![settlement]));
+    }
+    hold.is_some()
 }
 
 /// Writes settlements to the journal, removes the bodies of those that ended once that is durable, and tells the result.

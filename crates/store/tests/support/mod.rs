@@ -123,3 +123,13 @@ pub(crate) fn open(folder: &Path, settings: &Settings) -> EmbeddedStore {
     let disk: Arc<dyn Disk> = Arc::new(RealDisk);
     EmbeddedStore::open(disk, folder, settings.clone()).unwrap()
 }
+
+/// Waits until everything is recovered, and tells what there is by number: the recipients that are pending.
+pub(crate) fn recovered(store: &EmbeddedStore) -> Vec<(QueueId, Vec<usize>)> {
+    let list = store.list(store::Page { after: None, limit: 10_000 }).wait().unwrap();
+    let pending = |entry: &store::QueueEntry| {
+        let states = entry.state.recipients.iter().enumerate();
+        states.filter(|(_, r)| r.state == RecipientState::Pending).map(|(i, _)| i).collect()
+    };
+    list.iter().map(|entry| (entry.record.id, pending(entry))).collect()
+}
