@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use mail::{Notify, QueueId, Reply, ReversePath, Timestamp};
+use proptest::prelude::*;
 use store::{Change, QueueEntry, RecipientState};
 
 use super::*;
@@ -640,4 +641,119 @@ fn a_message_whose_time_is_over_does_not_wait_for_its_turn_for_ever() {
     assert!(reports(&swept)[0].recipients.iter().all(|r| r.expired));
     assert!(swept.contains(&Action::Forget(QueueId(2))));
     assert_eq!(bench.scheduler.figures().waiting, 0);
+}
+
+/// Anything a confused runner might say.
+#[derive(Debug, Clone)]
+enum Noise {
+    Admit { id: u64, keys: Vec<u8>, unroutable: bool },
+    Finish { nth: usize, result: u8, short: bool },
+    Stray { id: u64, key: u8 },
+    Held(u64),
+    Deleted(u64),
+    Retry(u64),
+    Loaded(usize),
+    Pass(u64),
+    Back(u64),
+}
+
+fn noise() -> impl Strategy<Value = Noise> {
+    let id = 1..12_u64;
+    prop_oneof![
+        4 => (id.clone(), proptest::collection::vec(0..4_u8, 1..6), any::<bool>())
+            .prop_map(|(id, keys, unroutable)| Noise::Admit { id, keys, unroutable }),
+        6 => (any::<usize>(), 0..8_u8, any::<bool>()).prop_map(|(nth, result, short)| Noise::Finish { nth, result, short }),
+        1 => (id.clone(), 0..4_u8).prop_map(|(id, key)| Noise::Stray { id, key }),
+        1 => id.clone().prop_map(Noise::Held),
+        1 => id.clone().prop_map(Noise::Deleted),
+        1 => id.prop_map(Noise::Retry),
+        1 => (0..100_usize).prop_map(Noise::Loaded),
+        2 => (0..500_000_u64).prop_map(Noise::Pass),
+        1 => (0..500_000_u64).prop_map(Noise::Back),
+    ]
+}
+
+fn result_of(number: u8) -> DeliveryResult {
+    match number {
+        0 => DeliveryResult::Delivered,
+        1 => DeliveryResult::Relayed,
+        2 => DeliveryResult::Failed,
+        3 => DeliveryResult::Deferred(Trouble::Local),
+        4 => DeliveryResult::Deferred(Trouble::Dns),
+        5 => DeliveryResult::Discarded,
+        6 => BUSY,
+        _ => DOWN,
+    }
+}
+
+/// Plays the noise, and then ends all that runs: whatever was said, nothing may be left over.
+fn play(noises: Vec<Noise>) {
+    let mut bench = Bench::new(|s| {
+        (s.active_max, s.deliveries_max, s.recipients_per_job, s.destination_failures_max) = (6, 7, 2, 2);
+        s.delivery_seconds_max = u64::MAX / 1000;
+    });
+    bench.store_is_empty = false;
+    let mut flying: Vec<(u64, String, Vec<u32>)> = Vec::new();
+    let take = |flying: &mut Vec<(u64, String, Vec<u32>)>, said: Vec<Action>| {
+        for (id, destination, recipients) in dispatches(&said) {
+            let again = flying.iter().any(|(i, _, r)| *i == id && r.iter().any(|r| recipients.contains(r)));
+            assert!(!again, "{id} {recipients:?} dispatched twice at once");
+            flying.push((id, destination.to_owned(), recipients));
+        }
+    };
+    for noise in noises {
+        let event = match noise {
+            Noise::Admit { id, keys, unroutable } => {
+                let destinations =
+                    (0..).zip(&keys).map(|(i, k): (u32, _)| (i, format!("d{k}").into())).collect();
+                let unroutable =
+                    if unroutable { vec![outcome(0, DeliveryResult::Failed)] } else { Vec::new() };
+                Event::Admitted { entry: Arc::new(plain(id, keys.len())), destinations, unroutable }
+            }
+            Noise::Finish { nth, result, short } if !flying.is_empty() => {
+                let (id, destination, mut recipients) = flying.remove(nth % flying.len());
+                recipients.truncate(if short { 1 } else { recipients.len() });
+                let outcomes = recipients.into_iter().map(|i| outcome(i, result_of(result))).collect();
+                Event::Finished { id: QueueId(id), destination: destination.into(), outcomes }
+            }
+            Noise::Stray { id, key }
+                if !flying.iter().any(|(i, d, _)| *i == id && *d == format!("d{key}")) =>
+            {
+                let destination = format!("d{key}").into();
+                Event::Finished { id: QueueId(id), destination, outcomes: vec![outcome(0, DOWN)] }
+            }
+            Noise::Held(id) => Event::Held(QueueId(id)),
+            Noise::Deleted(id) => Event::Deleted(QueueId(id)),
+            Noise::Retry(id) => Event::Retry(RetryScope::Messages(vec![QueueId(id)])),
+            Noise::Loaded(count) => Event::Loaded { count, next_due: None },
+            Noise::Pass(seconds) => {
+                bench.now = bench.now.plus(Duration::from_secs(seconds));
+                Event::Tick
+            }
+            Noise::Back(seconds) => {
+                bench.now = Timestamp(bench.now.0.saturating_sub(seconds * 1000));
+                Event::Tick
+            }
+            Noise::Finish { .. } | Noise::Stray { .. } => Event::Retry(RetryScope::All),
+        };
+        let said = bench.say(event);
+        take(&mut flying, said);
+        let figures = bench.scheduler.figures();
+        assert_eq!(figures.in_flight as usize, flying.len());
+        assert!(figures.active <= 6 && figures.in_flight <= 7, "{figures:?}");
+    }
+    while let Some((id, destination, recipients)) = flying.pop() {
+        let outcomes = recipients.into_iter().map(|i| outcome(i, DeliveryResult::Delivered)).collect();
+        let said = bench.finish(id, &destination, outcomes);
+        take(&mut flying, said);
+    }
+    let figures = bench.scheduler.figures();
+    assert_eq!((figures.active, figures.recipients, figures.waiting, figures.in_flight), (0, 0, 0, 0));
+}
+
+proptest! {
+    #[test]
+    fn no_order_of_events_leaves_anything_behind(noises in proptest::collection::vec(noise(), 0..120)) {
+        play(noises);
+    }
 }
