@@ -175,6 +175,21 @@ fn what_cannot_be_routed_is_judged_at_once() {
     assert_eq!(reports(&out).len(), 1);
 }
 
+#[test]
+fn a_recipient_that_is_named_twice_or_has_ended_is_tried_once() {
+    let mut bench = Bench::new(|_| ());
+    let mut message = plain(1, 3);
+    message.state.recipients[2].state = RecipientState::Delivered;
+    let destinations =
+        [(0, "a"), (1, "a"), (0, "b"), (2, "a"), (9, "a")].map(|(i, d)| (i, d.into())).to_vec();
+    let unroutable = [1, 1, 2, 9].map(|i| outcome(i, DeliveryResult::Failed)).to_vec();
+    let out = bench.say(Event::Admitted { entry: Arc::new(message), destinations, unroutable });
+    assert_eq!(dispatches(&out), [(1, "a", vec![0])]);
+    let end = bench.finish(1, "a", vec![outcome(0, DeliveryResult::Delivered)]);
+    assert_eq!(reports(&end)[0].recipients.len(), 1);
+    assert_eq!(changes(&end).len(), 2);
+}
+
 // invariant: I3
 #[test]
 fn a_null_reverse_path_is_never_answered() {
