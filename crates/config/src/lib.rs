@@ -81,7 +81,7 @@ fn parse_behind(text: &str, file: &Path, gateways: &[IpAddr]) -> Result<Loaded, 
     let shared: Arc<str> = text.into();
     let report = |problems| Report::new(file, Arc::clone(&shared), problems);
     let document = Document::parse(text).map_err(|error| report(vec![syntax::explain(text, &error)]))?;
-    let misshapen = shape::check(&document, &reference::schema());
+    let misshapen = shape::check(&document, reference::schema());
     if !misshapen.is_empty() {
         return Err(report(misshapen));
     }
@@ -147,7 +147,7 @@ fn unreadable(document: &Document<'_>, error: &toml::de::Error) -> Problem {
         key => format!("`{key}`: {message}"),
     };
     let problem = Problem::error(document, &place, message).at(Some(span));
-    match shape::example(shape::find(&reference::schema(), &place), &place) {
+    match shape::example(shape::find(reference::schema(), &place), &place) {
         Some(line) if help.is_empty() => problem.help(format!("write it like {line}")),
         _ => problem.help(help),
     }
@@ -206,6 +206,34 @@ mod tests {
         let text = "hostname = \"mx.example.test\"\npostmaster = \"ü@ü ü\" # ü\n";
         let told = parse(text, Path::new("staffetta.toml")).unwrap_err().to_string();
         assert!(told.contains("|              ^^^|^^^\n"), "{told}");
+    }
+
+    /// Whatever an editor leaves behind, a report comes of it: every character of a real file is dropped once, and every
+    /// line is doubled and cut in the middle.
+    #[test]
+    fn no_text_is_too_broken_for_a_report() {
+        let text = include_str!("../../../etc/staffetta.toml").replace("fullchain", "fullchaîn");
+        let told = |text: &str| match parse(text, Path::new("staffetta.toml")) {
+            Ok(loaded) => loaded.warnings,
+            Err(report) => report,
+        };
+        let mut texts: Vec<String> = Vec::new();
+        for (at, c) in text.char_indices().filter(|(_, c)| !c.is_alphabetic()) {
+            texts.push(format!("{}{}", &text[..at], &text[at + c.len_utf8()..]));
+        }
+        for (number, line) in text.lines().enumerate() {
+            texts.push(text.replacen(line, &format!("{line}\n{line}"), 1));
+            let cut = line.chars().take(number % 11).collect::<String>();
+            texts.push(text.replacen(line, &cut, 1));
+        }
+        for text in texts {
+            let report = told(&text);
+            assert!(!report.is_empty());
+            assert!(report.render(Style::Plain).lines().count() > 2);
+            for problem in report.problems() {
+                assert!(problem.span.clone().is_none_or(|span| text.get(span).is_some()), "{problem:?}");
+            }
+        }
     }
 
     #[test]

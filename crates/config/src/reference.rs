@@ -4,6 +4,7 @@
 //! come about. `docs/reference/configuration.md` is this text; a test fails when it is not.
 
 use std::fmt::Write as _;
+use std::sync::LazyLock;
 
 use serde_json::Value as Schema;
 
@@ -14,11 +15,14 @@ use crate::shape::{example_value, has_type, without_null, words_of};
 /// The JSON Schema (draft 2020-12) of the configuration, every type written out where it is used. Editors that know
 /// TOML complete and check with it.
 #[must_use]
-pub fn schema() -> Schema {
-    let settings = schemars::generate::SchemaSettings::draft2020_12().with(|settings| {
-        settings.inline_subschemas = true;
+pub fn schema() -> &'static Schema {
+    static SCHEMA: LazyLock<Schema> = LazyLock::new(|| {
+        let settings = schemars::generate::SchemaSettings::draft2020_12().with(|settings| {
+            settings.inline_subschemas = true;
+        });
+        settings.into_generator().into_root_schema_for::<Config>().to_value()
     });
-    settings.into_generator().into_root_schema_for::<Config>().to_value()
+    &SCHEMA
 }
 
 const PREFACE: &str = "\
@@ -38,9 +42,8 @@ the file that holds one.
 #[must_use]
 pub fn markdown() -> String {
     let mut text = PREFACE.to_owned();
-    let top = schema();
     text.push_str("\n## At the top of the file\n\nThese stand above the first section.\n\n");
-    section(&mut text, &top, &Place::root());
+    section(&mut text, schema(), &Place::root());
     text
 }
 
@@ -164,7 +167,7 @@ mod tests {
                 }
             }
         }
-        visit(&schema(), &Place::root());
+        visit(schema(), &Place::root());
     }
 
     #[test]

@@ -1,8 +1,8 @@
-//! The server's own name, folder, users and limits.
+//! The server's own name, folder and users.
 
 use super::{Findings, files};
 use crate::document::Place;
-use crate::{Principal, passwd, split_advice};
+use crate::{Principal, passwd};
 
 pub(super) fn check(findings: &mut Findings<'_, '_>) {
     hostname(findings);
@@ -19,7 +19,6 @@ pub(super) fn check(findings: &mut Findings<'_, '_>) {
     }
     group(findings);
     delimiter(findings);
-    limits(findings);
     files::accounts(findings);
 }
 
@@ -92,58 +91,4 @@ fn delimiter(findings: &mut Findings<'_, '_>) {
             .help("write one character such as \"+\" or \"-\", or \"\" for none");
         findings.push(problem);
     }
-}
-
-/// Bounds of nothing at all: the server would run and do nothing.
-fn limits(findings: &mut Findings<'_, '_>) {
-    let server = &findings.config.server;
-    let section = Place::of("server");
-    let bounds = [
-        (
-            Place::of("message_bytes_max"),
-            findings.config.message_bytes_max,
-            65_536,
-            "smaller than ordinary mail",
-        ),
-        (section.key("sessions_max"), server.sessions_max as u64, 1, "nobody could connect"),
-        (
-            section.key("sessions_per_network_max"),
-            server.sessions_per_network_max as u64,
-            1,
-            "nobody could connect",
-        ),
-        (
-            section.key("body_memory_bytes_max"),
-            server.body_memory_bytes_max as u64,
-            1 << 20,
-            "messages would crawl",
-        ),
-        (section.key("password_hashes_max"), server.password_hashes_max as u64, 1, "nobody could log in"),
-    ];
-    for (place, value, least, consequence) in bounds {
-        if value < least {
-            let key = place.last_key();
-            let problem = findings
-                .error(&place, format!("`{key}` is too small"))
-                .label(consequence)
-                .help(format!("write a number from {least} up"));
-            findings.push(problem);
-        }
-    }
-    if let Err(error) = findings.config.queue.check() {
-        section_check(findings, "queue", "contradicts the rest", &error.to_string());
-    }
-    if let Err(error) = findings.config.limits.check() {
-        section_check(findings, "limits", "too small", &error.to_string());
-    }
-}
-
-/// What a section has found wrong with itself. The words name its keys as `SECTION.KEY`; the first is where to look.
-fn section_check(findings: &mut Findings<'_, '_>, section: &'static str, label: &str, words: &str) {
-    let rest = words.strip_prefix(section).and_then(|rest| rest.strip_prefix('.'));
-    let key = rest.and_then(|rest| rest.split(' ').next()).unwrap_or_default();
-    let (message, help) = split_advice(words);
-    let place = Place::of(section).key(key);
-    let problem = findings.error(&place, message).label(label).help(help);
-    findings.push(problem);
 }

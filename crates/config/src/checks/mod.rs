@@ -4,6 +4,7 @@
 //! it changes nothing and asks no network. An error is what makes the server fail or lose mail; a warning is what works
 //! and surprises.
 
+mod bounds;
 mod domains;
 mod files;
 mod host;
@@ -35,6 +36,7 @@ pub(crate) fn check(
     tls::check(&mut findings);
     domains::check(&mut findings);
     outbound::check(&mut findings);
+    bounds::check(&mut findings);
     findings.problems
 }
 
