@@ -4,12 +4,12 @@
 //! [`Scheduler::poll`] is then drained of [`Action`]s. The same seed and the same events give the same actions.
 //!
 //! Only messages in the *active window* are in memory, and the window is bounded; what waits for its time is in the store
-//! alone. Destinations take turns; each has its own limit of deliveries at once ([`destination`]). Every event costs O(1) in
+//! alone. Destinations take turns; each has its own limit of deliveries at once (`destination.rs`). Every event costs O(1) in
 //! the length of the queue, and O(recipients) of its message.
 //!
 //! It never delivers, never routes, never words a report. It cannot fail: an event that makes no sense is ignored.
 //! What kept a message is unimportant: each way out of the window leads through one place that knows expiry
-//! ([`conclude`]). RFC 5321 §4.5.4.1.
+//! (`conclude.rs`). RFC 5321 §4.5.4.1.
 
 mod active;
 mod conclude;
