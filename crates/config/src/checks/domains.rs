@@ -20,7 +20,7 @@ pub(super) fn check(findings: &mut Findings<'_, '_>) {
         if let Some(aliases) = &domain.aliases {
             table(findings, aliases, &place.key("aliases"), false);
         }
-        deliver(findings, &domain.deliver, &place.key("deliver"));
+        deliver(findings, domain, &place.key("deliver"));
     }
     twice(findings);
     postmaster(findings);
@@ -92,8 +92,22 @@ fn table(findings: &mut Findings<'_, '_>, text: &str, place: &Place, recipients:
     }
 }
 
-fn deliver(findings: &mut Findings<'_, '_>, text: &str, place: &Place) {
-    match NextHop::parse_beneath(text, findings.base) {
+fn deliver(findings: &mut Findings<'_, '_>, domain: &DomainSettings, place: &Place) {
+    match NextHop::parse_beneath(&domain.deliver, findings.base) {
+        Ok(NextHop::Mx) => {
+            let problem = findings
+                .error(place, "a domain of ours cannot be delivered to its own MX")
+                .label("the MX is this server")
+                .help("write where its mail ends: maildir:, lmtp:, or smtp:[host]:port of the server behind this one");
+            findings.push(problem);
+        }
+        Ok(hop @ NextHop::Maildir(_)) if domain.recipients == "accounts" && !hop.needs_mailbox() => {
+            let problem = findings
+                .warning(place, "all mailboxes of this domain share one Maildir")
+                .label("there is no {local} in it")
+                .help("write `deliver = \"maildir:/srv/mail/{domain}/{local}/\"` for one each");
+            findings.push(problem);
+        }
         Ok(_) => {}
         Err(error) => findings.refused(place, &error),
     }

@@ -79,8 +79,16 @@ fn routes(findings: &mut Findings<'_, '_>) {
     let config = findings.config;
     for (index, route) in config.outbound.route.iter().enumerate() {
         let place = Place::of("outbound").key("route").item(index);
-        if let Err(error) = NextHop::parse_beneath(&route.to, findings.base) {
-            findings.refused(&place.key("to"), &error);
+        match NextHop::parse_beneath(&route.to, findings.base) {
+            Ok(NextHop::Maildir(_)) => {
+                let problem = findings
+                    .error(&place.key("to"), "a route cannot lead to a Maildir")
+                    .label("this is mail for others")
+                    .help("write smtp:, lmtp:, mx or discard; a Maildir belongs to a [[domain]] of yours");
+                findings.push(problem);
+            }
+            Ok(_) => {}
+            Err(error) => findings.refused(&place.key("to"), &error),
         }
         let place = place.key("match");
         let Some(pattern) = canonical(&route.matches) else {
