@@ -70,6 +70,7 @@ impl Place {
         }
     }
 
+    /// The place one step up; none at the root.
     fn parent(&self) -> Option<Self> {
         let (_, rest) = self.0.split_last()?;
         Some(Self(rest.to_vec()))
@@ -133,6 +134,7 @@ impl<'t> Document<'t> {
         self.text.get(span).unwrap_or_default()
     }
 
+    /// The value at `place`, when the file has one.
     fn value(&self, place: &Place) -> Option<&Spanned<DeValue<'t>>> {
         place.0.iter().try_fold(&self.root, |here, step| match (here.get_ref(), step) {
             (DeValue::Table(table), Step::Key(key)) => table.get(key.as_str()),
@@ -186,6 +188,8 @@ impl<'t> Document<'t> {
     }
 }
 
+/// Searches the tree in depth: the innermost value that stands at exactly these bytes. Sections are no candidates, for
+/// their span is that of a heading, which several of them may share.
 fn find(here: &Spanned<DeValue<'_>>, span: &Range<usize>, place: &Place) -> Option<Place> {
     match here.get_ref() {
         DeValue::Table(table) => {

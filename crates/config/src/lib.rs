@@ -95,6 +95,7 @@ fn parse_behind(text: &str, file: &Path, gateways: &[IpAddr]) -> Result<Loaded, 
     Ok(Loaded { config, file: file.to_owned(), base_dir, warnings: findings })
 }
 
+/// The file's text, or a report without a place in it: there is none to point at.
 fn read(file: &Path) -> Result<String, Report> {
     let trouble = |message: String, help: &str| {
         Err(Report::new(file, Arc::from(""), vec![Problem::with_file(message).help(help)]))

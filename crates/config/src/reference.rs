@@ -25,6 +25,7 @@ pub fn schema() -> &'static Schema {
     &SCHEMA
 }
 
+/// What stands above the tables.
 const PREFACE: &str = "\
 # Configuration reference
 
@@ -84,6 +85,7 @@ fn inner(field: &Schema) -> Option<(&Schema, bool)> {
     }
 }
 
+/// One setting as a line of its section's table: key, type, default, meaning with the words it can be and an example.
 fn row(text: &mut String, key: &str, field: &Schema, required: bool) {
     let default = match field.get("default") {
         _ if required => "required".to_owned(),
@@ -129,6 +131,7 @@ fn described(schema: &Schema) -> Vec<(String, String)> {
     choices.iter().filter_map(one).filter(|(_, meaning)| !meaning.is_empty()).collect()
 }
 
+/// The type in the words of people who write TOML, not of those who wrote the type.
 fn kind(field: &Schema) -> String {
     let schema = without_null(field);
     let words = words_of(schema);

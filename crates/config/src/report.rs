@@ -122,6 +122,7 @@ impl Problem {
 }
 
 impl Report {
+    /// A report on `text`, errors first, each kind in the order of the file.
     pub(crate) fn new(file: &Path, text: Arc<str>, mut problems: Vec<Problem>) -> Self {
         problems.sort_by_key(|problem| (problem.severity, problem.span.as_ref().map(|span| span.start)));
         Self { file: file.to_owned(), text, problems }
@@ -181,6 +182,7 @@ impl Report {
         serde_json::to_string_pretty(&items).unwrap_or_else(|_| "[]".to_owned())
     }
 
+    /// Lines and columns from 1, columns in characters: as editors count.
     fn json<'a>(&'a self, problem: &'a Problem) -> JsonProblem<'a> {
         let start = problem.span.as_ref().map(|span| span.start);
         let column = start.map(|start| {
@@ -198,6 +200,7 @@ impl Report {
         }
     }
 
+    /// One problem as a picture of its lines. Where drawing fails, the words alone.
     fn picture(&self, problem: &Problem, style: Style) -> String {
         let Some(span) = problem.span.clone() else { return bare(problem) };
         let file = self.file.to_string_lossy().into_owned();

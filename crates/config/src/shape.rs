@@ -48,6 +48,7 @@ pub(crate) fn has_type(schema: &Schema, name: &str) -> bool {
     }
 }
 
+/// Goes down the file and the schema at once.
 struct Walk<'a, 't> {
     document: &'a Document<'t>,
     top: &'a Schema,
@@ -57,6 +58,7 @@ struct Walk<'a, 't> {
 }
 
 impl Walk<'_, '_> {
+    /// One value against its schema: a table and a list go on inside, everything else ends here.
     fn value(&mut self, schema: &Schema, value: &Spanned<DeValue<'_>>, place: &Place) {
         let schema = without_null(schema);
         let words = words_of(schema);
@@ -77,6 +79,7 @@ impl Walk<'_, '_> {
         }
     }
 
+    /// Every key that is there must be known, and every key that is required must be there.
     fn table(&mut self, schema: &Schema, table: &DeTable<'_>, place: &Place) {
         let Some(known) = schema.get("properties").and_then(Schema::as_object) else { return };
         for (key, value) in table {
@@ -92,6 +95,7 @@ impl Walk<'_, '_> {
         }
     }
 
+    /// Tells what the key is for with the first sentence of its documentation: whoever forgot it may not know it.
     fn missing_key(&mut self, key: &str, schema: &Schema, place: &Place) {
         let here = place.key(key);
         if self.guessed.contains(&here) {
@@ -106,6 +110,7 @@ impl Walk<'_, '_> {
         self.problems.push(problem.help(format!("add a line such as {line} ({})", lower_first(why))));
     }
 
+    /// Guesses, in this order: a slip of the pen, a key of another section, else lists what there is.
     fn unknown_key<'k>(&mut self, key: &str, known: impl Iterator<Item = &'k str> + Clone, place: &Place) {
         let here = place.key(key);
         let mut problem =
@@ -132,6 +137,7 @@ impl Walk<'_, '_> {
         self.problems.push(problem);
     }
 
+    /// A text that must be one of a few words.
     fn word(&mut self, words: &[String], text: &str, place: &Place) {
         if words.iter().any(|word| word == text) {
             return;
@@ -149,6 +155,7 @@ impl Walk<'_, '_> {
         self.problems.push(problem);
     }
 
+    /// A number within the bounds of its type; what it means is not judged here.
     fn range(&mut self, schema: &Schema, written: &str, place: &Place) {
         let bound = |name: &str| schema.get(name).and_then(Schema::as_f64);
         let Ok(number) = written.replace('_', "").parse::<f64>() else { return };
@@ -168,6 +175,7 @@ impl Walk<'_, '_> {
         self.problems.push(problem);
     }
 
+    /// Says what is wanted, what is there, and how the line should read.
     fn wrong_type(&mut self, schema: &Schema, value: &DeValue<'_>, place: &Place) {
         let (wanted, found) = (wanted(schema), found(value));
         let span = self.document.value_span(place);
@@ -182,6 +190,7 @@ impl Walk<'_, '_> {
     }
 }
 
+/// The sentence as a part of another one.
 fn lower_first(words: &str) -> String {
     let mut chars = words.chars();
     chars.next().map(|first| first.to_lowercase().chain(chars).collect()).unwrap_or_default()
@@ -223,6 +232,7 @@ pub(crate) fn wanted(schema: &Schema) -> &'static str {
     }
 }
 
+/// What a value is, in words.
 fn found(value: &DeValue<'_>) -> &'static str {
     match value {
         DeValue::String(_) => "text",

@@ -6,6 +6,7 @@ use super::Findings;
 use crate::document::Place;
 use crate::split_advice;
 
+/// Each section's own check where it has one, so that a bound is known in one place.
 pub(super) fn check(findings: &mut Findings<'_, '_>) {
     server(findings);
     if let Err(error) = findings.config.limits.check() {
@@ -58,6 +59,7 @@ fn server(findings: &mut Findings<'_, '_>) {
     }
 }
 
+/// What the queue's settings say of themselves.
 fn queue(findings: &mut Findings<'_, '_>) {
     if let Err(error) = findings.config.queue.check() {
         // The error names its keys as `queue.KEY`; the first one is where to look.

@@ -11,6 +11,7 @@ use super::{Findings, files};
 use crate::DomainSettings;
 use crate::document::Place;
 
+/// Each domain by itself, then their names against one another.
 pub(super) fn check(findings: &mut Findings<'_, '_>) {
     let config = findings.config;
     for (index, domain) in config.domain.iter().enumerate() {
@@ -26,6 +27,7 @@ pub(super) fn check(findings: &mut Findings<'_, '_>) {
     postmaster(findings);
 }
 
+/// At least one name, and names only: mail to `postmaster@[192.0.2.1]` is taken without being asked for.
 fn names(findings: &mut Findings<'_, '_>, domain: &DomainSettings, place: &Place) {
     if domain.domains().next().is_none() {
         let problem = findings
@@ -52,6 +54,7 @@ fn placed<'d>(domain: &'d DomainSettings, place: &Place) -> Vec<(Place, &'d Doma
     one.chain(several.map(|(index, name)| (place.key("names").item(index), name))).collect()
 }
 
+/// A name in two places would have two sets of recipients, and only one would count.
 fn twice(findings: &mut Findings<'_, '_>) {
     let mut seen: HashMap<&Domain, Option<Range<usize>>> = HashMap::new();
     let config = findings.config;
@@ -92,6 +95,7 @@ fn table(findings: &mut Findings<'_, '_>, text: &str, place: &Place, recipients:
     }
 }
 
+/// Whether mail ends somewhere: a next hop that can be read, and does not lead back here.
 fn deliver(findings: &mut Findings<'_, '_>, domain: &DomainSettings, place: &Place) {
     match NextHop::parse_beneath(&domain.deliver, findings.base) {
         Ok(NextHop::Mx) => {

@@ -4,6 +4,7 @@ use super::{Findings, files};
 use crate::document::Place;
 use crate::{Principal, passwd};
 
+/// What can be said of the host without starting: everything here is looked up in files.
 pub(super) fn check(findings: &mut Findings<'_, '_>) {
     hostname(findings);
     data_dir(findings);
@@ -34,6 +35,7 @@ fn hostname(findings: &mut Findings<'_, '_>) {
     }
 }
 
+/// The folder itself is made at the start; only what is no folder stands in the way.
 fn data_dir(findings: &mut Findings<'_, '_>) {
     let path = findings.path(&findings.config.data_dir);
     if path.exists() && !path.is_dir() {
@@ -45,6 +47,7 @@ fn data_dir(findings: &mut Findings<'_, '_>) {
     }
 }
 
+/// A user that must be there: the server becomes it, or gives files to it.
 fn user(findings: &mut Findings<'_, '_>, place: &Place, who: Option<&Principal>) {
     let Some(who) = who else { return };
     if !passwd::has_user(who) {
@@ -59,6 +62,7 @@ fn user(findings: &mut Findings<'_, '_>, place: &Place, who: Option<&Principal>)
     }
 }
 
+/// A group is looked up like a user, and has no meaning without one.
 fn group(findings: &mut Findings<'_, '_>) {
     let place = Place::of("group");
     let Some(who) = &findings.config.group else { return };
@@ -79,6 +83,7 @@ fn group(findings: &mut Findings<'_, '_>) {
     }
 }
 
+/// One sign at most: with more, two readings of one address would be possible. `@` and letters would cut names apart.
 fn delimiter(findings: &mut Findings<'_, '_>) {
     let delimiter = &findings.config.accounts.recipient_delimiter;
     let fits =

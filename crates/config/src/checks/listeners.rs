@@ -8,6 +8,7 @@ use net::{AuthPolicy, ListenerKind, ListenerSettings};
 use super::Findings;
 use crate::document::Place;
 
+/// Each listener by itself, then all addresses against one another.
 pub(super) fn check(findings: &mut Findings<'_, '_>) {
     let config = findings.config;
     for (index, listener) in config.listener.iter().enumerate() {
@@ -24,6 +25,7 @@ pub(super) fn check(findings: &mut Findings<'_, '_>) {
     conflicts(findings);
 }
 
+/// A listener must have an address, TLS where passwords are taken, and passwords where users come.
 fn one(findings: &mut Findings<'_, '_>, listener: &ListenerSettings, place: &Place) {
     let kind = listener.kind.as_str();
     if listener.bind.is_empty() {
@@ -82,6 +84,8 @@ struct Bound {
     place: Place,
 }
 
+/// Reports every address that a listener further up, or `observe.http`, has taken already. Binding would fail too, but
+/// later, as root, and one at a time.
 fn conflicts(findings: &mut Findings<'_, '_>) {
     let all = bound(findings);
     for (number, later) in all.iter().enumerate() {
@@ -100,6 +104,7 @@ fn conflicts(findings: &mut Findings<'_, '_>) {
     }
 }
 
+/// All addresses, in the order in which a conflict is to be told: the first has the right.
 fn bound(findings: &Findings<'_, '_>) -> Vec<Bound> {
     let config = findings.config;
     let bound = |address: SocketAddr, listener: Option<usize>, place: Place| Bound {

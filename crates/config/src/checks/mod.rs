@@ -59,6 +59,7 @@ impl Findings<'_, '_> {
         Problem::warning(self.document, place, message)
     }
 
+    /// Adds a finding to the report.
     fn push(&mut self, problem: Problem) {
         self.problems.push(problem);
     }
@@ -92,6 +93,7 @@ impl Findings<'_, '_> {
         self.push(problem);
     }
 
+    /// A path of the configuration as an absolute one.
     fn path(&self, written: &Path) -> PathBuf {
         self.base.join(written)
     }

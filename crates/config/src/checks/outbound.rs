@@ -9,11 +9,13 @@ use mail::Domain;
 use super::{Findings, files};
 use crate::document::Place;
 
+/// The smart host with its login, then each line of the transport table.
 pub(super) fn check(findings: &mut Findings<'_, '_>) {
     smart_host(findings);
     routes(findings);
 }
 
+/// The smart host is another server: a Maildir, LMTP or nothing at all would swallow all outgoing mail.
 fn smart_host(findings: &mut Findings<'_, '_>) {
     let section = Place::of("outbound");
     let outbound = &findings.config.outbound;
@@ -74,6 +76,7 @@ fn login(findings: &mut Findings<'_, '_>, section: &Place, in_clear: bool) {
     }
 }
 
+/// Each pattern and each next hop, and that no pattern is there twice: only one of the two would ever be used.
 fn routes(findings: &mut Findings<'_, '_>) {
     let mut seen: HashMap<String, Option<Range<usize>>> = HashMap::new();
     let config = findings.config;

@@ -5,6 +5,7 @@ use net::{ServerTls, TlsError};
 use super::{Findings, files};
 use crate::document::Place;
 
+/// The files first, each by itself; when all are there, what is in them, as the server will read it.
 pub(super) fn check(findings: &mut Findings<'_, '_>) {
     let config = findings.config;
     let Some(tls) = &config.tls else { return };
@@ -27,6 +28,7 @@ pub(super) fn check(findings: &mut Findings<'_, '_>) {
     }
 }
 
+/// Certificate and key of one pair; both are looked at, so that both are told. True when both can be read.
 fn readable_pair(
     findings: &mut Findings<'_, '_>,
     section: &Place,

@@ -98,10 +98,12 @@ pub struct Config {
     pub observe: ObserveSettings,
 }
 
+/// As the file system hierarchy has it for what a service keeps.
 fn data_dir() -> PathBuf {
     PathBuf::from("/var/lib/staffetta")
 }
 
+/// 50 MiB.
 fn message_bytes_max() -> u64 {
     52_428_800
 }

@@ -45,6 +45,7 @@ Examples:
     },
 }
 
+/// Neither command needs rights or touches anything.
 pub(crate) fn run(args: Args) -> Outcome {
     match args.what {
         What::Check { file, json } => Ok(check(&file, json)),
@@ -52,6 +53,7 @@ pub(crate) fn run(args: Args) -> Outcome {
     }
 }
 
+/// Pictures go to standard error, the summary or the JSON to standard output.
 fn check(file: &std::path::Path, json: bool) -> ExitCode {
     let (report, code) = match config::load(file) {
         Ok(loaded) => (loaded.warnings, ExitCode::SUCCESS),
@@ -80,6 +82,7 @@ fn summary(report: &config::Report, file: &str) -> String {
     }
 }
 
+/// Prints TOML that means the same as the file: it can be read back, compared and kept.
 fn show(file: &std::path::Path) -> Outcome {
     match config::load(file) {
         Ok(loaded) => {

@@ -78,6 +78,7 @@ enum Kind {
     Ed25519,
 }
 
+/// Reads the configuration, which knows the data folder, and does what is asked.
 pub(crate) fn run(args: Args) -> Outcome {
     match args.what {
         What::New { domain, selector, algorithm, config } => {
@@ -107,6 +108,7 @@ pub(crate) fn folder(loaded: &::config::Loaded) -> PathBuf {
     loaded.data_dir().join("dkim")
 }
 
+/// Makes a key; the record goes to standard output, so that it can be sent on, the advice to standard error.
 fn new(loaded: &::config::Loaded, domain: &Domain, selector: &str, algorithm: Algorithm) -> Outcome {
     let record = KeyStore::open(&folder(loaded))?.create(domain, selector, algorithm)?;
     println!("{record}");
@@ -134,6 +136,7 @@ fn records(
     Ok(domains.iter().flat_map(|domain| keys.dns_records(domain)).collect())
 }
 
+/// Asks DNS for each record through the resolver that the server uses, in the order in which they are listed.
 fn check(loaded: &::config::Loaded, only: Option<&Domain>) -> Outcome {
     let records = records(loaded, only)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;

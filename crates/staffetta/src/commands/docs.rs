@@ -56,6 +56,7 @@ Examples:
     },
 }
 
+/// Prints to standard output, but for the manual, which is many files.
 pub(crate) fn run(args: Args) -> Outcome {
     match args.what {
         What::Completions { shell } => {
@@ -84,6 +85,7 @@ fn commands_reference() -> String {
     text
 }
 
+/// One command's help as the terminal shows it, then those of its subcommands.
 fn help_of(command: &mut clap::Command, name: &str, text: &mut String) {
     let help = command.clone().disable_version_flag(true).render_long_help().to_string();
     let lines: Vec<&str> = help.trim_end().lines().map(str::trim_end).collect();
@@ -94,6 +96,7 @@ fn help_of(command: &mut clap::Command, name: &str, text: &mut String) {
     }
 }
 
+/// The completion script of one shell.
 fn completions(shell: clap_complete::Shell) -> Vec<u8> {
     let mut text = Vec::new();
     clap_complete::generate(shell, &mut CommandLine::command(), "staffetta", &mut text);
@@ -110,6 +113,7 @@ fn write_manual(folder: &Path) -> std::io::Result<Vec<String>> {
     Ok(written)
 }
 
+/// Writes the page of one command, then those of its subcommands.
 fn write_page(command: &clap::Command, folder: &Path, written: &mut Vec<String>) -> std::io::Result<()> {
     let page = clap_mangen::Man::new(command.clone());
     let name = page.get_filename();

@@ -26,6 +26,7 @@ pub(crate) struct CommandLine {
 /// The configuration file when none is named.
 pub(crate) const CONFIG_FILE: &str = "/etc/staffetta/staffetta.toml";
 
+/// The commands in the order in which a newcomer needs them.
 const EXAMPLES: &str = "\
 Examples:
   staffetta quickstart example.test --run     a mail server for example.test, in a folder here

@@ -57,9 +57,13 @@ struct Ports {
     why: String,
 }
 
+/// For mx (RFC 5321 §4.5.4.2), submission (RFC 6409 §3.1) and submissions (RFC 8314 §7.3).
 const USUAL: [u16; 3] = [25, 587, 465];
+/// What everybody may bind.
 const HIGH: [u16; 3] = [2525, 5870, 4650];
 
+/// Makes, tells, and serves when asked to. The configuration is loaded from the file in any case: what an operator has
+/// changed in it counts, and what is wrong with it is told.
 pub(crate) fn run(args: &Args) -> Outcome {
     let folder = args.dir.clone().unwrap_or_else(|| PathBuf::from(format!("staffetta-{}", args.domain)));
     let plan = plan(args, &folder)?;
@@ -83,6 +87,7 @@ fn last_words(plan: &Plan) -> String {
     )
 }
 
+/// What the arguments come to; everything that can be refused is refused before the first file is made.
 fn plan(args: &Args, folder: &Path) -> Result<Plan, Box<dyn std::error::Error>> {
     let domain = args.domain.clone();
     if domain.literal().is_some() {
@@ -182,6 +187,7 @@ fn doors(loaded: &Loaded) -> String {
     text
 }
 
+/// The first mailbox, with its password when it was made just now.
 fn mailbox(plan: &Plan, password: Option<&str>) -> String {
     let address = &plan.mailbox;
     match password {
@@ -220,6 +226,7 @@ fn first_message(plan: &Plan, loaded: &Loaded, password: Option<&str>) -> String
     format!("{command}\nIt arrives in {}\n", maildir.display())
 }
 
+/// Whether a program can be found as a shell would find it.
 fn is_installed(program: &str) -> bool {
     let path = std::env::var_os("PATH").unwrap_or_default();
     std::env::split_paths(&path).any(|folder| folder.join(program).is_file())

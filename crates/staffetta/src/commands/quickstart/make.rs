@@ -30,6 +30,7 @@ pub(super) struct Plan {
 }
 
 impl Plan {
+    /// The file that everything else is found through.
     pub(super) fn configuration_file(&self) -> PathBuf {
         self.folder.join("staffetta.toml")
     }
@@ -94,6 +95,7 @@ pub(super) fn owner(name: &str) -> Result<(u32, u32), Box<dyn Error>> {
     Ok((identity.uid, identity.gid))
 }
 
+/// The ports are tried out when the file is written, and never again: a server does not move by itself.
 fn configuration(plan: &Plan, made: &mut Made) -> Result<(), Box<dyn Error>> {
     if plan.configuration_file().exists() {
         return Ok(());
@@ -103,6 +105,7 @@ fn configuration(plan: &Plan, made: &mut Made) -> Result<(), Box<dyn Error>> {
     keep(plan, made, "staffetta.toml", &text, "the configuration, with comments")
 }
 
+/// Binds as the server will, and lets go at once; else the reason in words for the configuration's comment.
 fn may_bind(port: u16) -> Result<(), String> {
     let address = SocketAddr::from((Ipv6Addr::UNSPECIFIED, port));
     match net::listener::bind(&[address]) {
@@ -125,6 +128,7 @@ fn free_http() -> String {
     }
 }
 
+/// Certificate and key come together or not at all.
 fn certificate(plan: &Plan, made: &mut Made) -> Result<(), Box<dyn Error>> {
     let (certificate_file, key_file) =
         (plan.folder.join("tls/fullchain.pem"), plan.folder.join("tls/key.pem"));
@@ -140,6 +144,7 @@ fn certificate(plan: &Plan, made: &mut Made) -> Result<(), Box<dyn Error>> {
     keep_as(plan, made, "tls/key.pem", (&key, CLOSED), "its private key")
 }
 
+/// A domain that can sign already keeps its keys, whatever their selectors.
 fn signing_key(plan: &Plan, made: &mut Made) -> Result<(), Box<dyn Error>> {
     let keys = KeyStore::open(&plan.folder.join("data/dkim"))?;
     if !keys.can_sign(&plan.domain) {
@@ -152,6 +157,7 @@ fn signing_key(plan: &Plan, made: &mut Made) -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
+/// The file stands for its mailboxes: where there is one, the operator has taken over.
 fn account(plan: &Plan, made: &mut Made) -> Result<(), Box<dyn Error>> {
     let file = plan.folder.join("accounts.toml");
     if file.exists() {
@@ -182,6 +188,7 @@ fn random_password() -> Result<String, Box<dyn Error>> {
     Ok(text)
 }
 
+/// Writes a file that is not there and that everybody may read.
 fn keep(
     plan: &Plan,
     made: &mut Made,
@@ -220,6 +227,7 @@ fn keep_as(
     Ok(())
 }
 
+/// Makes a folder that is not there, with this mode; one that is there keeps its own.
 fn folder(path: &Path, mode: u32) -> Result<(), Box<dyn Error>> {
     if path.is_dir() {
         return Ok(());
