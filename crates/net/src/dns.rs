@@ -16,6 +16,7 @@ use std::time::Duration;
 use hickory_resolver::config::{
     ConnectionConfig, NameServerConfig, ResolveHosts, ResolverConfig, ResolverOpts,
 };
+use hickory_resolver::lookup::Lookup;
 use hickory_resolver::net::runtime::TokioRuntimeProvider;
 use hickory_resolver::net::{DnsError, NetError};
 use hickory_resolver::proto::op::ResponseCode;
@@ -183,6 +184,8 @@ enum Kind {
 #[derive(Clone, Debug)]
 pub struct Resolver {
     inner: TokioResolver,
+    /// Each server by itself, where there are several: one that cannot answer must not speak for the others.
+    alone: Arc<[TokioResolver]>,
     lookup_time_max: Duration,
     figures: Arc<Figures>,
 }
@@ -198,16 +201,14 @@ impl Resolver {
         } else {
             settings.servers.iter().map(|server| server_config(server.0)).collect()
         };
-        let config = ResolverConfig::from_name_servers(servers);
-        // Only for DNS over TLS, which nobody configured: without it the library would read the system's trust store.
-        let tls = crate::tls::client_config(crate::Verify::WebPki);
-        let inner = TokioResolver::builder_with_config(config, TokioRuntimeProvider::default())
-            .with_options(options(settings))
-            .with_tls_config(tls.as_ref().clone())
-            .build()
-            .map_err(|error| ResolverError::SetUp(error.to_string()))?;
+        let alone = if servers.len() > 1 {
+            servers.iter().map(|server| build(vec![server.clone()], settings)).collect::<Result<_, _>>()?
+        } else {
+            Arc::default()
+        };
+        let inner = build(servers, settings)?;
         let lookup_time_max = Duration::from_secs(settings.lookup_seconds_max);
-        Ok(Self { inner, lookup_time_max, figures: Arc::default() })
+        Ok(Self { inner, alone, lookup_time_max, figures: Arc::default() })
     }
 
     /// The library's resolver, for code that brings its own look-ups.
@@ -335,7 +336,7 @@ impl Resolver {
         kind: RecordType,
         pick: impl Fn(&RData) -> Option<T>,
     ) -> DnsAnswer<Vec<T>> {
-        let error = match self.inner.lookup(name.clone(), kind).await {
+        let error = match self.any_server(name, kind).await {
             Ok(found) => {
                 let records: Vec<T> =
                     found.answers().iter().filter_map(|record| pick(&record.data)).collect();
@@ -353,9 +354,21 @@ impl Resolver {
         }
     }
 
+    /// Asks the servers together and takes the first answer; where that is a refusal, asks one after the other.
+    async fn any_server(&self, name: &Name, kind: RecordType) -> Result<Lookup, NetError> {
+        let mut answer = self.inner.lookup(name.clone(), kind).await;
+        for server in self.alone.iter() {
+            if !matches!(answer, Err(NetError::Dns(DnsError::ResponseCode(_)))) {
+                break;
+            }
+            answer = server.lookup(name.clone(), kind).await;
+        }
+        answer
+    }
+
     /// Whether the name has a CNAME record; when that cannot be known, yes.
     async fn is_alias(&self, name: &Name) -> bool {
-        let answer = match self.inner.lookup(name.clone(), RecordType::CNAME).await {
+        let answer = match self.any_server(name, RecordType::CNAME).await {
             Ok(_) => DnsAnswer::Found(()),
             Err(error) => match classify(&error) {
                 Absence::NoName => DnsAnswer::NoName,
@@ -417,6 +430,17 @@ fn mx_record(record: &MX) -> Mx {
 
 fn domain_of(name: &Name) -> Option<Domain> {
     Domain::parse(&name.to_ascii()).ok()
+}
+
+fn build(servers: Vec<NameServerConfig>, settings: &DnsSettings) -> Result<TokioResolver, ResolverError> {
+    let config = ResolverConfig::from_name_servers(servers);
+    // Only for DNS over TLS, which nobody configured: without it the library would read the system's trust store.
+    let tls = crate::tls::client_config(crate::Verify::WebPki);
+    TokioResolver::builder_with_config(config, TokioRuntimeProvider::default())
+        .with_options(options(settings))
+        .with_tls_config(tls.as_ref().clone())
+        .build()
+        .map_err(|error| ResolverError::SetUp(error.to_string()))
 }
 
 fn options(settings: &DnsSettings) -> ResolverOpts {

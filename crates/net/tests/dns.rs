@@ -26,6 +26,8 @@ looping     CNAME looping2
 looping2    CNAME looping
 text        TXT  "only text"
 broken4     AAAA 2001:db8::4
+*.wild      MX   5 mx1
+a.b.empty   A    192.0.2.7
 1.2.0.192.in-addr.arpa.  PTR mx1.example.test.
 2.2.0.192.in-addr.arpa.  PTR liar.example.test.
 3.2.0.192.in-addr.arpa.  PTR mx1.example.test.
@@ -76,6 +78,10 @@ async fn absence_is_nxdomain_or_nodata_and_told_apart() {
     assert_eq!(resolver.addresses(&domain("nowhere.example.test")).await, DnsAnswer::NoName);
     assert_eq!(resolver.addresses(&domain("text.example.test")).await, DnsAnswer::NoData);
     assert_eq!(resolver.addresses(&domain("dangling.example.test")).await, DnsAnswer::NoName);
+    // A name that only has names below it exists (RFC 8020 §2).
+    assert_eq!(resolver.mx(&domain("b.empty.example.test")).await, DnsAnswer::NoData);
+    assert_eq!(hosts(resolver.mx(&domain("any.wild.example.test")).await).len(), 1);
+    assert_eq!(resolver.addresses(&domain("any.wild.example.test")).await, DnsAnswer::NoData);
     dns.trouble("bare.example.test", Trouble::BareNoData);
     assert_eq!(resolver.mx(&domain("bare.example.test")).await, DnsAnswer::NoData);
 }
@@ -121,6 +127,24 @@ async fn no_server_at_all_is_a_failure_and_what_recovers_is_found() {
     };
     let answer = Resolver::from_settings(&nobody).unwrap().mx(&domain("example.test")).await;
     assert!(matches!(answer, DnsAnswer::Failed(_)), "{answer:?}");
+}
+
+#[tokio::test]
+async fn one_server_that_is_down_or_refuses_does_not_hide_another() {
+    let (bad, good) = (Dns::start(ZONE), Dns::start(ZONE));
+    for trouble in [Trouble::Refused, Trouble::ServFail, Trouble::Silent] {
+        for name in ["example.test", "nowhere.example.test"] {
+            bad.trouble(name, trouble);
+        }
+        for servers in [[bad.addr, good.addr], [good.addr, bad.addr]] {
+            let servers = servers.map(NameServer).to_vec();
+            let settings =
+                DnsSettings { servers, try_seconds_max: 2, retries_max: 0, ..DnsSettings::default() };
+            let resolver = Resolver::from_settings(&settings).unwrap();
+            assert_eq!(hosts(resolver.mx(&domain("example.test")).await).len(), 3, "{trouble:?}");
+            assert_eq!(resolver.mx(&domain("nowhere.example.test")).await, DnsAnswer::NoName, "{trouble:?}");
+        }
+    }
 }
 
 #[tokio::test]

@@ -245,7 +245,7 @@ fn look_up(zone: &Zone, asked: &LowerName, kind: RecordType) -> Reply {
             _ => return reply,
         }
     }
-    if !exists(zone, &name) {
+    if source(zone, &name).is_none() {
         reply.code = Some(ResponseCode::NXDomain);
     }
     reply.soa.push(soa(&name));
@@ -253,25 +253,26 @@ fn look_up(zone: &Zone, asked: &LowerName, kind: RecordType) -> Reply {
 }
 
 fn matching(zone: &Zone, name: &LowerName, kind: RecordType) -> Option<Vec<Record>> {
-    let records =
-        |key: &RrKey| zone.get(key).map(|set| set.records_without_rrsigs().cloned().collect::<Vec<_>>());
-    if let Some(found) = records(&RrKey::new(name.clone(), kind)) {
-        return Some(found);
-    }
+    let source = source(zone, name)?;
+    let set = zone.get(&RrKey::new(source, kind))?;
+    let mut found: Vec<Record> = set.records_without_rrsigs().cloned().collect();
+    // RFC 1034 §4.3.3: a wildcard's records appear under the name that was asked for.
+    found.iter_mut().for_each(|record| record.name = name.into());
+    Some(found)
+}
+
+/// Whose records answer for a name: its own, or those of the wildcard below the closest name that exists
+/// (RFC 4592 §3.3.1). `None`: the name does not exist.
+fn source(zone: &Zone, name: &LowerName) -> Option<LowerName> {
     if exists(zone, name) {
-        return None;
+        return Some(name.clone());
     }
-    // RFC 1034 §4.3.3: the closest wildcard, its records under the name that was asked for.
-    let mut parent = name.base_name();
-    while !parent.is_root() {
-        let star = Name::from(&parent).prepend_label("*").ok()?;
-        if let Some(mut found) = records(&RrKey::new(LowerName::new(&star), kind)) {
-            found.iter_mut().for_each(|record| record.name = name.into());
-            return Some(found);
-        }
-        parent = parent.base_name();
+    let mut encloser = name.base_name();
+    while !encloser.is_root() && !exists(zone, &encloser) {
+        encloser = encloser.base_name();
     }
-    None
+    let wildcard = LowerName::new(&Name::from(&encloser).prepend_label("*").ok()?);
+    exists(zone, &wildcard).then_some(wildcard)
 }
 
 fn exists(zone: &Zone, name: &LowerName) -> bool {

@@ -131,3 +131,18 @@ fn a_header_from_the_wrong_place_is_recognised() {
     assert!(!begins_like_header(b"EHLO PROXY"));
     assert!(!begins_like_header(b"PROXYING"));
 }
+
+proptest::proptest! {
+    #[test]
+    fn no_octets_make_the_parser_fail_otherwise_than_by_saying_so(
+        start in 0_usize..3, mut octets in proptest::collection::vec(proptest::num::u8::ANY, 0..300)
+    ) {
+        let mut whole = [b"".as_slice(), b"PROXY TCP4 ", V2_START][start].to_vec();
+        if start == 1 {
+            octets.extend(b"\r\n");
+        }
+        whole.extend(octets);
+        // Either answer will do; a panic would not.
+        let _ = interpret(&whole);
+    }
+}

@@ -1,13 +1,11 @@
-use std::collections::BTreeMap;
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
 use mail::{Disposition, Notify, QueueId, Reply, ReversePath, Timestamp};
 use store::{
-    Hold, LastAttempt, MessageRecord, MessageState, NewMessage, Origin, OriginKind, Page, Pending,
-    QueueEntry, QueueFigures, QueueStore, RecipientRecord, RecipientState, RecipientStatus, Settlement,
-    StoreError, StoredBody,
+    Change, Hold, LastAttempt, MemoryStore, MessageRecord, MessageState, NewBody, NewMessage, Origin,
+    OriginKind, QueueEntry, QueueStore, RecipientRecord, RecipientState, RecipientStatus, Settlement,
 };
 
 use super::protocol::State;
@@ -16,7 +14,7 @@ use super::*;
 /// A queue in memory, whose orders can be looked at.
 #[derive(Default)]
 struct Queue {
-    entries: Mutex<BTreeMap<QueueId, QueueEntry>>,
+    store: MemoryStore,
     orders: Mutex<Vec<(Order, QueueId)>>,
 }
 
@@ -63,53 +61,9 @@ fn entry(n: u64, sender: &str, recipients: &[&str], attempts: u32) -> QueueEntry
     }
 }
 
-impl QueueStore for Queue {
-    fn enqueue(&self, _: NewMessage) -> Pending<()> {
-        Pending::ready(Err(StoreError::NotApplied("only read here".into())))
-    }
-    fn spool(&self, _: QueueId) -> Result<store::BodyWriter, StoreError> {
-        Err(StoreError::NotApplied("only read here".into()))
-    }
-    fn settle(&self, _: Vec<Settlement>) -> Pending<Vec<Result<(), StoreError>>> {
-        Pending::ready(Ok(Vec::new()))
-    }
-    fn due(
-        &self,
-        _: Timestamp,
-        _: usize,
-        _: Box<dyn Fn(QueueId) -> bool + Send>,
-    ) -> Pending<Vec<QueueEntry>> {
-        Pending::ready(Ok(Vec::new()))
-    }
-    fn next_due(&self, _: Timestamp) -> Pending<Option<Timestamp>> {
-        Pending::ready(Ok(None))
-    }
-    fn get(&self, id: QueueId) -> Pending<QueueEntry> {
-        Pending::ready(self.entries.lock().unwrap().get(&id).cloned().ok_or(StoreError::Absent))
-    }
-    fn read_body(&self, _: QueueId) -> Pending<StoredBody> {
-        let chunks = [vec![b'a'; 100_000], b"\0\xff\r\n".to_vec()];
-        Pending::ready(Ok(StoredBody::Memory(chunks.into_iter().map(Into::into).collect())))
-    }
-    fn list(&self, page: Page) -> Pending<Vec<QueueEntry>> {
-        let entries = self.entries.lock().unwrap();
-        let after = page.after.map_or(0, |id| id.0 + 1);
-        Pending::ready(Ok(entries.range(QueueId(after)..).take(page.limit).map(|(_, e)| e.clone()).collect()))
-    }
-    fn figures(&self) -> QueueFigures {
-        QueueFigures::default()
-    }
-    fn health(&self) -> Result<(), String> {
-        Ok(())
-    }
-    fn close(&self) -> Pending<()> {
-        Pending::ready(Ok(()))
-    }
-}
-
 impl QueueControl for Queue {
     fn store(&self) -> &dyn QueueStore {
-        self
+        &self.store
     }
     fn now(&self) -> Timestamp {
         NOW
@@ -118,11 +72,14 @@ impl QueueControl for Queue {
         id == QueueId(2)
     }
     fn steer(&self, order: Order, ids: Vec<QueueId>) -> Control<'_, Vec<Result<(), ControlError>>> {
-        let known = |id: &QueueId| self.entries.lock().unwrap().contains_key(id);
-        let results =
-            ids.iter().map(|id| if known(id) { Ok(()) } else { Err(ControlError::Absent) }).collect();
-        self.orders.lock().unwrap().extend(ids.into_iter().map(|id| (order, id)));
-        Box::pin(async { Ok(results) })
+        self.orders.lock().unwrap().extend(ids.iter().map(|id| (order, *id)));
+        Box::pin(async move {
+            let mut results = Vec::new();
+            for id in ids {
+                results.push(self.store.get(id).await.map(drop).map_err(Into::into));
+            }
+            Ok(results)
+        })
     }
     fn fsck(&self) -> Control<'_, FsckReport> {
         Box::pin(async {
@@ -137,6 +94,23 @@ impl QueueControl for Queue {
     }
 }
 
+/// Stores an entry in the state that it is in.
+async fn put(store: &MemoryStore, entry: QueueEntry) {
+    let id = entry.record.id;
+    let chunks = [vec![b'a'; 100_000], b"\0\xff\r\n".to_vec()];
+    let body = NewBody::Memory(chunks.into_iter().map(Into::into).collect());
+    let next_attempt = entry.state.next_attempt;
+    store
+        .enqueue(NewMessage { record: entry.record, body, next_attempt, hold: entry.state.hold })
+        .await
+        .unwrap();
+    let mut changes = vec![Change::Retry { next_attempt, attempts: entry.state.attempts }];
+    for (index, status) in entry.state.recipients.into_iter().enumerate() {
+        changes.push(Change::Recipient { index: u32::try_from(index).unwrap(), status });
+    }
+    store.settle(vec![Settlement { id, changes }]).await.unwrap();
+}
+
 /// A server on a real socket, which ends with the value.
 struct Server {
     queue: Arc<Queue>,
@@ -145,11 +119,13 @@ struct Server {
 }
 
 impl Server {
-    fn start(entries: impl IntoIterator<Item = QueueEntry>) -> Self {
+    async fn start(entries: impl IntoIterator<Item = QueueEntry>) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("admin.sock");
         let queue = Arc::new(Queue::default());
-        queue.entries.lock().unwrap().extend(entries.into_iter().map(|e| (e.record.id, e)));
+        for entry in entries {
+            put(&queue.store, entry).await;
+        }
         let listener = socket::bind(&path, 0o600).unwrap();
         tokio::spawn(serve(listener, Arc::<Queue>::clone(&queue)));
         Self { queue, path, _folder: folder }
@@ -184,7 +160,7 @@ fn ids(items: &[Response]) -> Vec<u64> {
 
 #[tokio::test]
 async fn messages_are_listed_as_they_stand() {
-    let server = Server::start(three());
+    let server = Server::start(three()).await;
     let (items, count, more) =
         server.ask(Request::List { filter: Filter::default(), limit: 0 }).await.unwrap();
     assert_eq!((ids(&items), count, more), (vec![1, 2, 3], 3, false));
@@ -201,7 +177,7 @@ async fn messages_are_listed_as_they_stand() {
 
 #[tokio::test]
 async fn lists_are_filtered_and_cut() {
-    let server = Server::start((1..=1000).map(|n| entry(n, "a@a.test", &["b@b.test"], 1)));
+    let server = Server::start((1..=1000).map(|n| entry(n, "a@a.test", &["b@b.test"], 1))).await;
     let list = |filter, limit| server.ask(Request::List { filter, limit });
     let (items, count, more) = list(Filter::default(), 700).await.unwrap();
     assert_eq!((items.len(), count, more), (700, 700, true));
@@ -214,7 +190,7 @@ async fn lists_are_filtered_and_cut() {
 #[tokio::test]
 async fn one_message_is_shown_and_its_bytes_are_given() {
     use base64::Engine as _;
-    let server = Server::start(three());
+    let server = Server::start(three()).await;
     let (items, ..) = server.ask(Request::Show { id: QueueId(2) }).await.unwrap();
     assert_eq!(ids(&items), [2]);
     assert_eq!(server.ask(Request::Show { id: QueueId(9) }).await, Err("no such message".into()));
@@ -232,7 +208,7 @@ async fn one_message_is_shown_and_its_bytes_are_given() {
 
 #[tokio::test]
 async fn orders_reach_the_named_and_the_filtered() {
-    let server = Server::start(three());
+    let server = Server::start(three()).await;
     let select = Select::Ids(vec![QueueId(1), QueueId(9)]);
     let (items, count, _) = server.ask(Request::Steer { order: Order::Hold, select }).await.unwrap();
     assert_eq!(count, 1);
@@ -246,7 +222,7 @@ async fn orders_reach_the_named_and_the_filtered() {
 
 #[tokio::test]
 async fn the_server_tells_how_it_is() {
-    let server = Server::start([]);
+    let server = Server::start([]).await;
     let (items, ..) = server.ask(Request::Fsck).await.unwrap();
     assert!(matches!(&items[0], Response::Fsck(report) if report.damaged.len() == 1));
     let (items, ..) = server.ask(Request::Status).await.unwrap();
@@ -258,7 +234,7 @@ async fn the_server_tells_how_it_is() {
 #[tokio::test]
 async fn nonsense_is_answered_and_the_connection_goes_on() {
     use std::io::{BufRead as _, BufReader, Write as _};
-    let server = Server::start(three());
+    let server = Server::start(three()).await;
     let path = server.path.clone();
     let answers = tokio::task::spawn_blocking(move || {
         let mut stream = UnixStream::connect(path).unwrap();

@@ -1,9 +1,10 @@
 //! The only way to the file system for the journal and for bodies in files of their own.
 //!
-//! Two implementations: [`RealDisk`], and for tests [`SimDisk`], which remembers what has been synced, can produce every
-//! state that a crash may leave, and fails on demand. Nothing here knows what is stored. All calls block; none retries.
-//! Nothing is durable before its sync returned: a file's content by [`DiskFile::sync`], a name (created, renamed or
-//! removed) by [`Disk::sync_folder`]. After a failed sync the content is undefined, and syncing again proves nothing.
+//! Two implementations: [`RealDisk`], and for tests [`SimDisk`], which remembers what has been synced, can
+//! produce every state that a crash may leave, and fails on demand. Nothing here knows what is stored. All
+//! calls block; none retries. Nothing is durable before its sync returned: a file's content by
+//! [`DiskFile::sync`], a name (created, renamed or removed) by [`Disk::sync_folder`]. After a failed sync the
+//! content is undefined, and syncing again proves nothing.
 
 mod real;
 #[cfg(any(test, feature = "sim"))]
@@ -54,7 +55,8 @@ pub trait FolderLock: Send + Sync + fmt::Debug {}
 
 /// A file system.
 ///
-/// Every method gives the error of the system call that failed; [`is_full`] tells a lack of space from the rest.
+/// Every method gives the error of the system call that failed; [`is_full`] tells a lack of space from the
+/// rest.
 pub trait Disk: Send + Sync + fmt::Debug {
     /// Opens or creates a file.
     ///
@@ -62,7 +64,8 @@ pub trait Disk: Send + Sync + fmt::Debug {
     /// Not found, exists already, no permission, no space, or the device failed.
     fn open(&self, path: &Path, how: Open) -> io::Result<Arc<dyn DiskFile>>;
 
-    /// Creates a folder (mode 0700) and those above it that are missing, and makes their names durable. An existing one is fine.
+    /// Creates a folder (mode 0700) and those above it that are missing, and makes their names durable. An
+    /// existing one is fine.
     ///
     /// # Errors
     /// No permission, no space, something else has the name, or the device failed.
@@ -128,7 +131,8 @@ pub trait DiskFile: Send + Sync + fmt::Debug {
     /// The device failed: the content is undefined from then on, and a later success means nothing.
     fn sync(&self) -> io::Result<()>;
 
-    /// Makes the file `bytes` long and reserves its blocks where the file system can; what is new reads as zeros.
+    /// Makes the file `bytes` long and reserves its blocks where the file system can; what is new reads as
+    /// zeros.
     ///
     /// # Errors
     /// No space, or the device failed.

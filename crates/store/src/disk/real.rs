@@ -1,8 +1,9 @@
 //! The operating system's file system.
 //!
-//! Files are opened close-on-exec (the standard library's default) with mode 0600, folders are made with 0700. Small writes are gathered into one
-//! buffer, large ones are handed over slice by slice: copying a few kilobytes costs less than a long vector, copying
-//! megabytes costs more. Only calls that glibc serves without its name service are made.
+//! Files are opened close-on-exec (the standard library's default) with mode 0600, folders are made with
+//! 0700. Small writes are gathered into one buffer, large ones are handed over slice by slice: copying a few
+//! kilobytes costs less than a long vector, copying megabytes costs more. Only calls that glibc serves
+//! without its name service are made.
 
 use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
 use std::hash::{BuildHasher, Hasher, RandomState};
@@ -112,8 +113,8 @@ impl DiskFile for RealFile {
         match slices {
             [] => Ok(()),
             [one] => self.0.write_all_at(one, offset),
-            _ if slices.iter().map(|s| s.len()).sum::<usize>() <= GATHERED_BYTES_MAX => {
-                let mut gathered = Vec::with_capacity(GATHERED_BYTES_MAX);
+            _ if length(slices) <= GATHERED_BYTES_MAX => {
+                let mut gathered = Vec::with_capacity(length(slices));
                 slices.iter().for_each(|slice| gathered.extend_from_slice(slice));
                 self.0.write_all_at(&gathered, offset)
             }
@@ -151,6 +152,10 @@ impl DiskFile for RealFile {
     fn size(&self) -> io::Result<u64> {
         Ok(self.0.metadata()?.len())
     }
+}
+
+fn length(slices: &[IoSlice<'_>]) -> usize {
+    slices.iter().map(|slice| slice.len()).sum()
 }
 
 impl RealFile {

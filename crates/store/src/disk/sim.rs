@@ -1,9 +1,11 @@
-//! A disk in memory for tests: it remembers what has been synced, can be crashed at any moment, and fails on demand.
+//! A disk in memory for tests: it remembers what has been synced, can be crashed at any moment, and fails on
+//! demand.
 //!
-//! Every operation is logged. [`SimDisk::crash`] makes a new disk from the log as a power cut after any operation may have left it:
-//! what was synced is there, and of everything else any part, in any order, sector by sector, or as garbage. The model
-//! is weaker than real file systems: it promises only what fsync(2) does. After a *failed* sync the writes that it should
-//! have covered may get lost even when a later sync succeeds, as on Linux.
+//! Every operation is logged. [`SimDisk::crash`] makes a new disk from the log as a power cut after any
+//! operation may have left it: what was synced is there, and of everything else any part, in any order,
+//! sector by sector, or as garbage. The model is weaker than real file systems: it promises only what
+//! fsync(2) does. After a *failed* sync the writes that it should have covered may get lost even when a later
+//! sync succeeds, as on Linux.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -18,7 +20,8 @@ const SECTOR_BYTES: usize = 512;
 /// What a file system rewrites as one; a torn write spoils all of it.
 const BLOCK_BYTES: usize = 4096;
 
-/// What becomes, in a power cut, of that which was not synced. A *piece* is one sector of a write, or one change of a name.
+/// What becomes, in a power cut, of that which was not synced. A *piece* is one sector of a write, or one
+/// change of a name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Crash {
     /// All is lost.
@@ -177,7 +180,8 @@ impl SimDisk {
         self.inner().names.keys().cloned().collect()
     }
 
-    /// Changes a file behind everybody's back, as a failing drive does. Does nothing when there is no such file.
+    /// Changes a file behind everybody's back, as a failing drive does. Does nothing when there is no such
+    /// file.
     pub fn damage(&self, path: &Path, change: impl FnOnce(&mut Vec<u8>)) {
         let mut inner = self.inner();
         if let Some(inode) = inner.names.get(path).copied()

@@ -1,4 +1,5 @@
-//! Both disks keep the same promises where a test can see them, and the simulated one breaks the others when told to.
+//! Both disks keep the same promises where a test can see them, and the simulated one breaks the others when
+//! told to.
 
 use std::io::ErrorKind;
 

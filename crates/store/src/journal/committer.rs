@@ -1,8 +1,10 @@
-//! Group commit: the thread that owns the [`Writer`], takes all that waits, makes one write and one sync of it, and then answers.
+//! Group commit: the thread that owns the [`Writer`], takes all that waits, makes one write and one sync of
+//! it, and then answers.
 //!
-//! Lazy requests wait a few milliseconds for company before they are written, and longer for a sync; they are answered after it, like all others.
-//! A request is answered exactly once, on this thread, whatever happens. A panic in an answer is caught: it concerns
-//! nobody else. The waiting requests are not bounded here: who appends waits for its answer, and is bounded itself.
+//! Lazy requests wait a few milliseconds for company before they are written, and longer for a sync; they are
+//! answered after it, like all others. A request is answered exactly once, on this thread, whatever happens.
+//! A panic in an answer is caught: it concerns nobody else. The waiting requests are not bounded here: who
+//! appends waits for its answer, and is bounded itself.
 
 use std::collections::VecDeque;
 use std::io;
@@ -133,8 +135,8 @@ pub(super) struct Committer {
     queue: Arc<Queue>,
     figures: Arc<Figures>,
     bytes_max: usize,
-    /// After serving, the committer wakes by itself after so long: lazy requests need not wake it, and if there
-    /// are none it is idle.
+    /// After serving, the committer wakes by itself after so long: lazy requests need not wake it, and if
+    /// there are none it is idle.
     look_again: Duration,
     open: Vec<Open>,
     /// The next moment of idleness is to be used.

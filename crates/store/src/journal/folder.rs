@@ -1,8 +1,9 @@
 //! The journal's folder: which segments exist, the spares, how a segment begins and how it is given back.
 //!
-//! A name is durable before anything relies on it: frames are written only into a segment whose header *and* name have been synced, and
-//! a spare is reused only after its renaming has been. Segments are given back strictly from the oldest on, one
-//! synced step after the other, so that no settlement vanishes before its message. Never looks into frames.
+//! A name is durable before anything relies on it: frames are written only into a segment whose header *and*
+//! name have been synced, and a spare is reused only after its renaming has been. Segments are given back
+//! strictly from the oldest on, one synced step after the other, so that no settlement vanishes before its
+//! message. Never looks into frames.
 
 use std::collections::BTreeMap;
 use std::io::{self, IoSlice};
@@ -202,7 +203,8 @@ impl Folder {
         Ok(path)
     }
 
-    /// Begins a segment that seals `previous` at `seal`. Once this was called, `previous` must not be written any more, whatever comes back.
+    /// Begins a segment that seals `previous` at `seal`. Once this was called, `previous` must not be written
+    /// any more, whatever comes back.
     pub(super) fn begin(&self, previous: u64, seal: Option<u32>) -> io::Result<Begun> {
         let mut names = self.names();
         let spare = match names.spares.pop() {
@@ -227,7 +229,8 @@ impl Folder {
                 Ok(Begun { life, file, size })
             }
             Err(error) => {
-                // What has failed once is not trusted again. Should a crash bring it back, it is an empty segment.
+                // What has failed once is not trusted again. Should a crash bring it back, it is an empty
+                // segment.
                 drop(self.disk.remove(&spare).or_else(|_| self.disk.remove(&name)));
                 Err(error)
             }
@@ -242,7 +245,8 @@ impl Folder {
         header: &SegmentHeader,
     ) -> io::Result<Arc<dyn DiskFile>> {
         let file = self.disk.open(spare, Open::Write)?;
-        // A spare of an earlier process may be one of which nothing, not even its size, ever reached the disk.
+        // A spare of an earlier process may be one of which nothing, not even its size, ever reached the
+        // disk.
         file.allocate(self.segment_size.into())?;
         file.write_at(0, &[IoSlice::new(&header.encode())])?;
         file.sync()?;
@@ -251,7 +255,8 @@ impl Folder {
         Ok(file)
     }
 
-    /// Nothing in this segment is needed any more. Gives back all released segments that are older than every other one.
+    /// Nothing in this segment is needed any more. Gives back all released segments that are older than every
+    /// other one.
     pub(super) fn release(&self, generation: u64) -> Result<(), JournalError> {
         let failed =
             |error| JournalError::Io { what: "cannot give a segment back", path: self.path.clone(), error };

@@ -1,7 +1,8 @@
 //! The bytes of segment headers and frames, as `docs/queue-states.md` defines them. Pure: no files here.
 //!
-//! Decoding answers with `None` for whatever is not exactly a header or frame of the segment in question: a wrong checksum, an
-//! earlier life of the file and noise are all the same to the reader, which then looks elsewhere.
+//! Decoding answers with `None` for whatever is not exactly a header or frame of the segment in question: a
+//! wrong checksum, an earlier life of the file and noise are all the same to the reader, which then looks
+//! elsewhere.
 
 use bytes::Bytes;
 
@@ -138,7 +139,8 @@ impl FrameHeader {
         header
     }
 
-    /// Reads the header at the beginning of `bytes`. It is not to be trusted before [`FrameHeader::verifies`].
+    /// Reads the header at the beginning of `bytes`. It is not to be trusted before
+    /// [`FrameHeader::verifies`].
     pub(super) fn decode(bytes: &[u8]) -> Option<Self> {
         Some(Self {
             life: Life { generation: u64_at(bytes, 8)?, mark: u32_at(bytes, 0)? },

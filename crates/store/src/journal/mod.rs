@@ -1,11 +1,14 @@
-//! The journal: an append-only sequence of segment files, the truth about the queue. Format and recovery: `docs/queue-states.md`.
+//! The journal: an append-only sequence of segment files, the truth about the queue. Format and recovery:
+//! `docs/queue-states.md`.
 //!
-//! [`Journal::append`] hands payloads to the committer thread, which writes and syncs for all who wait (group commit) and then answers; nothing is
-//! acknowledged before its sync. Opening begins a fresh segment at once and gives a [`Replay`] over the older ones, which may take its
-//! time on another thread. The journal does not know what a payload means. All calls may block on the disk, except `append`.
+//! [`Journal::append`] hands payloads to the committer thread, which writes and syncs for all who wait (group
+//! commit) and then answers; nothing is acknowledged before its sync. Opening begins a fresh segment at once
+//! and gives a [`Replay`] over the older ones, which may take its time on another thread. The journal does
+//! not know what a payload means. All calls may block on the disk, except `append`.
 //!
-//! Failures: a failed write or sync refuses its batch durably and begins a new segment; while that cannot be done everything is refused, and each
-//! attempt tries again. Damage found on reading is a [`ReplayItem`], not an error: the rest goes on.
+//! Failures: a failed write or sync refuses its batch durably and begins a new segment; while that cannot be
+//! done everything is refused, and each attempt tries again. Damage found on reading is a [`ReplayItem`], not
+//! an error: the rest goes on.
 
 mod committer;
 mod error;
@@ -50,7 +53,8 @@ pub struct Position {
     pub len: u32,
 }
 
-/// What is to be appended: its kind (1 to 255, the caller's) and its octets in any number of slices, which are not copied together.
+/// What is to be appended: its kind (1 to 255, the caller's) and its octets in any number of slices, which
+/// are not copied together.
 #[derive(Debug, Clone)]
 pub struct Payload {
     /// What it is.
@@ -74,14 +78,16 @@ pub struct Record {
     pub payload: Bytes,
 }
 
-/// When an append is answered, and how far it may go into the reserve for a full disk. None is answered before it is durable.
+/// When an append is answered, and how far it may go into the reserve for a full disk. None is answered
+/// before it is durable.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Durability {
     /// Synced at once: new mail.
     Sync,
     /// Synced at once, and may use the reserve: copies that will free older segments.
     Reserved,
-    /// Written soon, synced with the next batch or within this time, and may use the reserve: changes of state.
+    /// Written soon, synced with the next batch or within this time, and may use the reserve: changes of
+    /// state.
     Lazy {
         /// At most so long.
         within: Duration,
@@ -123,7 +129,8 @@ impl fmt::Debug for Journal {
 }
 
 impl Journal {
-    /// Opens the journal in this folder, making it if need be, and begins a fresh segment. What earlier processes left is not read here, but by the [`Replay`].
+    /// Opens the journal in this folder, making it if need be, and begins a fresh segment. What earlier
+    /// processes left is not read here, but by the [`Replay`].
     ///
     /// A full disk does not prevent opening: appends are then refused until there is room.
     ///
@@ -150,7 +157,8 @@ impl Journal {
         Ok((Self { folder, queue, figures, lazy_write, committer }, Replay::new(older)))
     }
 
-    /// Hands payloads over, in order, and returns at once. Each has its own result; `done` gets them when all are durable or refused.
+    /// Hands payloads over, in order, and returns at once. Each has its own result; `done` gets them when all
+    /// are durable or refused.
     pub fn append(&self, payloads: Vec<Payload>, durability: Durability, done: Done) {
         if payloads.iter().any(|p| p.kind == CLOSING_MARK) {
             return refuse(done, payloads.len(), "kind 0 is the journal's own");
@@ -189,8 +197,8 @@ impl Journal {
         Ok(Record { kind: header.kind, payload })
     }
 
-    /// Reads `position.len` octets behind the header of the frame there, **unchecked**: a part of a record that has a checksum of
-    /// its own, or what is left of a damaged one. Gives less where the file ends.
+    /// Reads `position.len` octets behind the header of the frame there, **unchecked**: a part of a record
+    /// that has a checksum of its own, or what is left of a damaged one. Gives less where the file ends.
     ///
     /// # Errors
     /// The segment is gone, or the system refused.
@@ -212,9 +220,10 @@ impl Journal {
 
     /// Nothing in this segment is needed any more, not even to find the index out of date.
     ///
-    /// Segments are given back strictly in order of age, so that a settlement never vanishes before its message: this one
-    /// waits (`released`) until all older ones have been released. To free the space behind an old segment that still
-    /// holds a little, copy that forward ([`Durability::Reserved`]) and release it. Blocks while folders are synced.
+    /// Segments are given back strictly in order of age, so that a settlement never vanishes before its
+    /// message: this one waits (`released`) until all older ones have been released. To free the space behind
+    /// an old segment that still holds a little, copy that forward ([`Durability::Reserved`]) and release it.
+    /// Blocks while folders are synced.
     ///
     /// # Errors
     /// The system refused; the next call tries again.
@@ -228,7 +237,8 @@ impl Journal {
         self.figures.read()
     }
 
-    /// Writes, syncs and answers all that waits, and stops. Later appends are refused. Must not be called from a `done`.
+    /// Writes, syncs and answers all that waits, and stops. Later appends are refused. Must not be called
+    /// from a `done`.
     pub fn close(&self) {
         self.queue.close();
         let committer = self.committer.lock().unwrap_or_else(PoisonError::into_inner).take();

@@ -1,9 +1,10 @@
 //! Reading what earlier processes left, the oldest segment first, apart from what is appended meanwhile.
 //!
-//! Every good frame is given, whatever lies around it, except those behind a seal, whose senders were refused. Each hole is judged: proved by a
-//! later frame or a seal to have been synced, it is damage; with good frames behind it that prove nothing, it is
-//! doubtful; at the end of a segment it is the torn tail of a batch that nobody was told of. Memory: one chunk of
-//! a mebibyte, or one record if that is larger. Errors of the device become damage: the rest is read on.
+//! Every good frame is given, whatever lies around it, except those behind a seal, whose senders were
+//! refused. Each hole is judged: proved by a later frame or a seal to have been synced, it is damage; with
+//! good frames behind it that prove nothing, it is doubtful; at the end of a segment it is the torn tail of a
+//! batch that nobody was told of. Memory: one chunk of a mebibyte, or one record if that is larger. Errors of
+//! the device become damage: the rest is read on.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
@@ -73,7 +74,8 @@ impl fmt::Display for DamageReason {
     }
 }
 
-/// Gives all that the older segments hold. May run on any thread while the journal is in use; segments must not be released before it has passed them.
+/// Gives all that the older segments hold. May run on any thread while the journal is in use; segments must
+/// not be released before it has passed them.
 #[derive(Debug, Clone)]
 pub struct Replay {
     older: VecDeque<Older>,

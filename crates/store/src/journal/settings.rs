@@ -11,18 +11,18 @@ use super::frame::{BLOCK_BYTES, FRAME_HEADER_BYTES};
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Settings {
-    /// Size of a segment file, in octets; its disk blocks are allocated before they are used. Larger files are begun less often,
-    /// smaller ones return their space sooner. At least 32768; rounded down to a multiple of 4096. Changing it concerns
-    /// new files only.
+    /// Size of a segment file, in octets; its disk blocks are allocated before they are used. Larger files
+    /// are begun less often, smaller ones return their space sooner. At least 32768; rounded down to a
+    /// multiple of 4096. Changing it concerns new files only.
     pub segment_bytes: u32,
-    /// How many emptied segment files are kept for use instead of being removed: rewriting an allocated file is
-    /// faster than allocating a new one. One is always kept, as a reserve for a full disk.
+    /// How many emptied segment files are kept for use instead of being removed: rewriting an allocated file
+    /// is faster than allocating a new one. One is always kept, as a reserve for a full disk.
     pub spare_segments_max: u32,
     /// The most that one write to the disk carries, in octets; what waits beyond that goes into the next one.
     pub batch_bytes_max: u32,
-    /// How long a change of state (delivered, deferred) may wait in memory for company before it is written, in milliseconds.
-    /// What a crash of the server loses in that time is delivered a second time. It reaches the disk itself with
-    /// the next message.
+    /// How long a change of state (delivered, deferred) may wait in memory for company before it is written,
+    /// in milliseconds. What a crash of the server loses in that time is delivered a second time. It reaches
+    /// the disk itself with the next message.
     pub lazy_write_millis: u32,
 }
 

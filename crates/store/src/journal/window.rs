@@ -1,4 +1,5 @@
-//! A segment file seen through one chunk of memory, read forwards. What the device does not give reads as zeros, and is noted.
+//! A segment file seen through one chunk of memory, read forwards. What the device does not give reads as
+//! zeros, and is noted.
 
 use std::sync::Arc;
 
@@ -43,7 +44,8 @@ impl Window {
         (to <= self.chunk.len()).then_some((from, to))
     }
 
-    /// The first place from `offset` on, in steps of the frames' alignment, where `pattern` lies `ahead` octets later.
+    /// The first place from `offset` on, in steps of the frames' alignment, where `pattern` lies `ahead`
+    /// octets later.
     pub(super) fn find(&mut self, mut offset: u32, ahead: u32, pattern: &[u8]) -> Option<u32> {
         let needed = ahead + u32::try_from(pattern.len()).ok()?;
         loop {

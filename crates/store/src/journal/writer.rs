@@ -1,8 +1,10 @@
-//! The one hand that writes: frames into the current segment, syncs, the change to the next segment, and what follows a failure.
+//! The one hand that writes: frames into the current segment, syncs, the change to the next segment, and what
+//! follows a failure.
 //!
-//! No thread and no clock in here, so that tests can drive it operation by operation. After a failed write or sync
-//! the segment is never touched again: the next one's header seals it at the last synced offset, which is the durable
-//! note that everything behind is aborted. While no new segment can be made, all is refused; every request tries anew.
+//! No thread and no clock in here, so that tests can drive it operation by operation. After a failed write or
+//! sync the segment is never touched again: the next one's header seals it at the last synced offset, which
+//! is the durable note that everything behind is aborted. While no new segment can be made, all is refused;
+//! every request tries anew.
 
 use std::io::{self, IoSlice};
 use std::sync::Arc;
@@ -99,7 +101,8 @@ impl Writer {
         if bytes.saturating_add(self.reserve) <= left {
             return Room::Here;
         }
-        // Near the end: new mail goes on only when the next segment is at hand; what frees space may use the rest.
+        // Near the end: new mail goes on only when the next segment is at hand; what frees space may use the
+        // rest.
         match self.folder.ensure_spare() {
             Ok(()) if bytes <= left => Room::Here,
             Ok(()) => Room::Next,
@@ -114,7 +117,8 @@ impl Writer {
         current.put(payloads)
     }
 
-    /// Syncs what has been written, if anything has; tells whether. Then, and only then, it may be acknowledged.
+    /// Syncs what has been written, if anything has; tells whether. Then, and only then, it may be
+    /// acknowledged.
     pub(super) fn sync(&mut self) -> io::Result<bool> {
         let Some(current) = &mut self.current else { return Ok(false) };
         let needed = current.tail > current.synced;
@@ -136,8 +140,8 @@ impl Writer {
         self.ready().map_err(|error| refusal(&error, "no segment can be begun"))
     }
 
-    /// After a failed write or sync: leaves the segment, and notes durably that what was not synced is aborted. Gives what the requests
-    /// concerned are to be told.
+    /// After a failed write or sync: leaves the segment, and notes durably that what was not synced is
+    /// aborted. Gives what the requests concerned are to be told.
     pub(super) fn abort(&mut self, error: &io::Error) -> AppendError {
         self.leave();
         match self.ready() {

@@ -111,3 +111,22 @@ fn a_hostile_key_costs_no_more_than_its_length() {
     // A backtracking matcher needs longer than the age of the universe for this.
     assert_eq!(find("/^(a+)+(a|aa)+(.*a){20}b$/ x\n", &"a".repeat(5_000)), None);
 }
+
+proptest::proptest! {
+    #[test]
+    fn any_pattern_is_read_or_refused(pattern in "[-a-c()\\[\\]{}*+?|^$.,\\\\:=&~#0-3/! ]{0,24}", key in "[abc ]{0,8}") {
+        for flags in ["", "x", "m"] {
+            if let Ok(table) = parse(Path::new("r"), &format!("/{pattern}/{flags} yes $$\n")) {
+                let answer = table.find(&key);
+                proptest::prop_assert!(matches!(answer, Answer::Found(_) | Answer::Absent));
+            }
+        }
+    }
+
+    #[test]
+    fn any_file_is_read_or_refused(text in "([ \\t#a/!.:0-9if\\n]|endif|if /|\\$1){0,40}") {
+        let file = Path::new("r");
+        // Either answer will do; a panic or a hang would not.
+        let _ = (parse(file, &text), crate::cidr::parse(file, &text), crate::text::parse(file, &text));
+    }
+}

@@ -47,7 +47,8 @@ fn work(driver: &mut Driver, released: &mut Vec<(u64, usize)>) {
     driver.lazy(&[10]);
 }
 
-/// What a crash at this moment may lose: everything exhaustively while that is little, and samples of the rest.
+/// What a crash at this moment may lose: everything exhaustively while that is little, and samples of the
+/// rest.
 fn losses(loose: usize, at: usize) -> Vec<Crash> {
     let mut all = vec![Crash::Synced, Crash::All];
     if loose == 0 {

@@ -1,4 +1,5 @@
-//! Octets that changed behind everybody's back: what is reported, what is still used, and what is never believed.
+//! Octets that changed behind everybody's back: what is reported, what is still used, and what is never
+//! believed.
 
 use super::ledger::{Driver, filled, number_of};
 use super::*;
@@ -6,7 +7,8 @@ use crate::disk::{Crash, Disk, DiskFile, Fault, Open};
 
 const SIZES: [usize; 6] = [90, 700, 8, 3000, 40, 1200];
 
-/// A closed journal with the records of [`SIZES`] in one segment, each synced by itself; with the file's path.
+/// A closed journal with the records of [`SIZES`] in one segment, each synced by itself; with the file's
+/// path.
 fn closed() -> (SimDisk, std::path::PathBuf, Vec<Position>) {
     let disk = SimDisk::new();
     let (journal, _) = open(&disk);

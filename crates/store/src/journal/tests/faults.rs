@@ -29,7 +29,8 @@ fn work(driver: &mut Driver) {
     driver.sync(&[8]);
 }
 
-/// A first life without faults, then the work with this fault, then a moment of health. Gives the disk and the ledger.
+/// A first life without faults, then the work with this fault, then a moment of health. Gives the disk and
+/// the ledger.
 fn life(fault: Option<Fault>) -> (SimDisk, Ledger) {
     let disk = SimDisk::new();
     let (mut driver, _) = Driver::open(&disk).expect("opens");

@@ -1,7 +1,7 @@
 //! A journal without its thread, driven step by step, and a ledger of what its callers were told.
 //!
-//! Every payload begins with its number and is filled with octets that follow from it, so that a reader knows which one it has and
-//! that it is whole.
+//! Every payload begins with its number and is filled with octets that follow from it, so that a reader knows
+//! which one it has and that it is whole.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::mpsc::Sender;
