@@ -1,3 +1,5 @@
+//! Quickstart in a temporary folder: what is made, what is kept, what is told.
+
 use std::collections::BTreeMap;
 use std::fs;
 
