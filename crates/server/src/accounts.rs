@@ -427,6 +427,17 @@ impl Accounts {
     }
 }
 
+impl delivery::router::Directory for Accounts {
+    /// The mailbox of an account is its local part in lower case. A file that cannot be read again leaves the accounts
+    /// as they were: nobody becomes unknown by it (I9).
+    fn find(&self, address: &Address) -> tables::Answer {
+        match self.get(address) {
+            Some(account) => tables::Answer::Found(account.address.local.as_str().to_lowercase()),
+            None => tables::Answer::Absent,
+        }
+    }
+}
+
 fn load(path: &Path) -> Result<Table, AccountsError> {
     let (_, accounts) = file::read(path)?;
     let mut table = Table::with_capacity(accounts.len());

@@ -134,6 +134,17 @@ impl ScramKeys {
     }
 }
 
+impl From<ScramKeys> for smtp::Answer {
+    fn from(keys: ScramKeys) -> Self {
+        Self::ScramKeys {
+            iterations: keys.iterations.get(),
+            salt: keys.salt,
+            stored_key: keys.stored_key.to_vec(),
+            server_key: keys.server_key.to_vec(),
+        }
+    }
+}
+
 /// The first 32 octets; SHA-256 gives exactly as many.
 fn fixed(bytes: &[u8]) -> [u8; 32] {
     let mut out = [0; 32];

@@ -135,6 +135,18 @@ fn an_address_belongs_to_its_account_its_grants_and_its_aliases() {
 }
 
 #[test]
+fn mailboxes_are_found_by_their_address_in_any_case() {
+    use delivery::router::Directory as _;
+    let fixture = Fixture::new();
+    let accounts = fixture.open();
+    assert_eq!(accounts.find(&address("Anna@B.test")), tables::Answer::Found("anna".into()));
+    assert_eq!(accounts.find(&address("anna+tag@b.test")), tables::Answer::Absent);
+    std::fs::remove_file(fixture.file()).unwrap();
+    assert!(accounts.reload().is_err());
+    assert_eq!(accounts.find(&address("anna@b.test")), tables::Answer::Found("anna".into()));
+}
+
+#[test]
 fn a_changed_file_is_seen_and_a_broken_one_changes_nothing() {
     let fixture = Fixture::new();
     let accounts = fixture.open();

@@ -294,6 +294,49 @@ impl ReplyClass {
     }
 }
 
+impl From<smtp::Role> for Door {
+    fn from(role: smtp::Role) -> Self {
+        match role {
+            smtp::Role::Mx => Self::Mx,
+            smtp::Role::Submission => Self::Submission,
+            smtp::Role::Submissions => Self::Submissions,
+            smtp::Role::Lmtp => Self::Lmtp,
+            smtp::Role::Local => Self::Local,
+        }
+    }
+}
+
+impl From<smtp::Mechanism> for Mechanism {
+    fn from(mechanism: smtp::Mechanism) -> Self {
+        match mechanism {
+            smtp::Mechanism::Plain => Self::Plain,
+            smtp::Mechanism::Login => Self::Login,
+            smtp::Mechanism::ScramSha256 => Self::ScramSha256,
+            smtp::Mechanism::ScramSha256Plus => Self::ScramSha256Plus,
+        }
+    }
+}
+
+impl From<smtp::CloseReason> for SessionEnd {
+    fn from(reason: smtp::CloseReason) -> Self {
+        use smtp::CloseReason as R;
+        match reason {
+            R::Quit => Self::Quit,
+            R::Eof => Self::Lost,
+            R::Timeout => Self::TimedOut,
+            R::Refused => Self::Refused,
+            R::ShuttingDown => Self::Stopping,
+            R::TooManyErrors
+            | R::TooManyMessages
+            | R::Http
+            | R::TlsWithoutStartTls
+            | R::BareNewline
+            | R::TooMuchInput
+            | R::TlsFailed => Self::Dropped,
+        }
+    }
+}
+
 impl From<queue::DeliveryResult> for Delivery {
     fn from(result: queue::DeliveryResult) -> Self {
         use queue::{DeliveryResult, Trouble};

@@ -110,3 +110,18 @@ fn verbs_and_versions_fall_into_their_sets() {
     assert_eq!(line(&text, "staffetta_tls_sessions_total{direction=\"in\",result=\"tls1.2\"}"), "1");
     assert_eq!(line(&text, "staffetta_tls_sessions_total{direction=\"out\",result=\"failed\"}"), "1");
 }
+
+#[test]
+fn what_ends_a_session_is_counted_under_its_own_name() {
+    use smtp::CloseReason;
+    for (reason, end) in [
+        (CloseReason::Quit, SessionEnd::Quit),
+        (CloseReason::Eof, SessionEnd::Lost),
+        (CloseReason::Timeout, SessionEnd::TimedOut),
+        (CloseReason::Http, SessionEnd::Dropped),
+        (CloseReason::ShuttingDown, SessionEnd::Stopping),
+    ] {
+        assert_eq!(SessionEnd::from(reason), end);
+    }
+    assert_eq!(Door::from(smtp::Role::Submissions), Door::Submissions);
+}

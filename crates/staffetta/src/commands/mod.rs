@@ -3,10 +3,13 @@
 //! A command returns its exit code, or an error that `main` prints with its causes. Nothing here speaks SMTP or
 //! touches the queue's files: that is the business of the crates below.
 
+mod account;
 mod config;
 mod dkim;
 mod docs;
+mod queue;
 mod quickstart;
+mod table;
 
 use std::error::Error;
 use std::io::{IsTerminal as _, Write as _};
@@ -40,6 +43,8 @@ Examples:
 enum Command {
     Quickstart(quickstart::Args),
     Config(config::Args),
+    Account(account::Args),
+    Queue(queue::Args),
     Dkim(dkim::Args),
     Docs(docs::Args),
 }
@@ -49,6 +54,8 @@ pub(crate) fn run(line: CommandLine) -> Outcome {
     match line.command {
         Command::Quickstart(args) => quickstart::run(&args),
         Command::Config(args) => config::run(args),
+        Command::Account(args) => account::run(args),
+        Command::Queue(args) => queue::run(args),
         Command::Dkim(args) => dkim::run(args),
         Command::Docs(args) => docs::run(args),
     }
