@@ -1,14 +1,21 @@
-//! What tests of several crates share: a name server in the process, free ports, the rule about absent programs.
+//! What tests of several crates share: a name server in the process, a Staffetta of one's own, an SMTP client that says
+//! what it is told to, free ports, the rule about absent programs.
 //!
 //! For tests only, so it fails by panicking with words that say what to do.
 
 #![allow(clippy::expect_used, clippy::panic, reason = "a test helper says what is wrong by failing the test")]
 
+mod client;
+mod daemon;
 mod dns;
 
 use std::net::TcpListener;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
 
+pub use client::{Client, Reply};
+pub use daemon::Daemon;
 pub use dns::{Dns, Trouble};
 
 /// Set to 1, an absent program fails its tests instead of skipping them.
@@ -45,12 +52,37 @@ pub fn skip(why: &str) {
     eprintln!("\n=== SKIPPED: {why} ===\n");
 }
 
-/// A port on 127.0.0.1 that nothing listened on a moment ago. Prefer port 0 where the program can tell what it got.
+/// A port on 127.0.0.1 that nothing listens on. Prefer port 0 where the program can tell what it got.
+///
+/// Ports are taken one after the other from below the range that outgoing connections get theirs from, beginning at a
+/// place that the process id chooses, so that tests that run at once do not take each other's.
 ///
 /// # Panics
-/// When the system has none left.
+/// When there is none.
 #[must_use]
 pub fn free_port() -> u16 {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port on 127.0.0.1");
-    listener.local_addr().expect("the port that was just bound").port()
+    const FIRST: u32 = 10_000;
+    const COUNT: u32 = 20_000;
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    let start = std::process::id().wrapping_mul(97);
+    for _ in 0..COUNT {
+        let offset = start.wrapping_add(NEXT.fetch_add(1, Ordering::Relaxed)) % COUNT;
+        let Ok(port) = u16::try_from(FIRST + offset) else { continue };
+        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            return port;
+        }
+    }
+    panic!("no free port on 127.0.0.1");
+}
+
+/// Asks until the answer is yes; false when a minute passed without.
+pub fn wait_until(mut question: impl FnMut() -> bool) -> bool {
+    let end = Instant::now() + Duration::from_secs(60);
+    while Instant::now() < end {
+        if question() {
+            return true;
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    false
 }

@@ -1,0 +1,133 @@
+//! A blocking SMTP client that says exactly what a test wants it to say.
+
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::time::Duration;
+
+/// One connection.
+pub struct Client {
+    stream: TcpStream,
+    unread: Vec<u8>,
+}
+
+/// One reply, all its lines.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reply {
+    /// Three digits.
+    pub code: u16,
+    /// What stands behind them, line by line.
+    pub lines: Vec<String>,
+}
+
+impl Reply {
+    /// All lines in one.
+    #[must_use]
+    pub fn text(&self) -> String {
+        self.lines.join("\n")
+    }
+}
+
+impl Client {
+    /// Connects; the greeting is not read.
+    ///
+    /// # Panics
+    /// When nobody listens.
+    #[must_use]
+    pub fn raw(address: SocketAddr) -> Self {
+        let stream =
+            TcpStream::connect_timeout(&address, Duration::from_secs(10)).expect("the server listens");
+        stream.set_read_timeout(Some(Duration::from_secs(60))).expect("a time limit");
+        stream.set_nodelay(true).expect("no delay");
+        Self { stream, unread: Vec::new() }
+    }
+
+    /// Connects, reads the greeting and says EHLO.
+    ///
+    /// # Panics
+    /// When the server does not greet with 220, or refuses EHLO.
+    #[must_use]
+    pub fn hello(address: SocketAddr) -> Self {
+        let mut client = Self::raw(address);
+        assert_eq!(client.reply().code, 220);
+        assert_eq!(client.command("EHLO client.test").code, 250);
+        client
+    }
+
+    /// Sends octets as they are.
+    ///
+    /// # Panics
+    /// When the connection is gone.
+    pub fn send(&mut self, octets: &[u8]) {
+        self.stream.write_all(octets).expect("the connection stands");
+    }
+
+    /// Sends octets; false when the connection is gone.
+    pub fn try_send(&mut self, octets: &[u8]) -> bool {
+        self.stream.write_all(octets).is_ok()
+    }
+
+    /// Sends a line and reads its reply.
+    pub fn command(&mut self, line: &str) -> Reply {
+        self.send(format!("{line}\r\n").as_bytes());
+        self.reply()
+    }
+
+    /// Reads one reply.
+    ///
+    /// # Panics
+    /// When the connection ends or what comes is no reply.
+    pub fn reply(&mut self) -> Reply {
+        self.try_reply().expect("a reply")
+    }
+
+    /// Reads one reply; none when the connection ends first.
+    pub fn try_reply(&mut self) -> Option<Reply> {
+        let mut lines = Vec::new();
+        loop {
+            let line = self.line()?;
+            let code = line.get(..3)?.parse().ok()?;
+            lines.push(line.get(4..).unwrap_or_default().to_owned());
+            if line.as_bytes().get(3) != Some(&b'-') {
+                return Some(Reply { code, lines });
+            }
+        }
+    }
+
+    fn line(&mut self) -> Option<String> {
+        loop {
+            if let Some(end) = self.unread.windows(2).position(|pair| pair == b"\r\n") {
+                let rest = self.unread.split_off(end + 2);
+                let mut line = std::mem::replace(&mut self.unread, rest);
+                line.truncate(end);
+                return String::from_utf8(line).ok();
+            }
+            let mut buffer = [0; 4096];
+            match self.stream.read(&mut buffer) {
+                Ok(0) | Err(_) => return None,
+                Ok(count) => self.unread.extend(buffer.iter().take(count)),
+            }
+        }
+    }
+
+    /// One transaction with a message whose lines end in CRLF already. The reply is the last one: to the end of data, or the
+    /// first refusal.
+    pub fn mail(&mut self, from: &str, to: &[&str], message: &str) -> Reply {
+        let reply = self.command(&format!("MAIL FROM:<{from}>"));
+        if reply.code != 250 {
+            return reply;
+        }
+        for recipient in to {
+            let reply = self.command(&format!("RCPT TO:<{recipient}>"));
+            if reply.code != 250 {
+                return reply;
+            }
+        }
+        let reply = self.command("DATA");
+        if reply.code != 354 {
+            return reply;
+        }
+        self.send(message.replace("\r\n.", "\r\n..").as_bytes());
+        self.send(b"\r\n.\r\n");
+        self.reply()
+    }
+}

@@ -1,0 +1,320 @@
+//! A Staffetta of its own for a test: a folder, a configuration, a process; all gone when it is dropped.
+
+use std::io::Write as _;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use crate::client::Client;
+use crate::free_port;
+
+/// How long starting and stopping may take on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A running Staffetta.
+pub struct Daemon {
+    program: PathBuf,
+    folder: tempfile::TempDir,
+    child: Option<Child>,
+    /// Where the mx listener is.
+    pub mx: SocketAddr,
+    /// Where the submission listener is (STARTTLS).
+    pub submission: SocketAddr,
+    /// Where the submissions listener is (implicit TLS).
+    pub submissions: SocketAddr,
+    /// Where /metrics is.
+    pub http: SocketAddr,
+}
+
+fn local(port: u16) -> SocketAddr {
+    SocketAddr::from((Ipv4Addr::LOCALHOST, port))
+}
+
+/// Serves `example.test` with Maildirs for the accounts in it; further text can be added.
+const CONFIGURATION: &str = r#"
+hostname = "mx.example.test"
+data_dir = "data"
+@TOP@
+
+[[listener]]
+kind = "mx"
+bind = ["@MX@"]
+
+[[listener]]
+kind = "submission"
+bind = ["@SUBMISSION@"]
+
+[[listener]]
+kind = "submissions"
+bind = ["@SUBMISSIONS@"]
+
+[tls]
+certificate = "cert.pem"
+key = "key.pem"
+
+[[domain]]
+name = "example.test"
+recipients = "accounts"
+deliver = "maildir:mail/{domain}/{local}/"
+
+[accounts]
+file = "accounts.toml"
+
+[observe]
+http = "@HTTP@"
+
+@REST@
+"#;
+
+impl Daemon {
+    /// Prepares a folder with a configuration: `top` goes among the first keys, `rest` behind all sections.
+    ///
+    /// # Panics
+    /// When the folder cannot be made.
+    #[must_use]
+    pub fn prepare(program: &str, top: &str, rest: &str) -> Self {
+        let folder = tempfile::tempdir().expect("a folder");
+        let ports: [SocketAddr; 4] = std::array::from_fn(|_| local(free_port()));
+        let text = CONFIGURATION
+            .replace("@TOP@", top)
+            .replace("@REST@", rest)
+            .replace("@MX@", &ports[0].to_string())
+            .replace("@SUBMISSION@", &ports[1].to_string())
+            .replace("@SUBMISSIONS@", &ports[2].to_string())
+            .replace("@HTTP@", &ports[3].to_string());
+        std::fs::write(folder.path().join("staffetta.toml"), text).expect("the configuration is written");
+        let key =
+            rcgen::generate_simple_self_signed(vec!["mx.example.test".to_owned()]).expect("a certificate");
+        std::fs::write(folder.path().join("cert.pem"), key.cert.pem()).expect("the certificate is written");
+        std::fs::write(folder.path().join("key.pem"), key.signing_key.serialize_pem())
+            .expect("the key is written");
+        std::fs::write(folder.path().join("accounts.toml"), "").expect("the accounts are written");
+        Self {
+            program: PathBuf::from(program),
+            folder,
+            child: None,
+            mx: ports[0],
+            submission: ports[1],
+            submissions: ports[2],
+            http: ports[3],
+        }
+    }
+
+    /// Prepares, adds the account `user@example.test` with the password `secret`, and starts.
+    #[must_use]
+    pub fn start(program: &str, top: &str, rest: &str) -> Self {
+        let mut daemon = Self::prepare(program, top, rest);
+        daemon.add_account("user@example.test", "secret");
+        daemon.run();
+        daemon
+    }
+
+    /// Its folder.
+    #[must_use]
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// The configuration file.
+    #[must_use]
+    pub fn configuration(&self) -> PathBuf {
+        self.folder.path().join("staffetta.toml")
+    }
+
+    /// Adds an account by the command that administrators use.
+    ///
+    /// # Panics
+    /// When the command fails.
+    pub fn add_account(&self, address: &str, password: &str) {
+        let mut child = self
+            .command(&["account", "add", address, "--password-stdin", "--config"])
+            .arg(self.configuration())
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .spawn()
+            .expect("the command starts");
+        let mut input = child.stdin.take().expect("its input");
+        writeln!(input, "{password}").expect("the password is read");
+        drop(input);
+        assert!(child.wait().expect("it ends").success(), "account add {address}");
+    }
+
+    /// A command of the program, not started.
+    #[must_use]
+    pub fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(&self.program);
+        command.args(arguments).current_dir(self.folder.path());
+        command
+    }
+
+    /// Runs a command with `--config` at its end and gives what it printed.
+    ///
+    /// # Panics
+    /// When it cannot be started.
+    #[must_use]
+    pub fn tool(&self, arguments: &[&str]) -> Output {
+        self.command(arguments).arg("--config").arg(self.configuration()).output().expect("the command runs")
+    }
+
+    /// Starts it (again), and waits until it greets.
+    ///
+    /// # Panics
+    /// When it does not come up; its log is printed.
+    pub fn run(&mut self) {
+        let log =
+            std::fs::OpenOptions::new().create(true).append(true).open(self.log_path()).expect("a log file");
+        let errors = log.try_clone().expect("a second handle");
+        let child = self.tool_command().stdin(Stdio::null()).stdout(log).stderr(errors).spawn();
+        self.child = Some(child.expect("the server starts"));
+        let end = Instant::now() + PATIENCE;
+        while Instant::now() < end {
+            if self.greets() {
+                return;
+            }
+            if let Some(Ok(Some(status))) = self.child.as_mut().map(Child::try_wait) {
+                panic!("the server ended with {status}:\n{}", self.log());
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        panic!("the server does not greet:\n{}", self.log());
+    }
+
+    fn tool_command(&self) -> Command {
+        let mut command = self.command(&["serve", "--config"]);
+        command.arg(self.configuration());
+        command
+    }
+
+    fn greets(&self) -> bool {
+        std::net::TcpStream::connect_timeout(&self.mx, Duration::from_secs(1)).is_ok()
+            && Client::raw(self.mx).try_reply().is_some_and(|reply| reply.code == 220)
+    }
+
+    fn log_path(&self) -> PathBuf {
+        self.folder.path().join("log")
+    }
+
+    /// What it has logged so far.
+    #[must_use]
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(self.log_path()).unwrap_or_default()
+    }
+
+    /// Its process id.
+    ///
+    /// # Panics
+    /// When it does not run.
+    #[must_use]
+    pub fn pid(&self) -> u32 {
+        self.child.as_ref().expect("it runs").id()
+    }
+
+    /// Sends it a signal by name, such as `TERM` or `HUP`.
+    ///
+    /// # Panics
+    /// When it does not run.
+    pub fn signal(&self, name: &str) {
+        let status = Command::new("kill").args([&format!("-{name}"), &self.pid().to_string()]).status();
+        assert!(status.is_ok_and(|s| s.success()), "kill -{name}");
+    }
+
+    /// SIGTERM, and waits for its end. The exit code.
+    ///
+    /// # Panics
+    /// When it does not end in time.
+    pub fn stop(&mut self) -> Option<i32> {
+        self.signal("TERM");
+        let mut child = self.child.take().expect("it runs");
+        let end = Instant::now() + PATIENCE;
+        while Instant::now() < end {
+            if let Some(status) = child.try_wait().expect("its state") {
+                return status.code();
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        drop(child.kill());
+        drop(child.wait());
+        panic!("the server did not stop:\n{}", self.log());
+    }
+
+    /// SIGKILL.
+    pub fn kill(&mut self) {
+        if let Some(mut child) = self.child.take() {
+            drop(child.kill());
+            drop(child.wait());
+        }
+    }
+
+    /// Resident memory in octets.
+    #[must_use]
+    pub fn resident(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid())).unwrap_or_default();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap_or_default();
+        line.trim().trim_end_matches(" kB").trim().parse::<u64>().unwrap_or_default() * 1024
+    }
+
+    /// The messages of a mailbox's `new` folder, in no order.
+    #[must_use]
+    pub fn mailbox(&self, address: &str) -> Vec<String> {
+        let (user, domain) = address.split_once('@').unwrap_or((address, ""));
+        self.messages_in(&format!("mail/{domain}/{user}/new"))
+    }
+
+    /// The files of a folder below the daemon's own.
+    #[must_use]
+    pub fn messages_in(&self, folder: &str) -> Vec<String> {
+        let Ok(files) = std::fs::read_dir(self.folder.path().join(folder)) else { return Vec::new() };
+        files.flatten().filter_map(|file| std::fs::read(file.path()).ok()).map(|b| lossy(&b)).collect()
+    }
+
+    /// Waits until a mailbox holds `count` messages, and gives them.
+    ///
+    /// # Panics
+    /// When they do not arrive.
+    #[must_use]
+    pub fn wait_for_mail(&self, address: &str, count: usize) -> Vec<String> {
+        let mut found = Vec::new();
+        let there = crate::wait_until(|| {
+            found = self.mailbox(address);
+            found.len() >= count
+        });
+        assert!(there, "{} of {count} messages for {address}; log:\n{}", found.len(), self.log());
+        found
+    }
+
+    /// The value of a metric's series as it stands in the exposition, such as `x_total{door="mx"}`.
+    #[must_use]
+    pub fn metric(&self, series: &str) -> Option<f64> {
+        let text = self.http_get("/metrics").1;
+        text.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' ')?.parse().ok())
+    }
+
+    /// GET of a page of the observe listener: status and body.
+    ///
+    /// # Panics
+    /// When nobody listens there.
+    #[must_use]
+    pub fn http_get(&self, path: &str) -> (u16, String) {
+        use std::io::Read as _;
+        let mut stream = std::net::TcpStream::connect(self.http).expect("the observe listener");
+        write!(stream, "GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+            .expect("a request");
+        let mut answer = Vec::new();
+        stream.read_to_end(&mut answer).expect("an answer");
+        let text = lossy(&answer);
+        let (head, body) = text.split_once("\r\n\r\n").unwrap_or((&text, ""));
+        let status = head.split(' ').nth(1).and_then(|code| code.parse().ok()).unwrap_or(0);
+        (status, body.to_owned())
+    }
+}
+
+fn lossy(octets: &[u8]) -> String {
+    String::from_utf8_lossy(octets).into_owned()
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
