@@ -236,8 +236,20 @@ impl Accounts {
     /// # Errors
     /// [`AccountsError`] when the file cannot be read or has a mistake.
     pub fn open(parameters: Parameters) -> Result<Self, AccountsError> {
-        let stamp = Stamp::of(&parameters.file);
         let table = load(&parameters.file)?;
+        Self::with(parameters, table)
+    }
+
+    /// For a server without accounts of its own: nobody can log in. A file that appears later is read.
+    ///
+    /// # Errors
+    /// [`AccountsError`] when the secret cannot be made.
+    pub fn none(parameters: Parameters) -> Result<Self, AccountsError> {
+        Self::with(parameters, Table::new())
+    }
+
+    fn with(parameters: Parameters, table: Table) -> Result<Self, AccountsError> {
+        let stamp = Stamp::of(&parameters.file);
         let secret = hmac::Key::new(hmac::HMAC_SHA256, &secret(&parameters.secret_file)?);
         let decoy = decoy(parameters.cost)?;
         let current = Current { table: Arc::new(table), stamp, looked: Instant::now(), trouble: None };

@@ -1,9 +1,31 @@
 //! The daemon: session driver, intake, queue runner, accounts, metrics, mail log, admin interface.
+//!
+//! Five verbs, five places: the session asks ([`session`]), policy answers ([`ask`]), intake commits ([`intake`]), the
+//! scheduler decides (`queue`), an agent delivers (`delivery`, by [`runner`]). Start and stop order are in [`start`].
 
 pub mod accounts;
 pub mod admin;
+pub mod ask;
+pub mod assemble;
+pub mod chores;
+pub mod clock;
+pub mod control;
+pub mod error;
 pub mod health;
+pub mod intake;
+pub mod limits;
+pub mod listeners;
+pub mod local;
 pub mod maillog;
 pub mod metrics;
 pub mod privileges;
+pub mod reload;
+pub mod runner;
+pub mod services;
+pub mod session;
+pub mod signals;
+pub mod start;
 pub mod submit;
+
+pub use error::Error;
+pub use start::run;

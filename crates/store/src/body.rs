@@ -98,6 +98,27 @@ impl SpooledBody {
         self.size
     }
 
+    /// The octets, a piece at a time: for a signature over a body that is too large for memory. Reads files.
+    pub fn pieces(&self) -> impl Iterator<Item = io::Result<Bytes>> + '_ {
+        let mut place = 0_u64;
+        let mut chunk = 0;
+        std::iter::from_fn(move || match &self.kept {
+            Kept::Memory(chunks) => {
+                chunk += 1;
+                chunks.get(chunk - 1).cloned().map(Ok)
+            }
+            Kept::File(_) if place >= self.size => None,
+            Kept::File(PartFile { file, .. }) => {
+                let left = usize::try_from(self.size - place).unwrap_or(usize::MAX);
+                let mut piece = BytesMut::zeroed(left.min(GATHER_BYTES));
+                let read = file.read_at(place, &mut piece);
+                // A failure is told once, and ends it.
+                place = if read.is_ok() { place + piece.len() as u64 } else { self.size };
+                Some(read.map(|_| piece.freeze()))
+            }
+        })
+    }
+
     fn add(&mut self, parts: &[&[u8]]) -> Result<(), StoreError> {
         match &mut self.kept {
             Kept::Memory(chunks) => {

@@ -297,3 +297,13 @@ pub struct QueueEntry {
     /// What does.
     pub state: MessageState,
 }
+
+impl QueueEntry {
+    /// A message that has just been stored: every recipient pending, due at `next_attempt`.
+    #[must_use]
+    pub fn new(record: MessageRecord, next_attempt: Timestamp) -> Self {
+        let recipients = vec![RecipientStatus::default(); record.recipients.len()];
+        let state = MessageState { hold: None, attempts: 0, next_attempt, warned: false, recipients };
+        Self { record, state }
+    }
+}

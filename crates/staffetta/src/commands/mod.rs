@@ -9,6 +9,7 @@ mod dkim;
 mod docs;
 mod queue;
 mod quickstart;
+mod serve;
 mod table;
 
 use std::error::Error;
@@ -47,6 +48,7 @@ enum Command {
     Queue(queue::Args),
     Dkim(dkim::Args),
     Docs(docs::Args),
+    Serve(serve::Args),
 }
 
 /// Does what the command line asks.
@@ -58,6 +60,7 @@ pub(crate) fn run(line: CommandLine) -> Outcome {
         Command::Queue(args) => queue::run(args),
         Command::Dkim(args) => dkim::run(args),
         Command::Docs(args) => docs::run(args),
+        Command::Serve(args) => serve::run(&args),
     }
 }
 

@@ -1,0 +1,120 @@
+//! The answers to the session's questions: one match, one line per question.
+//!
+//! Each question has a file of its own beside this one. Here, and nowhere else, the daemon decides about senders,
+//! recipients and messages; the session speaks what it is told. A look-up that fails is 451, never 550 (invariant I9).
+
+mod auth;
+mod message;
+mod recipient;
+mod sender;
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use mail::Reply;
+use smtp::{Answer, BodyAbort, Question};
+
+use crate::maillog::RefusedLine;
+use crate::metrics::MessageResult;
+use crate::services::Services;
+use crate::session::body::BodySink;
+use crate::session::facts::ClientFacts;
+use crate::session::transaction::Transaction;
+
+/// Answers for one session.
+pub struct Asker {
+    services: Arc<Services>,
+    /// What is known of the client.
+    pub facts: ClientFacts,
+    transaction: Option<Transaction>,
+    sink: Option<BodySink>,
+    /// Octets of messages that were accepted.
+    pub bytes_accepted: u64,
+}
+
+impl Asker {
+    /// An answerer for a client.
+    #[must_use]
+    pub fn new(services: Arc<Services>, facts: ClientFacts) -> Self {
+        Self { services, facts, transaction: None, sink: None, bytes_accepted: 0 }
+    }
+
+    /// One question, one answer.
+    pub async fn ask(&mut self, question: Question) -> Answer {
+        match question {
+            Question::Connect => Answer::Reply(self.greeting()),
+            Question::Helo { name, esmtp } => Answer::Reply(self.helo(name, esmtp)),
+            Question::Mail { reverse_path, params } => Answer::Reply(self.mail(reverse_path, params).await),
+            Question::Recipient { path, params, bare } => {
+                Answer::Reply(self.recipient(path, params, &bare).await)
+            }
+            Question::Data => Answer::Reply(self.data().await),
+            Question::EndOfData { .. } => Answer::Reply(self.end_of_data().await),
+            Question::Password { mechanism, authcid, authzid, password } => {
+                self.password(mechanism, &authcid, &authzid, password).await
+            }
+            Question::ScramKeys { authcid } => self.scram_keys(&authcid),
+            Question::ScramDone { authcid, authzid, ok } => self.scram_done(&authcid, &authzid, ok).await,
+        }
+    }
+
+    /// True while message octets are coming in.
+    #[must_use]
+    pub fn is_receiving(&self) -> bool {
+        self.sink.is_some()
+    }
+
+    /// Octets of the message.
+    pub async fn body(&mut self, chunk: Bytes) {
+        if let Some(sink) = &mut self.sink {
+            sink.push(chunk).await;
+        }
+    }
+
+    /// The message will not be completed. What was kept of it goes.
+    pub async fn body_aborted(&mut self, why: BodyAbort) {
+        self.sink = None;
+        self.transaction = None;
+        let result = match why {
+            BodyAbort::TooLarge => MessageResult::TooLarge,
+            BodyAbort::BareNewline => MessageResult::BareNewline,
+            BodyAbort::Loop => MessageResult::Loop,
+            BodyAbort::HeaderTooLarge | BodyAbort::LineTooLong => MessageResult::BadHeader,
+            BodyAbort::Reset | BodyAbort::Ended => MessageResult::Abandoned,
+        };
+        self.services.shared.metrics.message(self.facts.door, result, 0);
+    }
+
+    /// The session is over.
+    pub async fn end(&mut self) {
+        self.sink = None;
+        self.transaction = None;
+    }
+
+    fn greeting(&self) -> Reply {
+        let banner = &self.services.smtp.banner;
+        let space = if banner.is_empty() { "" } else { " " };
+        Reply::plain(220, format!("{} ESMTP{space}{banner}", self.services.config.hostname))
+    }
+
+    fn helo(&mut self, name: String, esmtp: bool) -> Reply {
+        self.facts.helo = Some(name);
+        self.facts.extended = esmtp;
+        // RFC 5321 §4.1.4: EHLO in the middle of a session is a RSET too.
+        self.transaction = None;
+        Reply::plain(250, self.services.config.hostname.to_string())
+    }
+
+    /// Logs a refusal of this stage.
+    fn log_refusal(&self, stage: &str, to: Option<&str>, reply: &Reply) {
+        self.services.shared.log.refused(&RefusedLine {
+            stage,
+            listener: self.facts.door_name(),
+            client: self.facts.for_log(),
+            helo: self.facts.helo.as_deref(),
+            from: self.transaction.as_ref().map(|t| &t.reverse_path),
+            to,
+            reply,
+        });
+    }
+}

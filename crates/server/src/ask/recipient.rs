@@ -1,0 +1,94 @@
+//! RCPT: is this recipient ours and real, or may this client send elsewhere? (invariants I4 and I9)
+
+use delivery::Resolution;
+use mail::{Address, ForwardPath, Reply};
+use smtp::RecipientParameters;
+
+use crate::metrics::RecipientRefusal;
+use crate::session::transaction::AcceptedRecipient;
+
+use super::Asker;
+
+impl Asker {
+    /// The reply to RCPT; a positive one adds the recipient.
+    pub(super) async fn recipient(
+        &mut self,
+        path: ForwardPath,
+        params: RecipientParameters,
+        bare: &str,
+    ) -> Reply {
+        let resolution = self.services.router.resolve(&path).await;
+        let accepted_as = match &path {
+            ForwardPath::Postmaster => self.services.postmaster.clone(),
+            ForwardPath::Mailbox(address) => address.clone(),
+        };
+        let verdict = match resolution {
+            // RFC 5321 §7.9, and the tricks that predate it: a local part that is itself an address is a wish to relay.
+            _ if is_route(&path) && !self.facts.may_relay() => Err((
+                RecipientRefusal::RelayDenied,
+                (550, (5, 7, 1), "Relaying denied: write to the mailbox itself"),
+            )),
+            Resolution::Local { recipients } => Ok(recipients),
+            Resolution::Elsewhere(address) if self.facts.may_relay() => Ok(vec![address]),
+            other => Err(refusal(&other)),
+        };
+        match verdict {
+            Ok(finals) => self.add(accepted_as, finals, params),
+            Err((reason, (code, enhanced, words))) => {
+                let reply = Reply::new(code, enhanced, words);
+                self.services.shared.metrics.recipient_refused(reason);
+                self.log_refusal("rcpt", Some(bare.trim_matches(['<', '>'])), &reply);
+                reply
+            }
+        }
+    }
+
+    fn add(&mut self, accepted_as: Address, finals: Vec<Address>, params: RecipientParameters) -> Reply {
+        let Some(transaction) = &mut self.transaction else {
+            return Reply::new(503, (5, 5, 1), "MAIL first");
+        };
+        transaction.recipients.push(AcceptedRecipient {
+            accepted_as,
+            finals,
+            notify: params.notify,
+            original: params.orcpt,
+        });
+        self.services.shared.metrics.recipient_accepted();
+        Reply::new(250, (2, 1, 5), "Ok")
+    }
+}
+
+type Refusal = (RecipientRefusal, (u16, (u8, u16, u16), &'static str));
+
+/// What is said when a recipient is not taken. A look-up that failed is 451, whatever it was about.
+fn refusal(resolution: &Resolution) -> Refusal {
+    use RecipientRefusal as R;
+    match resolution {
+        Resolution::Local { .. } | Resolution::Elsewhere(_) => {
+            (R::RelayDenied, (550, (5, 7, 1), "Relaying denied: this domain is not served here"))
+        }
+        Resolution::Unknown => (R::Unknown, (550, (5, 1, 1), "No such recipient here")),
+        Resolution::BadMailbox => {
+            (R::BadMailbox, (550, (5, 1, 3), "This mailbox name cannot be delivered to"))
+        }
+        Resolution::AliasLoop(_) => (R::BadAlias, (550, (5, 4, 6), "The alias of this recipient loops")),
+        Resolution::Dangling(_) => {
+            (R::BadAlias, (550, (5, 1, 1), "The alias of this recipient leads to nobody"))
+        }
+        Resolution::TooMany => {
+            (R::BadAlias, (550, (5, 5, 3), "The alias of this recipient has too many recipients"))
+        }
+        Resolution::Full => (R::MailboxFull, (452, (4, 2, 2), "The mailbox is full, try again later")),
+        Resolution::Unavailable(_) => {
+            (R::Unavailable, (451, (4, 3, 0), "The recipient could not be looked up, try again later"))
+        }
+    }
+}
+
+/// The percent hack, a bang path, or a second `@` in the local part.
+fn is_route(path: &ForwardPath) -> bool {
+    match path {
+        ForwardPath::Postmaster => false,
+        ForwardPath::Mailbox(address) => delivery::names_another_host(&address.local),
+    }
+}

@@ -1,0 +1,196 @@
+//! From a configuration to a set of services: everything that can fail does so here, before anything is put in force.
+
+use std::collections::BTreeSet;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
+
+use config::{Config, DomainSettings, Loaded, Principal};
+use delivery::{
+    AgentParts, Agents, Directory, LocalDomain, NextHop, Owner, Recipients, Router, RouterParts, Routes,
+};
+use mail::{Address, Domain};
+use msgauth::dkim::KeyStore;
+use net::{Resolver, ServerTls};
+use tables::{Answer, Spec, Table};
+
+use crate::accounts::{Accounts, Parameters};
+use crate::error::Error;
+use crate::privileges::{Identity, PrivilegeError, Users};
+use crate::services::{Services, Shared};
+use crate::submit::Senders;
+
+/// Makes a set of services.
+///
+/// # Errors
+/// What the configuration, or a file that it names, has wrong.
+pub fn services(loaded: &Loaded, shared: Arc<Shared>) -> Result<Arc<Services>, Error> {
+    let config = Arc::new(loaded.config.clone());
+    let users = Users::of_the_system();
+    let resolver = Resolver::from_settings(&config.dns)?;
+    let accounts = Arc::new(accounts(loaded)?);
+    let agents = Arc::new(Agents::new(AgentParts {
+        outbound: &outbound(loaded),
+        delivery: &config.delivery,
+        hostname: &config.hostname,
+        resolver: resolver.clone(),
+        listening: listening(&config),
+        mailbox_owner: mailbox_owner(&config, &users)?,
+    })?);
+    let postmaster = postmaster(&config);
+    let router = router(loaded, &accounts, &agents, &postmaster)?;
+    let tls = match &config.tls {
+        Some(settings) => Some(ServerTls::load(settings, &loaded.base_dir)?),
+        None => None,
+    };
+    let keys = loaded.data_dir().join("dkim");
+    Ok(Arc::new(Services {
+        smtp: Arc::new(smtp_settings(&config)),
+        router,
+        agents,
+        accounts,
+        dkim: Some(Arc::new(KeyStore::open(&keys)?)),
+        tls,
+        trusted: config.trusted_networks.clone(),
+        senders: senders(&config, &users)?,
+        postmaster,
+        inline_bytes_max: usize::try_from(config.store.inline_body_bytes_max).unwrap_or(usize::MAX),
+        resolver,
+        shared,
+        config,
+    }))
+}
+
+fn smtp_settings(config: &Config) -> smtp::Settings {
+    smtp::Settings {
+        hostname: Arc::from(config.hostname.as_str()),
+        message_bytes_max: config.message_bytes_max,
+        ..config.limits.clone()
+    }
+}
+
+/// `[outbound]` with its relative paths made absolute.
+fn outbound(loaded: &Loaded) -> delivery::OutboundSettings {
+    let mut outbound = loaded.config.outbound.clone();
+    outbound.password_file = outbound.password_file.map(|file| loaded.path(&file));
+    outbound
+}
+
+/// Where `<postmaster>` goes: as configured, or `postmaster@` the first domain, or at our host name.
+fn postmaster(config: &Config) -> Address {
+    let origin = config.domains().next().unwrap_or(&config.hostname).clone();
+    config.postmaster.clone().unwrap_or_else(|| Address {
+        local: mail::LocalPart::from_unquoted("postmaster").unwrap_or_else(|_| unreachable!("a plain word")),
+        domain: origin,
+    })
+}
+
+fn listening(config: &Config) -> Vec<SocketAddr> {
+    config.listener.iter().flat_map(|listener| listener.bind.iter().copied()).collect()
+}
+
+fn delimiter(config: &Config) -> Option<char> {
+    config.accounts.recipient_delimiter.chars().next()
+}
+
+fn accounts(loaded: &Loaded) -> Result<Accounts, Error> {
+    let config = &loaded.config;
+    let file = loaded.path(&config.accounts.file);
+    // A server without accounts of its own needs no file.
+    let needed = file.exists() || config.domain.iter().any(|domain| domain.recipients == "accounts");
+    let parameters = Parameters {
+        login_domain: config.domains().next().cloned(),
+        recipient_delimiter: delimiter(config),
+        hashes_at_once: config.server.password_hashes_max,
+        hashes_waiting_max: config.server.password_waiting_max,
+        ..Parameters::new(file, loaded.data_dir().join("login.secret"))
+    };
+    Ok(if needed { Accounts::open(parameters)? } else { Accounts::none(parameters)? })
+}
+
+/// The accounts, as the router asks them.
+#[derive(Debug)]
+struct AccountDirectory(Arc<Accounts>);
+
+impl Directory for AccountDirectory {
+    fn find(&self, address: &Address) -> Answer {
+        match self.0.get(address) {
+            Some(_) => Answer::Found(address.local.as_str().to_lowercase()),
+            None => Answer::Absent,
+        }
+    }
+}
+
+fn router(
+    loaded: &Loaded,
+    accounts: &Arc<Accounts>,
+    agents: &Agents,
+    postmaster: &Address,
+) -> Result<Router, Error> {
+    let config = &loaded.config;
+    let base = loaded.base_dir.as_path();
+    let domains = config.domain.iter().map(|domain| local_domain(domain, base)).collect::<Result<_, _>>()?;
+    let system_aliases: Option<Arc<dyn Table>> = match &config.accounts.aliases {
+        Some(file) => Some(Arc::new(tables::aliases::Aliases::open(&loaded.path(file))?)),
+        None => None,
+    };
+    Ok(Router::new(RouterParts {
+        hostname: config.hostname.clone(),
+        postmaster: postmaster.clone(),
+        recipient_delimiter: delimiter(config),
+        domains,
+        system_aliases,
+        directory: Arc::new(AccountDirectory(Arc::clone(accounts))),
+        routes: Routes::new(&config.outbound, base)?,
+        tls: config.outbound.tls,
+        alias: config.delivery.alias.clone(),
+        maildir: agents.maildir().clone(),
+    }))
+}
+
+fn local_domain(domain: &DomainSettings, base: &Path) -> Result<LocalDomain, Error> {
+    let open = |text: &str| -> Result<Arc<dyn Table>, Error> { Ok(tables::open(&Spec::parse(text)?, base)?) };
+    let recipients = match domain.recipients.as_str() {
+        "accounts" => Recipients::Accounts,
+        table => Recipients::Table(open(table)?),
+    };
+    let deliver = NextHop::parse_beneath(&domain.deliver, base)
+        .map_err(|error| delivery::DeliveryError::NextHop { key: "domain.deliver".to_owned(), error })?;
+    let aliases = domain.aliases.as_deref().map(open).transpose()?;
+    Ok(LocalDomain { names: domain.domains().cloned().collect(), recipients, deliver, aliases })
+}
+
+/// Whom local programs may send as.
+fn senders(config: &Config, users: &Users) -> Result<Senders, Error> {
+    let mut own_domains: Vec<Domain> = vec![config.hostname.clone()];
+    own_domains.extend(config.domains().next().cloned());
+    let trusted: Result<BTreeSet<u32>, PrivilegeError> = config
+        .submission
+        .trusted_users
+        .iter()
+        .map(|user| Ok(users.identity(&user.to_string())?.uid))
+        .collect();
+    Ok(Senders { own_domains, trusted: trusted? })
+}
+
+/// Who the daemon becomes: the configured user, or who it is already.
+///
+/// # Errors
+/// When there is no such user or group.
+pub fn identity(config: &Config, users: &Users) -> Result<Identity, PrivilegeError> {
+    let user = config.user.clone().unwrap_or_else(|| Principal::Id(nix::unistd::geteuid().as_raw()));
+    match &config.group {
+        Some(group) => users.identity(&format!("{user}:{group}")),
+        None => users.identity(&user.to_string()),
+    }
+}
+
+/// Whose Maildirs are, when not the daemon's own.
+///
+/// # Errors
+/// When there is no such user.
+pub fn mailbox_owner(config: &Config, users: &Users) -> Result<Option<Owner>, PrivilegeError> {
+    let Some(user) = &config.accounts.mailbox_user else { return Ok(None) };
+    let owner = users.identity(&user.to_string())?;
+    Ok(Some(Owner { uid: owner.uid, gid: owner.gid }))
+}

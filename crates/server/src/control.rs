@@ -1,0 +1,183 @@
+//! What operators can do over `admin.sock`, and what `/readyz` and `/metrics` ask: the daemon's side of both.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
+
+use mail::{QueueId, Timestamp};
+use queue::{Event, RetryScope};
+use store::{Change, Hold, Page, QueueStore, Settlement};
+use tokio::sync::Mutex;
+
+use crate::admin::{Control, ControlError, FsckReport, Order, QueueControl, Status};
+use crate::clock;
+use crate::health::Health;
+use crate::metrics::{DnsResult, Metrics};
+use crate::reload::Reloader;
+use crate::runner::{Message, auditor};
+use crate::services::{Current, Shared};
+
+/// Messages looked at in one go by a check of the whole queue.
+const PAGE: usize = 500;
+
+/// The running daemon, as operators see it.
+pub struct Daemon {
+    current: Current,
+    shared: Arc<Shared>,
+    reloader: Arc<Mutex<Reloader>>,
+    started: Instant,
+    /// What the auditor found on its last round.
+    pub overdue: AtomicU64,
+}
+
+impl Daemon {
+    /// The daemon over its services.
+    #[must_use]
+    pub fn new(current: Current, reloader: Arc<Mutex<Reloader>>) -> Self {
+        let shared = Arc::clone(&current.get().shared);
+        Self { current, shared, reloader, started: Instant::now(), overdue: AtomicU64::new(0) }
+    }
+
+    /// What is wrong, in sentences.
+    fn troubles(&self) -> Vec<String> {
+        let mut troubles: Vec<String> = self.shared.store.health().err().into_iter().collect();
+        if self.shared.disk_full.load(Ordering::Relaxed) {
+            troubles.push("the disk is nearly full: no mail is accepted".to_owned());
+        }
+        troubles.extend(self.current.get().accounts.trouble());
+        if *self.shared.stopping.borrow() {
+            troubles.push("stopping".to_owned());
+        }
+        troubles
+    }
+
+    async fn steer_one(&self, order: Order, id: QueueId) -> Result<(), ControlError> {
+        let held = self.shared.store.get(id).await?.state.hold;
+        let now = clock::now();
+        let change = match (order, held) {
+            (Order::Hold, _) => Change::Held(Hold::Operator),
+            (Order::Release, Some(Hold::Damaged)) => {
+                return Err(ControlError::Refused(
+                    "the message is damaged: it can only be deleted".to_owned(),
+                ));
+            }
+            (Order::Release, Some(_)) | (Order::Retry, None) => Change::Released { next_attempt: now },
+            (Order::Release, None) => {
+                return Err(ControlError::Refused("the message is not on hold".to_owned()));
+            }
+            (Order::Retry, Some(_)) => {
+                return Err(ControlError::Refused("the message is on hold: release it".to_owned()));
+            }
+            (Order::Delete, _) => Change::Deleted,
+        };
+        let settled = self.shared.store.settle(vec![Settlement { id, changes: vec![change] }]).await?;
+        settled.into_iter().collect::<Result<Vec<()>, _>>()?;
+        let event = match order {
+            Order::Hold => Event::Held(id),
+            Order::Delete => Event::Deleted(id),
+            Order::Release | Order::Retry => Event::Retry(RetryScope::Messages(vec![id])),
+        };
+        self.shared.runner.send(Message::Event(event)).await;
+        Ok(())
+    }
+
+    async fn check_all(&self) -> Result<FsckReport, ControlError> {
+        let mut report = FsckReport::default();
+        let mut after = None;
+        loop {
+            let page = self.shared.store.list(Page { after, limit: PAGE }).await?;
+            let Some(last) = page.last() else { return Ok(report) };
+            after = Some(last.record.id);
+            for entry in &page {
+                report.checked += 1;
+                if let Err(error) = self.shared.store.read_body(entry.record.id).await {
+                    report.damaged.push((entry.record.id, error.to_string()));
+                }
+            }
+            let round = auditor::mend(&self.current.get(), &page).await;
+            report.overdue.extend(round.found);
+            report.mended += round.mended;
+        }
+    }
+}
+
+impl QueueControl for Daemon {
+    fn store(&self) -> &dyn QueueStore {
+        self.shared.store.as_ref()
+    }
+
+    fn now(&self) -> Timestamp {
+        clock::now()
+    }
+
+    fn is_active(&self, id: QueueId) -> bool {
+        self.shared.runner.is_active(id)
+    }
+
+    fn steer(&self, order: Order, ids: Vec<QueueId>) -> Control<'_, Vec<Result<(), ControlError>>> {
+        Box::pin(async move {
+            let mut results = Vec::with_capacity(ids.len());
+            for id in ids {
+                results.push(self.steer_one(order, id).await);
+            }
+            Ok(results)
+        })
+    }
+
+    fn fsck(&self) -> Control<'_, FsckReport> {
+        Box::pin(self.check_all())
+    }
+
+    fn status(&self) -> Status {
+        let figures = self.shared.store.figures();
+        Status {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            pid: std::process::id(),
+            uptime_seconds: self.started.elapsed().as_secs(),
+            stopping: *self.shared.stopping.borrow(),
+            sessions: self.shared.places.all() as u64,
+            active: figures.active,
+            deferred: figures.deferred,
+            held: figures.held,
+            queue_bytes: figures.bytes,
+            oldest_seconds: figures.oldest.map(|at| clock::now().since(at).as_secs()),
+            troubles: self.troubles(),
+        }
+    }
+
+    fn reload(&self) -> Control<'_, Vec<String>> {
+        Box::pin(async move {
+            let mut reloader = self.reloader.lock().await;
+            reloader.reload().await.map_err(ControlError::Configuration)
+        })
+    }
+}
+
+impl Health for Daemon {
+    fn not_ready(&self) -> Vec<String> {
+        self.troubles()
+    }
+
+    fn metrics(&self) -> &Metrics {
+        let metrics = &self.shared.metrics;
+        metrics.queue(&self.shared.store.figures(), self.overdue.load(Ordering::Relaxed), clock::now());
+        metrics.log_lines_lost(self.shared.log.lines_lost());
+        let mut totals = [0_u64; 4];
+        for (_, result, total) in self.current.get().resolver.figures().read() {
+            let slot = match result {
+                "found" => 0,
+                "no_name" => 1,
+                "no_data" => 2,
+                _ => 3,
+            };
+            if let Some(sum) = totals.get_mut(slot) {
+                *sum += total;
+            }
+        }
+        let results = [DnsResult::Found, DnsResult::NoName, DnsResult::NoData, DnsResult::Failed];
+        for (result, total) in results.into_iter().zip(totals) {
+            metrics.dns_lookups(result, total);
+        }
+        metrics
+    }
+}

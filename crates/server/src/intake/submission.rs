@@ -1,0 +1,155 @@
+//! What a message of our own users gets, and must fulfil: the From rule, Date, Message-ID, a DKIM signature.
+//!
+//! RFC 6409 §8 allows a submission server to complete what is missing; it never changes what is there. The From rule
+//! (every mailbox in From: and Sender: belongs to the account) is certain knowledge, and decides alone.
+
+use std::io;
+
+use bytes::Bytes;
+use delivery::Resolution;
+use mail::{Address, ForwardPath, Reply, header};
+use mail_parser::MessageParser;
+use store::{HeaderEdit, NewBody};
+
+use crate::clock;
+use crate::maillog::Level;
+use crate::services::Services;
+use crate::session::body::ReceivedBody;
+use crate::session::facts::ClientFacts;
+
+/// The header of a received message in one piece.
+#[must_use]
+pub fn header_of(body: &ReceivedBody) -> Vec<u8> {
+    let mut out = Vec::new();
+    for chunk in &body.head {
+        out.extend_from_slice(chunk);
+        // The empty line may lie across two chunks: ask the whole each time only when there are several.
+        let end = header::body_offset(&out);
+        if end < out.len() {
+            out.truncate(end);
+            break;
+        }
+    }
+    out
+}
+
+/// `Err` with the refusal when a From: or Sender: mailbox is not the account's.
+///
+/// # Errors
+/// The reply to speak: `550 5.7.1`.
+pub async fn check_identity(services: &Services, facts: &ClientFacts, head: &[u8]) -> Result<(), Box<Reply>> {
+    let refuse = |text: String| Err(Box::new(Reply::new(550, (5, 7, 1), text)));
+    let mut named_from = false;
+    // Every From: and Sender: field counts, also a second one that RFC 5322 §3.6 forbids: some reader would show it.
+    for field in header::fields(head).filter(|field| field.is("From") || field.is("Sender")) {
+        named_from |= field.is("From");
+        let Some(mailboxes) = mailboxes(field.raw()) else {
+            return refuse(format!("The {}: field cannot be read", field.name()));
+        };
+        for mailbox in mailboxes {
+            let theirs = match Address::parse(&mailbox) {
+                Ok(address) => owns(services, facts, &address).await,
+                Err(_) => false,
+            };
+            if !theirs {
+                return refuse(format!("<{mailbox}> in {}: is not an address of yours", field.name()));
+            }
+        }
+    }
+    if named_from { Ok(()) } else { refuse("The message has no From: field (RFC 5322 section 3.6)".into()) }
+}
+
+/// True when the account or local user may send as this address: its own, one that an alias of ours leads to it, or one
+/// that was granted.
+pub async fn owns(services: &Services, facts: &ClientFacts, address: &Address) -> bool {
+    if let Some(account) = &facts.account {
+        let leads_to = match services.router.resolve(&ForwardPath::Mailbox(address.clone())).await {
+            Resolution::Local { recipients } => recipients,
+            _ => Vec::new(),
+        };
+        return services.accounts.may_send_as(account, address, &leads_to);
+    }
+    facts.local_user.as_ref().is_none_or(|user| services.senders.may_send_as(user, address))
+}
+
+/// The addresses of one raw From: or Sender: field; none when it cannot be read or holds none.
+fn mailboxes(raw: &[u8]) -> Option<Vec<String>> {
+    let mut text = raw.to_vec();
+    text.extend_from_slice(b"\r\n");
+    let parsed = MessageParser::new().parse_headers(&text)?;
+    let list = parsed.from().or_else(|| parsed.sender())?;
+    let found: Option<Vec<String>> = list.iter().map(|a| a.address().map(str::to_owned)).collect();
+    found.filter(|all| !all.is_empty())
+}
+
+/// Adds Date: and Message-ID: where they are missing (RFC 6409 §8.1, §8.3).
+#[must_use]
+pub fn complete(services: &Services, id: mail::QueueId, head: &[u8]) -> Vec<HeaderEdit> {
+    let mut lines = Vec::new();
+    if header::find(head, "Date").is_none() {
+        lines.extend_from_slice(format!("Date: {}\r\n", clock::now().rfc5322()).as_bytes());
+    }
+    if header::find(head, "Message-ID").is_none() {
+        lines.extend_from_slice(format!("Message-ID: <{id}@{}>\r\n", services.config.hostname).as_bytes());
+    }
+    if lines.is_empty() { Vec::new() } else { vec![HeaderEdit::Prepend(lines)] }
+}
+
+/// Signs for the domain of From:, when there is a key for it. Hashing runs on the blocking pool.
+///
+/// A message that cannot be signed goes unsigned, with a line in the log: DKIM failures are no reason to hold up mail.
+pub async fn sign(
+    services: &Services,
+    head: &[u8],
+    edits: &[HeaderEdit],
+    body: &mut ReceivedBody,
+) -> Option<Vec<u8>> {
+    let keys = services.dkim.clone()?;
+    let from = header::find(head, "From").and_then(|field| mailboxes(field.raw()))?;
+    let domain = Address::parse(from.first()?).ok()?.domain;
+    if !keys.can_sign(&domain) {
+        return None;
+    }
+    let mut fields = Vec::new();
+    for edit in edits {
+        if let HeaderEdit::Prepend(lines) = edit {
+            fields.extend_from_slice(lines);
+        }
+    }
+    fields.extend_from_slice(head);
+    let skip = head.len();
+    // Lent to the pool and given back: the body may be a file that only this one knows.
+    let lent = std::mem::replace(&mut body.body, NewBody::Memory(Vec::new()));
+    let work = tokio::task::spawn_blocking(move || {
+        let signed = match &lent {
+            NewBody::Memory(chunks) => {
+                keys.sign(&domain, &fields, without(skip, chunks.iter().cloned().map(Ok)))
+            }
+            NewBody::File(file) => keys.sign(&domain, &fields, without(skip, file.pieces())),
+        };
+        (lent, signed)
+    });
+    // Signing does not panic; were it to, the message is refused for now rather than stored without its body.
+    let (lent, signed) = work.await.ok()?;
+    body.body = lent;
+    signed.unwrap_or_else(|error| {
+        services.shared.log.notice(Level::Warning, &format!("a message was not signed: {error}"));
+        None
+    })
+}
+
+/// The chunks without their first `skip` octets: the header, which is signed apart.
+fn without(
+    mut skip: usize,
+    chunks: impl Iterator<Item = io::Result<Bytes>>,
+) -> impl Iterator<Item = io::Result<Bytes>> {
+    chunks.filter_map(move |chunk| match chunk {
+        Ok(mut chunk) => {
+            let cut = skip.min(chunk.len());
+            skip -= cut;
+            bytes::Buf::advance(&mut chunk, cut);
+            (!chunk.is_empty()).then_some(Ok(chunk))
+        }
+        error => Some(error),
+    })
+}

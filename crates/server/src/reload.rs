@@ -1,0 +1,149 @@
+//! Reload: a new configuration replaces the old one whole, or not at all (invariant I8).
+//!
+//! Everything that can fail is made first: services, new sockets. Then the set is swapped; sessions and deliveries that
+//! run keep the old one. Listeners that stay are not touched; new ones open, dropped ones close.
+
+use std::net::{SocketAddr, TcpListener};
+use std::sync::{Arc, PoisonError, RwLock};
+
+use config::Loaded;
+use net::ListenerSettings;
+use tokio::sync::watch;
+
+use crate::assemble;
+use crate::error::Error;
+use crate::listeners::{self, DoorSettings};
+use crate::maillog::Level;
+use crate::metrics::Success;
+use crate::runner::Message;
+use crate::services::Current;
+
+/// Keeps what a reload needs to know, and the open doors.
+pub struct Reloader {
+    loaded: Arc<Loaded>,
+    current: Current,
+    doors: Vec<OpenDoor>,
+}
+
+struct OpenDoor {
+    settings: Arc<DoorSettings>,
+    /// What it was bound to: a door is known by this.
+    bind: Vec<SocketAddr>,
+    close: watch::Sender<bool>,
+}
+
+impl Reloader {
+    /// With no doors open yet.
+    #[must_use]
+    pub fn new(loaded: Arc<Loaded>, current: Current) -> Self {
+        Self { loaded, current, doors: Vec::new() }
+    }
+
+    /// Opens a door.
+    ///
+    /// # Errors
+    /// When a socket cannot be used.
+    pub fn open(&mut self, settings: ListenerSettings, sockets: Vec<TcpListener>) -> Result<(), Error> {
+        let (close, closed) = watch::channel(false);
+        let bind = settings.bind.clone();
+        let door = Arc::new(DoorSettings { listener: RwLock::new(Arc::new(settings)) });
+        for socket in sockets {
+            let listener =
+                tokio::net::TcpListener::from_std(socket).map_err(Error::system("a listening socket"))?;
+            tokio::spawn(listeners::accept(
+                Arc::clone(&door),
+                listener,
+                self.current.clone(),
+                closed.clone(),
+            ));
+        }
+        self.doors.push(OpenDoor { settings: door, bind, close });
+        Ok(())
+    }
+
+    /// Closes all doors; sessions go on.
+    pub fn close(&mut self) {
+        for door in self.doors.drain(..) {
+            door.close.send_replace(true);
+        }
+    }
+
+    /// Reads the configuration again and puts it in force; gives its warnings. `Err` tells what is wrong with it; the old one stays.
+    ///
+    /// # Errors
+    /// The report, as `staffetta config check` prints it.
+    pub async fn reload(&mut self) -> Result<Vec<String>, String> {
+        let shared = Arc::clone(&self.current.get().shared);
+        drop(sd_notify::notify(false, &[sd_notify::NotifyState::Reloading]));
+        let result = self.try_reload().await;
+        match &result {
+            Ok(_) => {
+                shared.metrics.reloaded(Success::Ok);
+                shared.log.notice(Level::Info, "the configuration was read again and is in force");
+            }
+            Err(why) => {
+                shared.metrics.reloaded(Success::Failed);
+                shared.log.notice(Level::Error, &format!("the configuration stays as it was: {why}"));
+            }
+        }
+        drop(sd_notify::notify(false, &[sd_notify::NotifyState::Ready]));
+        result
+    }
+
+    async fn try_reload(&mut self) -> Result<Vec<String>, String> {
+        let file = self.loaded.file.clone();
+        let (loaded, fresh) = {
+            let current = self.current.clone();
+            let open: Vec<Vec<SocketAddr>> = self.doors.iter().map(|door| door.bind.clone()).collect();
+            tokio::task::spawn_blocking(move || prepare(&file, &current, &open))
+                .await
+                .map_err(|e| e.to_string())??
+        };
+        let Prepared { services, sockets } = fresh;
+        let settings = services.config.queue.clone();
+        let runner = services.shared.runner.clone();
+        self.current.set(services);
+        runner.send(Message::Reconfigure(Box::new(settings))).await;
+        self.doors.retain(|door| {
+            let wanted = loaded.config.listener.iter().find(|listener| listener.bind == door.bind);
+            match wanted {
+                Some(settings) => {
+                    let mut held = door.settings.listener.write().unwrap_or_else(PoisonError::into_inner);
+                    *held = Arc::new(settings.clone());
+                }
+                None => {
+                    door.close.send_replace(true);
+                }
+            }
+            wanted.is_some()
+        });
+        for (settings, sockets) in sockets {
+            self.open(settings, sockets).map_err(|e| e.to_string())?;
+        }
+        let warnings = loaded.warnings.lines();
+        self.loaded = loaded;
+        Ok(warnings)
+    }
+}
+
+/// What a reload will put in force.
+struct Prepared {
+    services: Arc<crate::services::Services>,
+    sockets: Vec<(ListenerSettings, Vec<TcpListener>)>,
+}
+
+/// All that can fail.
+fn prepare(
+    file: &std::path::Path,
+    current: &Current,
+    open: &[Vec<SocketAddr>],
+) -> Result<(Arc<Loaded>, Prepared), String> {
+    let loaded = Arc::new(config::load(file).map_err(|report| report.to_string())?);
+    let shared = Arc::clone(&current.get().shared);
+    let services = assemble::services(&loaded, shared).map_err(|error| error.to_string())?;
+    let mut sockets = Vec::new();
+    for settings in loaded.config.listener.iter().filter(|settings| !open.contains(&settings.bind)) {
+        sockets.push((settings.clone(), net::listener::bind(&settings.bind).map_err(|e| e.to_string())?));
+    }
+    Ok((loaded, Prepared { services, sockets }))
+}

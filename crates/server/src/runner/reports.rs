@@ -1,0 +1,138 @@
+//! Reports to senders (RFC 3464): made, stored like any message, and only then is their cause settled.
+
+use std::io::Read as _;
+use std::sync::Arc;
+use std::time::Duration;
+
+use delivery::Resolution;
+use mail::ForwardPath;
+use queue::bounce::message::{Composition, compose};
+use queue::{Report, ReportKind, Suppressed};
+use store::{QueueEntry, RecipientRecord, Settlement, StoredBody};
+
+use crate::clock;
+use crate::maillog::{Level, ReportLine};
+use crate::metrics;
+use crate::services::Services;
+
+use super::handle::{Message, RunnerHandle};
+
+/// How long to wait before a message whose report could not be stored is tried again.
+const AGAIN: Duration = Duration::from_secs(300);
+
+/// Makes every report durable and hands the settlement to the runner. When one cannot be stored, its failures are taken
+/// back, so that they are found and reported again: nobody is forgotten for want of a disk (invariant I2).
+pub async fn report_then_settle(
+    services: Arc<Services>,
+    handle: RunnerHandle,
+    entry: Arc<QueueEntry>,
+    reports: Vec<Report>,
+    settlement: Settlement,
+) {
+    let mut all_stored = true;
+    for report in &reports {
+        all_stored &= match report.suppressed {
+            Some(why) => suppress(&services, &entry, report, why),
+            None => send(&services, &entry, report).await,
+        };
+    }
+    let settlement = if all_stored {
+        settlement
+    } else {
+        queue::bounce::without_reports(settlement, entry.state.attempts, clock::now().plus(AGAIN))
+    };
+    handle.send(Message::Reported(settlement)).await;
+}
+
+/// Nobody is told; the log and a counter are.
+fn suppress(services: &Services, entry: &QueueEntry, report: &Report, why: Suppressed) -> bool {
+    let shared = &services.shared;
+    shared.metrics.report(kind(report.kind), metrics::ReportResult::Suppressed);
+    shared.log.report(&ReportLine {
+        id: entry.record.id,
+        kind: metrics::Label::name(kind(report.kind)),
+        to: &entry.record.reverse_path,
+        report: None,
+        suppressed: Some(match why {
+            Suppressed::NullReversePath => "null reverse-path",
+            Suppressed::NotWanted => "not wanted (NOTIFY)",
+        }),
+    });
+    true
+}
+
+/// True when the report is durable.
+async fn send(services: &Services, entry: &QueueEntry, report: &Report) -> bool {
+    let shared = &services.shared;
+    let settings = &services.config.queue;
+    let id = shared.ids.next();
+    let original = original(services, entry, settings.report_bytes_max).await;
+    let hostname = services.config.hostname.as_str();
+    let with = Composition { entry, original: &original, hostname, id, now: clock::now(), settings };
+    let Some(mut message) = compose(report, &with) else { return true };
+    message.record.recipients = follow(services, std::mem::take(&mut message.record.recipients)).await;
+    let stored = QueueEntry::new(message.record.clone(), message.next_attempt);
+    if let Err(error) = shared.store.enqueue(message).await {
+        let text = format!("the report on {} could not be stored: {error}", entry.record.id);
+        shared.log.notice(Level::Error, &text);
+        return false;
+    }
+    shared.metrics.report(kind(report.kind), metrics::ReportResult::Queued);
+    shared.log.report(&ReportLine {
+        id: entry.record.id,
+        kind: metrics::Label::name(kind(report.kind)),
+        to: &entry.record.reverse_path,
+        report: Some(id),
+        suppressed: None,
+    });
+    shared.runner.admit(services, Arc::new(stored)).await;
+    true
+}
+
+/// A sender of ours may be an alias: the report goes where its mail goes. One that cannot be resolved stays as it is, and
+/// delivery says what is wrong.
+async fn follow(services: &Services, recipients: Vec<RecipientRecord>) -> Vec<RecipientRecord> {
+    let mut followed = Vec::with_capacity(recipients.len());
+    for recipient in recipients {
+        let path = ForwardPath::Mailbox(recipient.address.clone());
+        match services.router.resolve(&path).await {
+            Resolution::Local { recipients } => followed.extend(recipients.into_iter().map(|address| {
+                let accepted_as = (address != recipient.address).then(|| recipient.address.clone());
+                RecipientRecord { address, accepted_as, ..recipient.clone() }
+            })),
+            _ => followed.push(recipient),
+        }
+    }
+    followed
+}
+
+/// The original as received, or its beginning; empty when it cannot be read: a report without headers is better than none.
+async fn original(services: &Services, entry: &QueueEntry, bytes_max: usize) -> Vec<u8> {
+    match services.shared.store.read_body(entry.record.id).await {
+        Ok(StoredBody::Memory(chunks)) => {
+            let mut out = Vec::new();
+            for chunk in chunks {
+                out.extend(chunk.iter().take(bytes_max - out.len()));
+            }
+            out
+        }
+        Ok(StoredBody::File { path, .. }) => tokio::task::spawn_blocking(move || {
+            let mut out = Vec::new();
+            let limit = bytes_max as u64;
+            let read = std::fs::File::open(path).and_then(|file| file.take(limit).read_to_end(&mut out));
+            read.map(|_| out).unwrap_or_default()
+        })
+        .await
+        .unwrap_or_default(),
+        Err(_) => Vec::new(),
+    }
+}
+
+fn kind(kind: ReportKind) -> metrics::ReportKind {
+    match kind {
+        ReportKind::Failed => metrics::ReportKind::Failed,
+        ReportKind::Delayed => metrics::ReportKind::Delayed,
+        ReportKind::Delivered => metrics::ReportKind::Delivered,
+        ReportKind::Relayed => metrics::ReportKind::Relayed,
+    }
+}

@@ -1,0 +1,95 @@
+//! What sessions and deliveries work with: one set made from one configuration, swapped whole at a reload.
+//!
+//! A session keeps the set that it began with (invariant I8); what outlives a reload (queue, metrics, log, counters)
+//! is in [`Shared`] and the same in every set.
+
+use std::sync::{Arc, PoisonError, RwLock};
+
+use config::Config;
+use delivery::{Agents, Router};
+use mail::Address;
+use net::{Networks, Resolver, ServerTls};
+use store::QueueStore;
+
+use crate::accounts::Accounts;
+use crate::clock::IdMaker;
+use crate::limits::{BodyRoom, SessionCounts};
+use crate::maillog::MailLog;
+use crate::metrics::Metrics;
+use crate::runner::RunnerHandle;
+use crate::submit::Senders;
+
+/// All that depends on the configuration, and a way to what does not.
+pub struct Services {
+    /// The configuration that this set was made from.
+    pub config: Arc<Config>,
+    /// Bounds of a session.
+    pub smtp: Arc<smtp::Settings>,
+    /// Where recipients lead.
+    pub router: Router,
+    /// Who delivers.
+    pub agents: Arc<Agents>,
+    /// Who may log in, and as whom they may send.
+    pub accounts: Arc<Accounts>,
+    /// Keys to sign with.
+    pub dkim: Option<Arc<msgauth::dkim::KeyStore>>,
+    /// Certificates, when there are any.
+    pub tls: Option<Arc<ServerTls>>,
+    /// Networks that may relay without authentication.
+    pub trusted: Networks,
+    /// Which addresses local users may send from.
+    pub senders: Senders,
+    /// Where `<postmaster>` goes.
+    pub postmaster: Address,
+    /// Octets up to which a body stays in memory.
+    pub inline_bytes_max: usize,
+    /// DNS.
+    pub resolver: Resolver,
+    /// What outlives this set.
+    pub shared: Arc<Shared>,
+}
+
+/// What every set of services shares, over the whole life of the daemon.
+pub struct Shared {
+    /// The queue.
+    pub store: Arc<dyn QueueStore>,
+    /// The counters.
+    pub metrics: Arc<Metrics>,
+    /// The mail log.
+    pub log: MailLog,
+    /// Names for messages.
+    pub ids: IdMaker,
+    /// Room for bodies in memory.
+    pub room: BodyRoom,
+    /// Places for sessions.
+    pub places: Arc<SessionCounts>,
+    /// The queue runner.
+    pub runner: RunnerHandle,
+    /// Becomes true when the daemon stops: sessions end at the next sane point.
+    pub stopping: tokio::sync::watch::Sender<bool>,
+    /// The disk is nearly full: MAIL is answered 452 until it is not.
+    pub disk_full: std::sync::atomic::AtomicBool,
+}
+
+/// The set that new sessions and deliveries take. Clones share it.
+#[derive(Clone)]
+pub struct Current(Arc<RwLock<Arc<Services>>>);
+
+impl Current {
+    /// Begins with this set.
+    #[must_use]
+    pub fn new(services: Arc<Services>) -> Self {
+        Self(Arc::new(RwLock::new(services)))
+    }
+
+    /// The set of the moment.
+    #[must_use]
+    pub fn get(&self) -> Arc<Services> {
+        Arc::clone(&self.0.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Replaces it: all at once, or (when this is not called) not at all.
+    pub fn set(&self, services: Arc<Services>) {
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = services;
+    }
+}

@@ -1,0 +1,65 @@
+//! What the answerer knows of a client; grows as the session goes on.
+
+use std::net::IpAddr;
+
+use smtp::TlsInfo;
+
+use crate::maillog::Client;
+use crate::metrics::{Door, Label};
+use crate::submit::Caller;
+
+/// One client.
+#[derive(Debug, Clone)]
+pub struct ClientFacts {
+    /// By which door it came.
+    pub door: Door,
+    /// Its canonical address; none for local users.
+    pub client: Option<IpAddr>,
+    /// In a trusted network.
+    pub trusted: bool,
+    /// What it called itself.
+    pub helo: Option<String>,
+    /// It said EHLO or LHLO.
+    pub extended: bool,
+    /// TLS, when it is up.
+    pub tls: Option<TlsInfo>,
+    /// The account that logged in.
+    pub account: Option<String>,
+    /// The local user, by the kernel's word.
+    pub local_user: Option<Caller>,
+}
+
+impl ClientFacts {
+    /// A client that has not spoken yet.
+    #[must_use]
+    pub fn new(door: Door, client: Option<IpAddr>, trusted: bool) -> Self {
+        Self {
+            door,
+            client,
+            trusted,
+            helo: None,
+            extended: false,
+            tls: None,
+            account: None,
+            local_user: None,
+        }
+    }
+
+    /// As log lines name it.
+    #[must_use]
+    pub fn for_log(&self) -> Client<'_> {
+        Client { name: None, ip: self.client }
+    }
+
+    /// The door's name in logs.
+    #[must_use]
+    pub fn door_name(&self) -> &'static str {
+        self.door.name()
+    }
+
+    /// True when it may send to any domain (invariant I4): authenticated, in a permitted network, or on this machine.
+    #[must_use]
+    pub fn may_relay(&self) -> bool {
+        self.account.is_some() || self.trusted || self.local_user.is_some()
+    }
+}

@@ -1,0 +1,37 @@
+//! One mail transaction as the answerer remembers it: what MAIL and RCPT said and what was found out about it.
+
+use mail::{Address, BodyType, Notify, OriginalRecipient, QueueId, Ret, ReversePath};
+
+/// What MAIL opened.
+#[derive(Debug)]
+pub struct Transaction {
+    /// The name the message will have.
+    pub id: QueueId,
+    /// MAIL FROM.
+    pub reverse_path: ReversePath,
+    /// BODY=.
+    pub body_type: BodyType,
+    /// SMTPUTF8.
+    pub smtputf8: bool,
+    /// RET=.
+    pub ret: Option<Ret>,
+    /// ENVID=, decoded.
+    pub envid: Option<String>,
+    /// SIZE=, octets.
+    pub declared: Option<u64>,
+    /// What RCPT added.
+    pub recipients: Vec<AcceptedRecipient>,
+}
+
+/// One accepted RCPT.
+#[derive(Debug)]
+pub struct AcceptedRecipient {
+    /// The address that was accepted; for the bare `<postmaster>` the one it stands for.
+    pub accepted_as: Address,
+    /// Where it leads: itself, or what aliases made of it.
+    pub finals: Vec<Address>,
+    /// NOTIFY=.
+    pub notify: Notify,
+    /// ORCPT=.
+    pub original: Option<OriginalRecipient>,
+}
