@@ -5,6 +5,7 @@
 //! Exit codes: 0 done, 1 it did not work (the reason is on standard error), 2 the command line was not understood.
 
 mod commands;
+mod faces;
 
 use std::process::ExitCode;
 
@@ -15,6 +16,9 @@ use clap::Parser;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
+    if let Some(code) = faces::run() {
+        return code;
+    }
     match commands::run(commands::CommandLine::parse()) {
         Ok(code) => code,
         Err(error) => {
