@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test says what is wrong by failing")]
 
 use std::path::Path;
-use std::process::{Command, Output};
+use std::process::{Child, Command, Output, Stdio};
 
 /// Runs `staffetta` in a folder.
 fn staffetta(folder: &Path, arguments: &[&str]) -> Output {
@@ -85,4 +85,61 @@ fn what_is_not_understood_is_exit_code_2() {
     let (code, out, err) = told(&staffetta(Path::new("."), &["quickstrat"]));
     assert_eq!((code, out.as_str()), (2, ""));
     assert!(err.contains("quickstart"), "{err}");
+}
+
+/// A server that is stopped when the test ends, however it ends.
+struct Running(Child);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        drop(self.0.kill());
+        drop(self.0.wait());
+    }
+}
+
+/// Quickstart as its page promises it: a second run serves, the command that was printed sends the first message, and it
+/// arrives, signed.
+#[test]
+fn quickstart_serves_and_the_printed_command_sends_the_first_message() {
+    if support::need_program("curl").is_none() {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let [mx, submission, submissions, http] = [(); 4].map(|()| support::free_port());
+    let ports = format!("{mx},{submission},{submissions}");
+    let (code, first, err) =
+        told(&staffetta(folder.path(), &["quickstart", "example.test", "--ports", &ports]));
+    assert_eq!((code, err.as_str()), (0, ""));
+    let file = folder.path().join("staffetta-example.test/staffetta.toml");
+    let text = std::fs::read_to_string(&file).unwrap();
+    let observe = text.lines().find(|line| line.starts_with("http = ")).unwrap();
+    std::fs::write(&file, text.replace(observe, &format!("http = \"127.0.0.1:{http}\""))).unwrap();
+
+    let mut server = Command::new(env!("CARGO_BIN_EXE_staffetta"));
+    let server = server.args(["quickstart", "example.test", "--run"]).current_dir(folder.path());
+    let mut server = Running(server.stdout(Stdio::null()).spawn().unwrap());
+    let is_up = || std::net::TcpStream::connect(("127.0.0.1", submission)).is_ok();
+    assert!(support::wait_until(is_up), "it serves");
+
+    let command: Vec<&str> = first
+        .lines()
+        .skip_while(|line| !line.contains("printf"))
+        .take_while(|line| !line.is_empty())
+        .collect();
+    let sent = Command::new("sh").args(["-c", &command.join("\n")]).output().unwrap();
+    assert!(sent.status.success(), "{}\n{}", command.join("\n"), String::from_utf8_lossy(&sent.stderr));
+
+    let maildir = folder.path().join("staffetta-example.test/mail/example.test/postmaster/new");
+    let messages =
+        || std::fs::read_dir(&maildir).map(|all| all.flatten().collect::<Vec<_>>()).unwrap_or_default();
+    assert!(support::wait_until(|| !messages().is_empty()), "it arrives");
+    let message = std::fs::read_to_string(messages()[0].path()).unwrap();
+    for words in
+        ["Subject: First", "It works.", "DKIM-Signature:", "s=s1", "Delivered-To: postmaster@example.test"]
+    {
+        assert!(message.contains(words), "no {words} in\n{message}");
+    }
+    let stopped = Command::new("kill").args(["-TERM", &server.0.id().to_string()]).status().unwrap();
+    assert!(stopped.success());
+    assert_eq!(server.0.wait().unwrap().code(), Some(0));
 }

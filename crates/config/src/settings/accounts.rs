@@ -14,7 +14,8 @@ pub struct AccountsSettings {
     /// The file with the mailboxes and their password hashes. `staffetta account` manages it; it holds hashes (argon2id,
     /// SCRAM-SHA-256), never passwords.
     pub file: PathBuf,
-    /// The system's aliases file (aliases(5)), for local names only: `root: joe@example.test`. None when not set.
+    /// The system's aliases file (aliases(5)), such as `root: joe@example.test`: for names without a domain, and for those
+    /// in domains whose `recipients` are the accounts. None when not set.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(example = &"aliases")]
     pub aliases: Option<PathBuf>,

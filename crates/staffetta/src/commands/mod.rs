@@ -43,24 +43,24 @@ Examples:
 #[derive(Debug, clap::Subcommand)]
 enum Command {
     Quickstart(quickstart::Args),
+    Serve(serve::Args),
     Config(config::Args),
     Account(account::Args),
     Queue(queue::Args),
     Dkim(dkim::Args),
     Docs(docs::Args),
-    Serve(serve::Args),
 }
 
 /// Does what the command line asks.
 pub(crate) fn run(line: CommandLine) -> Outcome {
     match line.command {
         Command::Quickstart(args) => quickstart::run(&args),
+        Command::Serve(args) => serve::run(&args),
         Command::Config(args) => config::run(args),
         Command::Account(args) => account::run(args),
         Command::Queue(args) => queue::run(args),
         Command::Dkim(args) => dkim::run(args),
         Command::Docs(args) => docs::run(args),
-        Command::Serve(args) => serve::run(&args),
     }
 }
 

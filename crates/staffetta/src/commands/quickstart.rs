@@ -15,13 +15,14 @@ use ::config::Loaded;
 use mail::{Address, Domain, LocalPart};
 use net::ListenerKind;
 
-use super::{ConfigFile, Outcome};
+use super::{ConfigFile, Outcome, serve};
 use make::{Made, Plan};
 
 /// Make a mail server for a domain: folder, configuration, certificate, DKIM key, mailbox
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
+  staffetta quickstart example.test --run              make it, and serve at once
   staffetta quickstart example.test                    make it, and tell what comes next
   staffetta quickstart example.test --dir /srv/mail --user staffetta
 
@@ -31,6 +32,9 @@ and 4650.")]
 pub(crate) struct Args {
     /// Your domain, what comes after the @ in its addresses
     domain: Domain,
+    /// Serve afterwards
+    #[arg(long)]
+    run: bool,
     /// The folder for everything [default: ./staffetta-DOMAIN]
     #[arg(long)]
     dir: Option<PathBuf>,
@@ -72,13 +76,17 @@ pub(crate) fn run(args: &Args) -> Outcome {
     let config = ConfigFile { config: plan.configuration_file() };
     let Some(loaded) = config.load() else { return Ok(ExitCode::FAILURE) };
     let mut text = told(&plan, &made, &loaded)?;
-    text.push_str(&last_words(&plan));
+    text.push_str(&last_words(args.run, &plan));
     super::print_all(text.as_bytes())?;
-    Ok(ExitCode::SUCCESS)
+    if args.run { serve::serve(loaded) } else { Ok(ExitCode::SUCCESS) }
 }
 
 /// How it goes on.
-fn last_words(plan: &Plan) -> String {
+fn last_words(run: bool, plan: &Plan) -> String {
+    if run {
+        return "\nServing now; Ctrl-C ends it, and the same command starts it again. The log follows.\n\n"
+            .to_owned();
+    }
     let program = std::env::args().next().unwrap_or_else(|| "staffetta".to_owned());
     format!(
         "\nRun the server: {} serve --config {}\n",

@@ -1,6 +1,6 @@
 //! The files that quickstart writes: words, and nothing that computes.
 
-use mail::Domain;
+use mail::{Address, Domain};
 
 use super::Ports;
 
@@ -67,11 +67,11 @@ key = "tls/key.pem"
 name = "{domain}"
 recipients = "accounts"                            # who exists: `staffetta account add joe@{domain}`
 deliver = "maildir:mail/{{domain}}/{{local}}/"         # or lmtp:unix:/run/dovecot/lmtp, smtp:[10.0.0.5]:25
-aliases = "text:virtual"                           # addresses that stand for others
+aliases = "text:virtual"                           # whole addresses that stand for others
 
 [accounts]
 file = "accounts.toml"                             # mailboxes and password hashes
-aliases = "aliases"                                # local names without a domain, such as root
+aliases = "aliases"                                # names such as root and abuse that stand for others
 recipient_delimiter = "+"                          # joe+news@{domain} is joe@{domain}
 
 # Mail for others goes to their own servers. A provider that closes port 25 leaves another way:
@@ -93,24 +93,25 @@ log = "text"                                       # text | json
     )
 }
 
-/// The domain's own aliases: the names of RFC 2142 that people and machines write to.
-pub(super) fn virtual_aliases(domain: &Domain, mailbox: &str) -> String {
-    let lines: Vec<String> = ["postmaster", "abuse", "hostmaster", "webmaster", "security", "root"]
-        .iter()
-        .filter(|name| **name != mailbox)
-        .map(|name| format!("{name}@{domain}  {mailbox}@{domain}\n"))
-        .collect();
+/// The table of whole addresses that stand for others: empty but for the words that explain it.
+pub(super) fn virtual_aliases(domain: &Domain, mailbox: &Address) -> String {
     format!(
-        "# Addresses of {domain} that stand for others, one a line: address, blanks, where it leads (a list with commas).\n\
-         # `@{domain}  somebody@{domain}` catches every address that nothing else takes. Read anew when it changes.\n\n{}",
-        lines.concat()
+        "# Addresses that stand for others, one a line: the address, blanks, where it leads (a list with commas).\n\
+         # `@{domain}` catches every address that nothing else takes. Read anew when it changes.\n\
+         #\n\
+         # sales@{domain}     {mailbox}, somebody@example.net\n\
+         # @{domain}          {mailbox}\n"
     )
 }
 
-/// The system's aliases, for names without a domain.
-pub(super) fn system_aliases(domain: &Domain, mailbox: &str) -> String {
+/// The system's aliases: the names of RFC 2142 that people and machines write to, for the domain and for this host.
+pub(super) fn system_aliases(mailbox: &Address) -> String {
+    let names = ["postmaster", "mailer-daemon", "root", "abuse", "hostmaster", "webmaster", "security"];
+    let others = names.iter().filter(|name| **name != mailbox.local.as_str());
+    let lines: Vec<String> = others.map(|name| format!("{:<15}{mailbox}\n", format!("{name}:"))).collect();
     format!(
-        "# Local names, which have no domain: what `sendmail root` and cron's reports are addressed to. Format: aliases(5).\n\n\
-         mailer-daemon: postmaster\npostmaster:    root\nabuse:         root\nroot:          {mailbox}@{domain}\n"
+        "# Names that stand for others, at {} and without a domain (`sendmail root`, cron's reports). Format: aliases(5).\n\n{}",
+        mailbox.domain,
+        lines.concat()
     )
 }

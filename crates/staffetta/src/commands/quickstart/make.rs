@@ -60,11 +60,10 @@ pub(super) fn everything(plan: &Plan) -> Result<Made, Box<dyn Error>> {
     configuration(plan, &mut made)?;
     certificate(plan, &mut made)?;
     signing_key(plan, &mut made)?;
-    let mailbox = plan.mailbox.local.as_str();
-    let text = files::virtual_aliases(&plan.domain, mailbox);
-    keep(plan, &mut made, "virtual", &text, "addresses that stand for others")?;
-    let text = files::system_aliases(&plan.domain, mailbox);
-    keep(plan, &mut made, "aliases", &text, "local names such as root")?;
+    let text = files::virtual_aliases(&plan.domain, &plan.mailbox);
+    keep(plan, &mut made, "virtual", &text, "whole addresses that stand for others")?;
+    let text = files::system_aliases(&plan.mailbox);
+    keep(plan, &mut made, "aliases", &text, "names such as root and abuse that stand for others")?;
     account(plan, &mut made)?;
     if let (Some(owner), false) = (plan.owner, made.items.is_empty()) {
         give(&plan.folder, owner)?;
