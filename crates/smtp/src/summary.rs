@@ -3,6 +3,7 @@
 use crate::dialogue::CloseReason;
 use crate::peer::TlsInfo;
 use crate::sasl::Mechanism;
+use crate::verb::{TABLE, Verb};
 
 /// Counters and facts of one session so far.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -20,6 +21,8 @@ pub struct SessionSummary {
     pub mechanism: Option<Mechanism>,
     /// Command lines read, the unknown ones included; not the lines of an authentication exchange.
     pub commands: u64,
+    /// How many of them had each verb, by the verb's place in its enum.
+    pub(crate) verbs: [u32; TABLE.len()],
     /// Transactions begun by an accepted MAIL.
     pub transactions: u64,
     /// Messages whose end of data had a positive reply (with LMTP: at least one).
@@ -44,4 +47,20 @@ pub struct SessionSummary {
     pub pipelined_early: bool,
     /// Why it ended, once it has.
     pub closed: Option<CloseReason>,
+}
+
+impl SessionSummary {
+    /// How often each verb came, in its capitals, wherever it stood; what is missing from [`Self::commands`] was no
+    /// verb of ours.
+    pub fn commands_by_verb(&self) -> impl Iterator<Item = (&'static str, u64)> + '_ {
+        TABLE
+            .iter()
+            .map(|facts| (facts.word, self.verbs.get(facts.verb as usize).copied().map_or(0, u64::from)))
+    }
+
+    pub(crate) fn count(&mut self, verb: Verb) {
+        if let Some(count) = self.verbs.get_mut(verb as usize) {
+            *count = count.saturating_add(1);
+        }
+    }
 }

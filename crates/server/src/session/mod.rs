@@ -19,7 +19,7 @@ use tokio::time::timeout;
 
 use crate::ask::Asker;
 use crate::maillog::SessionLine;
-use crate::metrics::{Direction, SessionEnd};
+use crate::metrics::{Direction, SessionEnd, Verb};
 use crate::services::Services;
 use crate::submit::Caller;
 use facts::ClientFacts;
@@ -239,7 +239,14 @@ impl Driver {
             end: crate::metrics::Label::name(end),
             lasted: self.began.elapsed(),
         });
-        self.services.shared.metrics.session_ended(facts.door, end, self.began.elapsed());
+        let metrics = &self.services.shared.metrics;
+        let mut unknown = summary.commands;
+        for (word, count) in summary.commands_by_verb().filter(|(_, count)| *count > 0) {
+            metrics.commands(Verb::from_word(word), count);
+            unknown = unknown.saturating_sub(count);
+        }
+        metrics.commands(Verb::Other, unknown);
+        metrics.session_ended(facts.door, end, self.began.elapsed());
     }
 }
 

@@ -43,6 +43,7 @@ impl Session {
     }
 
     fn known(&mut self, state: State, facts: &'static Facts, argument: &[u8]) -> State {
+        self.summary.count(facts.verb);
         if facts.ends_group && !self.input.is_empty() {
             self.summary.pipelined_early = true;
         }

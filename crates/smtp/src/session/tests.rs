@@ -74,6 +74,9 @@ fn replies_to_a_pipelined_group_go_in_one_write() {
     assert_eq!(desk.closed, Some(CloseReason::Quit));
     let summary = desk.session.summary();
     assert_eq!((summary.messages, summary.recipients, summary.commands, summary.errors), (1, 1, 5, 0));
+    let mut verbs: Vec<_> = summary.commands_by_verb().filter(|(_, count)| *count > 0).collect();
+    verbs.sort_unstable();
+    assert_eq!(verbs, [("DATA", 1), ("EHLO", 1), ("MAIL", 1), ("QUIT", 1), ("RCPT", 1)]);
 }
 
 #[test]
