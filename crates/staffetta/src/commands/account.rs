@@ -225,7 +225,7 @@ impl Password {
 }
 
 /// A random password that can be read out and typed.
-fn generated() -> Result<Zeroizing<String>, Box<dyn std::error::Error>> {
+pub(super) fn generated() -> Result<Zeroizing<String>, Box<dyn std::error::Error>> {
     let mut random = Zeroizing::new([0_u8; GENERATED_LETTERS]);
     getrandom::fill(&mut *random).map_err(|e| e.to_string())?;
     // 32 letters divide 256: no letter is more likely than another.

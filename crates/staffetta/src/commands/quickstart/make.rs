@@ -13,6 +13,7 @@ use server::accounts::Cost;
 use server::accounts::manage::{self, Credential};
 
 use super::{Ports, choose_ports, files};
+use crate::commands::account;
 use crate::commands::dkim::SELECTOR;
 
 /// What is wanted.
@@ -64,7 +65,7 @@ pub(super) fn everything(plan: &Plan) -> Result<Made, Box<dyn Error>> {
     keep(plan, &mut made, "virtual", &text, "whole addresses that stand for others")?;
     let text = files::system_aliases(&plan.mailbox);
     keep(plan, &mut made, "aliases", &text, "names such as root and abuse that stand for others")?;
-    account(plan, &mut made)?;
+    mailbox(plan, &mut made)?;
     if let (Some(owner), false) = (plan.owner, made.items.is_empty()) {
         give(&plan.folder, owner)?;
     }
@@ -157,34 +158,17 @@ fn signing_key(plan: &Plan, made: &mut Made) -> Result<(), Box<dyn Error>> {
 }
 
 /// The file stands for its mailboxes: where there is one, the operator has taken over.
-fn account(plan: &Plan, made: &mut Made) -> Result<(), Box<dyn Error>> {
+fn mailbox(plan: &Plan, made: &mut Made) -> Result<(), Box<dyn Error>> {
     let file = plan.folder.join("accounts.toml");
     if file.exists() {
         return Ok(());
     }
-    let password = random_password()?;
-    let credential = Credential::Password(password.clone().into_bytes().into());
+    let password = account::generated()?;
+    let credential = Credential::Password(password.as_bytes().to_vec().into());
     manage::add(&file, &plan.mailbox, &credential, &[], Cost::default(), plan.owner)?;
     made.items.push(("accounts.toml".to_owned(), "mailboxes and password hashes"));
-    made.password = Some(password);
+    made.password = Some(password.to_string());
     Ok(())
-}
-
-/// Four groups of five from 32 signs that are not mistaken for one another: 100 bits.
-fn random_password() -> Result<String, Box<dyn Error>> {
-    const SIGNS: &[u8; 32] = b"abcdefghijkmnpqrstuvwxyz23456789";
-    let mut random = [0_u8; 20];
-    getrandom::fill(&mut random).map_err(|error| format!("the system gives no randomness: {error}"))?;
-    let mut text = String::new();
-    for (index, octet) in random.iter().enumerate() {
-        if index > 0 && index % 5 == 0 {
-            text.push('-');
-        }
-        // 256 is a multiple of 32: every sign is as likely as any other.
-        let sign = SIGNS.get(usize::from(*octet % 32)).copied().unwrap_or(b'x');
-        text.push(char::from(sign));
-    }
-    Ok(text)
 }
 
 /// Writes a file that is not there and that everybody may read.
@@ -247,17 +231,4 @@ fn give(path: &Path, (uid, gid): (u32, u32)) -> Result<(), Box<dyn Error>> {
         }
     }
     Ok(())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn passwords_are_long_and_differ() {
-        let (one, other) = (random_password().unwrap(), random_password().unwrap());
-        assert_ne!(one, other);
-        assert_eq!(one.len(), 23);
-        assert!(one.bytes().all(|sign| b"abcdefghijkmnpqrstuvwxyz23456789-".contains(&sign)), "{one}");
-    }
 }
