@@ -267,3 +267,6 @@ pub(crate) fn wreck_entry(id: QueueId, arrived: Timestamp, size: u64, state: Spa
     };
     QueueEntry { state: state.expand(record.recipients.len()), record }
 }
+
+#[cfg(test)]
+mod tests;

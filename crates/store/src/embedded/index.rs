@@ -53,6 +53,15 @@ pub(crate) enum Edit {
     Remove { id: QueueId, old: Row },
 }
 
+impl Edit {
+    /// Which message it changes.
+    pub(crate) fn id(&self) -> QueueId {
+        match self {
+            Self::Put { id, .. } | Self::Remove { id, .. } => *id,
+        }
+    }
+}
+
 /// The open index.
 #[derive(Debug)]
 pub(crate) struct Index {
@@ -103,7 +112,7 @@ impl Index {
     }
 
     /// Makes all changes together.
-    pub(crate) fn apply(&self, edits: Vec<Edit>) -> Result<()> {
+    pub(crate) fn apply(&self, edits: impl IntoIterator<Item = Edit>) -> Result<()> {
         let mut batch = sled::Batch::default();
         for edit in edits {
             match edit {
@@ -226,6 +235,9 @@ pub(crate) fn move_aside(folder: &Path, millis: u64) -> std::io::Result<PathBuf>
         }
     }
     let aside = folder.with_file_name(format!("index.bad-{millis}"));
-    std::fs::rename(folder, &aside)?;
-    Ok(aside)
+    match std::fs::rename(folder, &aside) {
+        // It never came to be.
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(aside),
+        renamed => renamed.map(|()| aside),
+    }
 }

@@ -5,6 +5,7 @@
 //! [`Core::health`]; the journal and the window go on, so that nothing that was accepted is lost, and the next start
 //! makes the index anew. It never writes a message's record and never says that a message is durable.
 
+use std::collections::BTreeSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
@@ -28,8 +29,11 @@ use crate::queue_store::{Page, Pending, StoreError};
 
 /// How often the keeper looks around when nobody asks for anything.
 const TICK: Duration = Duration::from_millis(250);
-/// So many messages go to the index together.
+/// So many messages leave the window together.
 const BATCH_MAX: usize = 1_000;
+/// So many changes to the index are one batch of sled's: what a batch replaces stays in memory until it ends, whole pages
+/// of it, so that large ones take hundreds of megabytes.
+const TOGETHER_MAX: usize = 64;
 
 type Answer<T> = oneshot::Sender<std::result::Result<T, StoreError>>;
 type Result<T> = std::result::Result<T, IndexError>;
@@ -83,6 +87,8 @@ pub(crate) enum Job {
     Close(Answer<()>),
     /// End.
     Stop,
+    #[cfg(test)]
+    Panic,
 }
 
 /// A message as far as it can be read.
@@ -216,6 +222,8 @@ impl Keeper {
                 self.make_checkpoint()
             }
             Job::Close(_) | Job::Stop => Ok(()),
+            #[cfg(test)]
+            Job::Panic => panic!("as sled does"),
         }
     }
 
@@ -326,11 +334,13 @@ impl Keeper {
     /// Changes messages that the index has.
     fn settle(&mut self, items: Vec<(usize, Settlement)>, gather: Arc<Gather>) -> Result<()> {
         let (mut places, mut changes, mut finished, mut edits) = (vec![], vec![], vec![], vec![]);
-        let mut files = Vec::new();
+        let (mut files, mut changed) = (Vec::new(), BTreeSet::new());
         for (place, settlement) in items {
             let id = settlement.id;
-            // An earlier item of this batch may have changed the same message.
-            self.write(&mut edits)?;
+            if !changed.insert(id) {
+                // An earlier item of this batch has changed the same message.
+                self.write(&mut edits)?;
+            }
             let Some(old) = self.index.get(id)? else {
                 gather.set([place], &Err(StoreError::Absent));
                 continue;
@@ -363,10 +373,13 @@ impl Keeper {
         Ok(())
     }
 
-    /// Applies edits to the index.
+    /// Applies edits to the index, in the order of their messages, and those to one message in their own order.
     pub(super) fn write(&mut self, edits: &mut Vec<Edit>) -> Result<()> {
-        if !edits.is_empty() {
-            self.index.apply(std::mem::take(edits))?;
+        edits.sort_by_key(Edit::id);
+        let mut edits = edits.drain(..).peekable();
+        while edits.peek().is_some() {
+            self.index.apply(edits.by_ref().take(TOGETHER_MAX))?;
+            self.core.index_busy();
             self.dirty = true;
         }
         Ok(())
@@ -472,3 +485,6 @@ fn reply<T>(answer: Answer<T>, result: std::result::Result<T, StoreError>) -> Re
     drop(answer.send(result));
     Ok(())
 }
+
+#[cfg(test)]
+mod tests;

@@ -2,7 +2,7 @@
 //!
 //! [`EmbeddedStore::enqueue`] answers when the journal has synced the message, together with all others that wait, and nothing
 //! else is on that way. The index learns of a message only when it has grown old ([`crate::Settings::index_delay_millis`]); most never
-//! do. Threads: the journal's committer, the keeper (owner of the index), two readers, and one for bodies in files.
+//! do. Threads: the journal's committer, the keeper (owner of the index), two readers, and four for bodies in files.
 //! Formats, states and what a crash leaves of each: `docs/queue-states.md`.
 //!
 //! Failures: a full disk refuses new mail and nothing else; a bad index ends the process's trust in it
@@ -94,7 +94,7 @@ impl EmbeddedStore {
         let current = journal.segments().last().map_or(0, |segment| segment.generation);
         core.window().start_at(current);
         let (alive, ended) = channel();
-        let spool = spool::start(Arc::clone(&core), alive.clone()).map_err(failed)?;
+        let spool = spool::start(&core, &alive).map_err(failed)?;
         let readers = reader::start(&core, &journal, &spool, &alive).map_err(failed)?;
         let recovery = Arc::default();
         let start = Start {
@@ -304,7 +304,9 @@ impl Drop for EmbeddedStore {
     fn drop(&mut self) {
         self.core.close();
         self.core.send(Job::Stop);
-        drop(self.spool.send(Task::Stop));
+        for _ in 0..spool::THREADS {
+            drop(self.spool.send(Task::Stop));
+        }
         for _ in 0..reader::THREADS {
             drop(self.readers.send(Read::Stop));
         }

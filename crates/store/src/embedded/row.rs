@@ -255,3 +255,6 @@ pub(crate) mod key {
         key.get(1..9).and_then(|b| b.first_chunk::<8>()).map(|b| Timestamp(u64::from_be_bytes(*b)))
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -352,3 +352,6 @@ fn slot(figures: &mut QueueFigures, class: Class) -> &mut u64 {
 fn cost(row: &Row, head: &Bytes) -> usize {
     head.len() + row.state.touched.len() * TOUCHED_BYTES + OVERHEAD_BYTES
 }
+
+#[cfg(test)]
+mod tests;
