@@ -46,11 +46,13 @@ pub enum AccountsError {
         message: String,
     },
     /// It is no TOML, or has keys that are not known.
-    #[error("{}: {message}", path.display())]
+    #[error("{}:{line}: {message}", path.display())]
     Syntax {
         /// Which file.
         path: PathBuf,
-        /// Where, and why.
+        /// The line.
+        line: usize,
+        /// Why.
         message: String,
     },
     /// One account is wrong.

@@ -6,12 +6,13 @@ use std::time::Instant;
 
 use mail::{QueueId, Timestamp};
 use queue::{Event, RetryScope};
-use store::{Change, Hold, Page, QueueStore, Settlement};
+use store::{Change, Hold, Page, QueueEntry, QueueStore, RecipientState, RecipientStatus, Settlement};
 use tokio::sync::Mutex;
 
 use crate::admin::{Control, ControlError, FsckReport, Order, QueueControl, Status};
 use crate::clock;
 use crate::health::Health;
+use crate::maillog::SteeredLine;
 use crate::metrics::{DnsResult, Metrics};
 use crate::reload::Reloader;
 use crate::runner::{Message, auditor};
@@ -51,8 +52,20 @@ impl Daemon {
         troubles
     }
 
+    /// The line of an order that was carried out.
+    fn log(&self, order: Order, entry: &QueueEntry) {
+        let pending = |status: &&RecipientStatus| status.state == RecipientState::Pending;
+        self.shared.log.steered(&SteeredLine {
+            id: entry.record.id,
+            order: order.name(),
+            from: &entry.record.reverse_path,
+            waiting: entry.state.recipients.iter().filter(pending).count(),
+        });
+    }
+
     async fn steer_one(&self, order: Order, id: QueueId) -> Result<(), ControlError> {
-        let held = self.shared.store.get(id).await?.state.hold;
+        let entry = self.shared.store.get(id).await?;
+        let held = entry.state.hold;
         let now = clock::now();
         let change = match (order, held) {
             (Order::Hold, _) => Change::Held(Hold::Operator),
@@ -72,6 +85,7 @@ impl Daemon {
         };
         let settled = self.shared.store.settle(vec![Settlement { id, changes: vec![change] }]).await?;
         settled.into_iter().collect::<Result<Vec<()>, _>>()?;
+        self.log(order, &entry);
         let event = match order {
             Order::Hold => Event::Held(id),
             Order::Delete => Event::Deleted(id),

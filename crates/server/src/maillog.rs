@@ -1,7 +1,7 @@
 //! The mail log: every line that Staffetta writes about mail is defined here, and nowhere else.
 //!
-//! One line for each session end, recipient or sender refused, message accepted, delivery attempt, report, and
-//! authentication; plus notices of the server itself. `text` uses the words that Postfix made known (`client=`,
+//! One line for each session end, recipient or sender refused, message accepted, delivery attempt, report, operator's
+//! order, and authentication; plus notices of the server itself. `text` uses the words that Postfix made known (`client=`,
 //! `from=<>`, `to=<>`, `relay=`, `delay=`, `dsn=`, `status=`); `json` has the same fields under the same names.
 //! Nothing secret can get in: no method takes a password, a body or a challenge. What peers say is cut at
 //! [`VALUE_CHARS_MAX`] and stripped of control characters, and cannot forge a line.
@@ -167,6 +167,19 @@ pub struct AuthLine<'a> {
     pub result: &'a str,
 }
 
+/// An operator did something to a message.
+#[derive(Debug, Clone)]
+pub struct SteeredLine<'a> {
+    /// The message.
+    pub id: QueueId,
+    /// `hold`, `release`, `retry` or `delete`.
+    pub order: &'a str,
+    /// Its sender.
+    pub from: &'a ReversePath,
+    /// Recipients that were still waiting.
+    pub waiting: usize,
+}
+
 /// How grave a notice is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Level {
@@ -298,6 +311,15 @@ impl MailLog {
         line.add("sasl_method", Value::Word(a.mechanism));
         line.some("account", a.account.map(Value::Text));
         line.add("result", Value::Word(a.result));
+        self.put(line);
+    }
+
+    /// An operator did something to a message. What is deleted ends with this line and no other (I2).
+    pub fn steered(&self, s: &SteeredLine<'_>) {
+        let mut line = self.line("operator", Some(s.id));
+        line.add("order", Value::Word(s.order));
+        line.add("from", Value::Path(&s.from.to_string()));
+        line.add("nrcpt", Value::Number(u64::try_from(s.waiting).unwrap_or(u64::MAX)));
         self.put(line);
     }
 

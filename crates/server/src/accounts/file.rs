@@ -100,7 +100,12 @@ pub(super) fn is_mailbox_name(local: &str) -> bool {
 
 /// Reads the text of an accounts file.
 pub(super) fn parse(path: &Path, text: &str) -> Result<(Entries, Vec<Account>), AccountsError> {
-    let syntax = |e: toml::de::Error| AccountsError::Syntax { path: path.to_owned(), message: e.to_string() };
+    // Without the line itself, which toml would show: it may be one with a hash, and errors go to the log (I7).
+    let syntax = |e: toml::de::Error| AccountsError::Syntax {
+        path: path.to_owned(),
+        line: e.span().map_or(1, |span| line_of(text, span.start)),
+        message: e.message().to_owned(),
+    };
     let entries: Entries = toml::from_str(text).map_err(syntax)?;
     let places: Places = toml::from_str(text).map_err(syntax)?;
     let mut accounts = Vec::with_capacity(entries.account.len());
@@ -218,10 +223,29 @@ mod tests {
         );
         let error =
             parse(Path::new("accounts.toml"), "[[account]]\nadress = \"x\"\n").unwrap_err().to_string();
-        assert!(error.contains("line 2") && error.contains("adress"), "{error}");
+        assert!(error.starts_with("accounts.toml:2: ") && error.contains("adress"), "{error}");
         for bad in ["../x@b.test", "ä@b.test", "-x@b.test", "x"] {
             let text = format!("[[account]]\naddress = \"{bad}\"\n");
             assert!(parse(Path::new("f"), &text).is_err(), "{bad}");
+        }
+    }
+
+    /// Errors of the accounts file end up in the log.
+    // invariant: I7
+    #[test]
+    fn no_error_shows_a_hash() {
+        let hash = "$argon2id$v=19$m=64,t=1,p=1$c2FsdHNhbHQ$RdescudvJCsgt3ub";
+        for line in [
+            format!("password = {hash}"),
+            format!("password = \"{hash}"),
+            format!("password = [\"{hash}\"]"),
+            format!("pasword = \"{hash}\""),
+            format!("password = \"{hash}\"\nscram_sha_256 = \"{hash}\""),
+            format!("password = \"x{hash}\""),
+        ] {
+            let text = format!("[[account]]\naddress = \"a@b.test\"\n{line}\n");
+            let error = parse(Path::new("accounts.toml"), &text).unwrap_err();
+            assert!(!format!("{error} {error:?}").contains("Rdescudv"), "{line}: {error}");
         }
     }
 

@@ -65,6 +65,19 @@ pub enum Order {
     Delete,
 }
 
+impl Order {
+    /// The word for it.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Hold => "hold",
+            Self::Release => "release",
+            Self::Retry => "retry",
+            Self::Delete => "delete",
+        }
+    }
+}
+
 /// Which messages an order is for.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -269,12 +282,12 @@ impl RecipientView {
         }
     }
 
-    /// The last words, with the peer that said them.
+    /// The last words, after the peer that they are about: it said them, or could not be reached.
     #[must_use]
     pub fn reason(&self) -> Option<String> {
         let reply = self.reply.as_ref()?;
         Some(match &self.peer {
-            Some(peer) => format!("host {peer} said: {reply}"),
+            Some(peer) => format!("{peer}: {reply}"),
             None => reply.clone(),
         })
     }

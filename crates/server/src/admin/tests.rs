@@ -167,7 +167,7 @@ async fn messages_are_listed_as_they_stand() {
     let Response::Message(first) = &items[0] else { panic!() };
     assert_eq!(first.state, State::Deferred);
     assert_eq!(first.age_seconds, 1);
-    assert_eq!(first.reason().as_deref(), Some("host mx.b.test[192.0.2.7]:25 said: 451 4.7.1 Greylisted"));
+    assert_eq!(first.reason().as_deref(), Some("mx.b.test[192.0.2.7]:25: 451 4.7.1 Greylisted"));
     let states: Vec<State> = items
         .iter()
         .filter_map(|i| if let Response::Message(m) = i { Some(m.state) } else { None })

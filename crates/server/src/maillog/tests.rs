@@ -94,6 +94,7 @@ fn write_one_of_each(log: &MailLog) {
         account: None,
         result: "failure",
     });
+    log.steered(&SteeredLine { id: ID, order: "delete", from: &from, waiting: 2 });
     log.notice(Level::Warning, "certificate expires in 3 days");
     log.flush();
 }
@@ -109,6 +110,7 @@ fn text_lines_are_these() {
 2026-11-22T01:02:03.456Z staffetta/deliver: 004HMASW9NF6Y: to=<c@c.test>, orig_to=<b@b.test>, agent=smtp, relay=mx.c.test[192.0.2.7]:25, delay=61.500, dsn=4.2.1, status=deferred (450 4.2.1 try later)
 2026-11-22T01:02:03.456Z staffetta/report: 004HMASW9NF6Y: kind=failed, to=<a@a.test>, report=0000000000007
 2026-11-22T01:02:03.456Z staffetta/auth: listener=submission, client=mail.a.test[192.0.2.1], sasl_method=PLAIN, result=failure
+2026-11-22T01:02:03.456Z staffetta/operator: 004HMASW9NF6Y: order=delete, from=<a@a.test>, nrcpt=2
 2026-11-22T01:02:03.456Z staffetta/notice: level=warning, certificate expires in 3 days
 ";
     assert_eq!(page.text(), want);
@@ -120,14 +122,15 @@ fn json_lines_have_the_same_fields() {
     write_one_of_each(&log);
     let lines: Vec<serde_json::Value> =
         page.text().lines().map(|line| serde_json::from_str(line).unwrap()).collect();
-    assert_eq!(lines.len(), 7);
+    assert_eq!(lines.len(), 8);
     assert_eq!(lines[0]["client"], "192.0.2.1");
     assert_eq!(lines[0]["client_name"], "mail.a.test");
     assert_eq!(lines[0]["seconds"], 1.234);
     assert_eq!(lines[1]["reply"], "550 5.1.1 no such user");
     assert_eq!(lines[2]["queue_id"], "004HMASW9NF6Y");
     assert_eq!(lines[3]["status"], "deferred");
-    assert_eq!(lines[6]["text"], "certificate expires in 3 days");
+    assert_eq!(lines[6]["order"], "delete");
+    assert_eq!(lines[7]["text"], "certificate expires in 3 days");
 }
 
 #[test]

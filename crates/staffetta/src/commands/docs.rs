@@ -45,6 +45,11 @@ Examples:
 Examples:
   staffetta docs commands > docs/reference/commands.md")]
     Commands,
+    /// Print the reference of all metrics, in Markdown
+    #[command(after_help = "\
+Examples:
+  staffetta docs metrics > docs/reference/metrics.md")]
+    Metrics,
     /// Write a manual page for every command into a folder
     #[command(after_help = "\
 Examples:
@@ -65,6 +70,7 @@ pub(crate) fn run(args: Args) -> Outcome {
         What::Reference => print_all(::config::reference::markdown().as_bytes())?,
         What::Schema => print_all(format!("{:#}\n", ::config::reference::schema()).as_bytes())?,
         What::Commands => print_all(commands_reference().as_bytes())?,
+        What::Metrics => print_all(server::metrics::markdown()?.as_bytes())?,
         What::Man { folder } => {
             let pages = write_manual(&folder)?;
             println!("{} manual pages written to {}", pages.len(), folder.display());
@@ -147,6 +153,7 @@ mod tests {
         for (file, fresh, command) in [
             ("configuration.md", ::config::reference::markdown(), "reference"),
             ("commands.md", commands_reference(), "commands"),
+            ("metrics.md", server::metrics::markdown().unwrap(), "metrics"),
         ] {
             if std::env::var_os("UPDATE_REFERENCE").is_some() {
                 std::fs::write(folder.join(file), &fresh).unwrap();

@@ -449,7 +449,7 @@ mod tests {
                 "4 KiB",
                 "<>",
                 "a@b.test and 1 more",
-                "host mx.b.test[192.0.2.7]:25 said: 451 4.7.1 Greylisted",
+                "mx.b.test[192.0.2.7]:25: 451 4.7.1 Greylisted",
             ]
         );
     }
@@ -465,7 +465,7 @@ mod tests {
   next attempt: 2026-11-22T02:48:02.000Z
   recipient:    done@b.test (delivered)
   recipient:    a@b.test (pending)
-    2026-11-22T01:50:02.000Z: host mx.b.test[192.0.2.7]:25 said: 451 4.7.1 Greylisted
+    2026-11-22T01:50:02.000Z: mx.b.test[192.0.2.7]:25: 451 4.7.1 Greylisted
   recipient:    c@b.test (pending)
 ";
         assert_eq!(described(&message()), want);
