@@ -1,3 +1,5 @@
+//! Logins, ownership and the file, with hashes that cost little.
+
 use super::manage::{Credential, add, list, remove, set_credential};
 use super::*;
 

@@ -1,3 +1,5 @@
+//! The admin socket from both ends, over a real Unix socket and the memory engine.
+
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};

@@ -1,3 +1,5 @@
+//! Every line letter by letter, and a log whose sink blocks or breaks.
+
 use super::*;
 use std::io::Write;
 use std::sync::mpsc;

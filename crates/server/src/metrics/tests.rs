@@ -1,3 +1,5 @@
+//! Names, series and what moves them.
+
 use super::*;
 
 fn line<'a>(text: &'a str, series: &str) -> &'a str {

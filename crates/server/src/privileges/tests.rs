@@ -1,3 +1,5 @@
+//! Root is given up in processes of their own: the test runner's must keep it.
+
 use super::*;
 use std::process::Command;
 

@@ -1,3 +1,5 @@
+//! Local submission over a real socket and a real folder, with the real SMTP session behind.
+
 use std::collections::HashMap;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::PathBuf;

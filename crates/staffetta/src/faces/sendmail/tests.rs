@@ -1,3 +1,5 @@
+//! `sendmail` against a server that says what the test wants, and against none.
+
 use std::io::{BufReader, Write};
 use std::os::unix::net::UnixListener;
 use std::path::PathBuf;
