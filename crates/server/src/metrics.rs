@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use mail::Timestamp;
 use prometheus::{
-    Gauge, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,
-    Registry, TextEncoder,
+    Gauge, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge,
+    IntGaugeVec, Opts, Registry, TextEncoder,
 };
 
 pub mod labels;
@@ -59,6 +59,11 @@ const QUEUE: Family = family("queue_messages", "Messages in the queue.", &["stat
 const QUEUE_BYTES: Family = family("queue_bytes", "Octets of all queued messages, as received.", &[]);
 const QUEUE_OLDEST: Family =
     family("queue_oldest_age_seconds", "Age of the oldest queued message; 0 when there is none.", &[]);
+const QUEUE_OLDEST_BY_STATE: Family = family(
+    "queue_state_oldest_age_seconds",
+    "Age of the oldest message in each state, as the auditor found it within the last minute; 0 when there is none.",
+    &["state"],
+);
 const QUEUE_OVERDUE: Family =
     family("queue_overdue", "Messages the auditor found without an owner or past their deadline.", &[]);
 const DELIVERIES: Family = family("deliveries_total", "Attempts, one per recipient.", &["agent", "result"]);
@@ -86,6 +91,19 @@ impl Family {
     }
 }
 
+/// Arrival of the oldest message in each state, as a sweep of the queue finds it.
+#[derive(Debug, Clone, Default)]
+pub struct OldestByState([Option<Timestamp>; QueueState::ALL.len()]);
+
+impl OldestByState {
+    /// A message in this state.
+    pub fn note(&mut self, state: QueueState, arrived: Timestamp) {
+        if let Some(oldest) = self.0.get_mut(state.index()) {
+            *oldest = Some(oldest.map_or(arrived, |o| o.min(arrived)));
+        }
+    }
+}
+
 /// All metrics of one server.
 pub struct Metrics {
     registry: Registry,
@@ -104,6 +122,7 @@ pub struct Metrics {
     queue: Row<QueueState, IntGauge>,
     queue_bytes: IntGauge,
     queue_oldest: Gauge,
+    queue_oldest_by_state: Row<QueueState, Gauge>,
     queue_overdue: IntGauge,
     deliveries: Grid<AgentKind, Delivery, IntCounter>,
     bytes_out: Row<AgentKind, IntCounter>,
@@ -147,6 +166,7 @@ impl Metrics {
             queue: d.gauge_row(&QUEUE)?,
             queue_bytes: d.gauge(&QUEUE_BYTES)?,
             queue_oldest: d.float(&QUEUE_OLDEST)?,
+            queue_oldest_by_state: d.float_row(&QUEUE_OLDEST_BY_STATE)?,
             queue_overdue: d.gauge(&QUEUE_OVERDUE)?,
             deliveries: d.counter_grid(&DELIVERIES)?,
             bytes_out: d.counter_row(&BYTES_OUT)?,
@@ -245,6 +265,14 @@ impl Metrics {
         self.queue_bytes.set(signed(figures.bytes));
         self.queue_oldest.set(figures.oldest.map_or(0.0, |oldest| now.since(oldest).as_secs_f64()));
         self.queue_overdue.set(signed(overdue));
+    }
+
+    /// What a sweep of the whole queue found.
+    pub fn queue_ages(&self, oldest: &OldestByState, now: Timestamp) {
+        for (state, arrived) in QueueState::ALL.iter().zip(&oldest.0) {
+            let age = arrived.map_or(0.0, |arrived| now.since(arrived).as_secs_f64());
+            with(self.queue_oldest_by_state.at(*state), |g| g.set(age));
+        }
     }
 
     /// An attempt ended for one recipient.
@@ -396,6 +424,10 @@ impl Definitions {
 
     fn float(&self, f: &Family) -> Result<Gauge, prometheus::Error> {
         self.register(Gauge::with_opts(f.opts())?)
+    }
+
+    fn float_row<A: Label>(&self, f: &Family) -> Result<Row<A, Gauge>, prometheus::Error> {
+        Row::new(&self.register(GaugeVec::new(f.opts(), f.labels)?)?)
     }
 
     fn histogram(&self, f: &Family, bounds: &[f64]) -> Result<Histogram, prometheus::Error> {

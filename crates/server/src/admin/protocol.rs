@@ -163,6 +163,16 @@ impl State {
     }
 }
 
+impl From<State> for crate::metrics::QueueState {
+    fn from(state: State) -> Self {
+        match state {
+            State::Active => Self::Active,
+            State::Deferred => Self::Deferred,
+            State::Held | State::Quarantine | State::Damaged => Self::Held,
+        }
+    }
+}
+
 /// A point in time, twice.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Moment {

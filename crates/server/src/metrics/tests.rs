@@ -100,6 +100,21 @@ fn the_queue_shows_its_age_in_seconds() {
 }
 
 #[test]
+fn the_oldest_message_of_each_state_is_shown() {
+    let metrics = Metrics::new().unwrap();
+    let mut oldest = OldestByState::default();
+    oldest.note(QueueState::Deferred, Timestamp(5_000));
+    oldest.note(QueueState::Deferred, Timestamp(2_000));
+    oldest.note(QueueState::Held, Timestamp(9_000));
+    metrics.queue_ages(&oldest, Timestamp(10_000));
+    let text = metrics.render();
+    for (state, age) in [("active", "0"), ("deferred", "8"), ("held", "1")] {
+        let series = format!("staffetta_queue_state_oldest_age_seconds{{state=\"{state}\"}}");
+        assert_eq!(line(&text, &series), age);
+    }
+}
+
+#[test]
 fn verbs_and_versions_fall_into_their_sets() {
     assert_eq!(Verb::from_word("StartTLS"), Verb::StartTls);
     assert_eq!(Verb::from_word("GET"), Verb::Other);

@@ -12,9 +12,11 @@ use queue::auditor::{Mend, audit};
 use queue::{Event, RetryScope};
 use store::{Change, Hold, Page, QueueEntry, Settlement};
 
+use crate::admin::protocol::State;
 use crate::clock;
 use crate::control::Daemon;
 use crate::maillog::Level;
+use crate::metrics::OldestByState;
 use crate::services::{Current, Services};
 
 use super::handle::Message;
@@ -42,14 +44,20 @@ pub async fn rounds(current: Current, daemon: Arc<Daemon>) {
         let services = current.get();
         let mut found = 0;
         let mut after = None;
+        let mut oldest = OldestByState::default();
         while let Ok(page) = services.shared.store.list(Page { after, limit: PAGE }).await {
             let Some(last) = page.last() else { break };
             after = Some(last.record.id);
+            for entry in &page {
+                let state = State::of(entry, services.shared.runner.is_active(entry.record.id));
+                oldest.note(state.into(), entry.record.arrived);
+            }
             found += mend(&services, &page).await.found.len() as u64;
             // A long queue is gone through gently.
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
         daemon.overdue.store(found, Ordering::Relaxed);
+        services.shared.metrics.queue_ages(&oldest, clock::now());
     }
 }
 
