@@ -34,11 +34,11 @@ fn walk(folder: &Path, endings: &[&str], found: &mut Vec<(PathBuf, String)>) {
             if name != "target" && !name.starts_with('.') {
                 walk(&path, endings, found);
             }
-        } else if endings.iter().any(|ending| name.ends_with(ending)) {
-            if let Ok(text) = fs::read_to_string(&path) {
-                let short = path.strip_prefix(root()).map_or_else(|_| path.clone(), Path::to_path_buf);
-                found.push((short, text));
-            }
+        } else if endings.iter().any(|ending| name.ends_with(ending))
+            && let Ok(text) = fs::read_to_string(&path)
+        {
+            let short = path.strip_prefix(root()).map_or_else(|_| path.clone(), Path::to_path_buf);
+            found.push((short, text));
         }
     }
 }

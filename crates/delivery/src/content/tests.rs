@@ -1,3 +1,5 @@
+//! What a message looks like when it leaves: the lines on top, the edits, the body that nobody copies, circles.
+
 use super::*;
 use crate::testing::{address, record};
 use std::io::Write;

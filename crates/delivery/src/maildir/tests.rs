@@ -1,3 +1,5 @@
+//! Mailboxes in a real folder: modes, links that are planted, quotas, what a failed write leaves.
+
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 

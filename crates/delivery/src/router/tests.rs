@@ -1,3 +1,5 @@
+//! Where recipients of ours and of others lead, with scripted tables and a directory, failing ones included.
+
 use std::collections::HashMap;
 use std::path::Path;
 
@@ -77,6 +79,18 @@ struct Down;
 impl Table for Down {
     fn lookup<'a>(&'a self, _key: &'a str) -> tables::Lookup<'a> {
         Box::pin(std::future::ready(Answer::Unavailable("the table is down".into())))
+    }
+}
+
+/// Fails for one key, and has no other.
+#[derive(Debug)]
+struct DownFor(&'static str);
+
+impl Table for DownFor {
+    fn lookup<'a>(&'a self, key: &'a str) -> tables::Lookup<'a> {
+        let answer =
+            if key == self.0 { Answer::Unavailable("the table is down".into()) } else { Answer::Absent };
+        Box::pin(std::future::ready(answer))
     }
 }
 
@@ -192,6 +206,42 @@ async fn routes_lead_to_agents_with_canonical_names() {
         ("broken@a.test", RouteTrouble::Unavailable("the accounts file is broken".into())),
     ] {
         assert_eq!(route(text).await.unwrap_err(), want, "{text}");
+    }
+}
+
+type Change<'a> = &'a dyn Fn(&mut RouterParts);
+
+/// Wherever a table or the directory may be asked, at RCPT and at delivery. DNS has the same test in `net`.
+// invariant: I9
+#[tokio::test]
+async fn a_failed_look_up_is_never_an_absence() {
+    let down = || Arc::new(Down) as Arc<dyn Table>;
+    let recipients = |parts: &mut RouterParts| parts.domains[0].recipients = Recipients::Table(down());
+    let aliases = |parts: &mut RouterParts| parts.domains[0].aliases = Some(down());
+    let system = |parts: &mut RouterParts| parts.system_aliases = Some(down());
+    let catch_all = |parts: &mut RouterParts| {
+        parts.domains[0].aliases = Some(Arc::new(DownFor("@a.test")));
+    };
+    let broken: [(&str, Change<'_>); 4] =
+        [("recipients", &recipients), ("aliases", &aliases), ("system", &system), ("catch-all", &catch_all)];
+    for (which, change) in broken {
+        let router = router(change);
+        for who in ["nobody@a.test", "nobody+tag@a.test", "nobody@mx.a.test", "postmaster@a.test"] {
+            // The system's aliases may answer for postmaster before a later table is asked.
+            if (which, who) != ("catch-all", "postmaster@a.test") {
+                let found = resolve(&router, who).await;
+                assert!(matches!(found, Resolution::Unavailable(_)), "{which}, {who}: {found:?}");
+            }
+        }
+    }
+    for who in ["broken@a.test", "x@down.test"] {
+        let trouble = router(|_| {}).route(&address(who), Disposition::Inbox).await.unwrap_err();
+        let outcome = trouble.outcome(0);
+        assert_eq!(
+            (outcome.result, outcome.reply.code),
+            (DeliveryResult::Deferred(Trouble::Local), 451),
+            "{who}"
+        );
     }
 }
 
