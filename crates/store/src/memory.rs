@@ -9,7 +9,9 @@ use bytes::Bytes;
 use mail::{QueueId, Timestamp};
 
 use crate::body::{BodyWriter, Kept};
-use crate::model::{MessageState, NewBody, NewMessage, QueueEntry, RecipientStatus, Settlement, StoredBody};
+use crate::model::{
+    Hold, MessageState, NewBody, NewMessage, QueueEntry, RecipientStatus, Settlement, StoredBody,
+};
 use crate::queue_store::{Page, Pending, QueueFigures, QueueStore, StoreError};
 
 /// A queue in memory.
@@ -144,6 +146,7 @@ impl QueueStore for MemoryStore {
                 (None, 0) => figures.active += 1,
                 (None, _) => figures.deferred += 1,
             }
+            figures.damaged += u64::from(entry.state.hold == Some(Hold::Damaged));
             figures.bytes += entry.record.size;
             let arrived = entry.record.arrived;
             figures.oldest = Some(figures.oldest.map_or(arrived, |oldest| oldest.min(arrived)));

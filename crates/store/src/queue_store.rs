@@ -89,6 +89,8 @@ pub struct QueueFigures {
     pub deferred: u64,
     /// Messages on hold, for whatever reason.
     pub held: u64,
+    /// Those of them whose record or body is damaged.
+    pub damaged: u64,
     /// Octets of all messages as received.
     pub bytes: u64,
     /// Arrival of the oldest message, if there is one.

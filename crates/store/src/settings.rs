@@ -16,7 +16,7 @@ pub struct Settings {
     /// delivered as before. Service returns by itself. The default leaves room for four journal segments.
     pub disk_free_bytes_min: u64,
     /// Octets of the largest body that is written into the journal with its envelope; a larger one goes to a file of its
-    /// own in `spool/` while it arrives. At most an eighth of a journal segment.
+    /// own in `spool/` while it arrives. Never more than a quarter of `journal.segment_bytes`.
     pub inline_body_bytes_max: u64,
     /// Octets of recently accepted bodies that stay in memory, so that the first delivery reads no disk.
     pub hot_bytes_max: u64,
@@ -62,6 +62,12 @@ impl Default for Settings {
 }
 
 impl Settings {
+    /// Octets of the largest body that goes into the journal.
+    #[must_use]
+    pub fn inline_max(&self) -> u64 {
+        self.inline_body_bytes_max.min(u64::from(self.journal.segment_bytes) / 4)
+    }
+
     /// [`Settings::index_delay_millis`] as a duration.
     #[must_use]
     pub fn index_delay(&self) -> Duration {

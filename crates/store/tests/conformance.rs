@@ -208,13 +208,15 @@ fn figures_follow_every_change(store: &Engine) {
     let oldest = Some(Timestamp(1_000_001));
     let figures = |active, deferred, held, oldest| {
         let bytes = 100 * (active + deferred + held);
-        QueueFigures { active, deferred, held, bytes, oldest }
+        QueueFigures { active, deferred, held, bytes, oldest, ..QueueFigures::default() }
     };
     assert_eq!(store.figures(), figures(3, 0, 0, oldest));
     settle(&**store, 2, vec![retry(5_000_000, 1)]).unwrap();
     assert_eq!(store.figures(), figures(2, 1, 0, oldest));
     settle(&**store, 2, vec![Change::Held(Hold::Operator)]).unwrap();
     assert_eq!(store.figures(), figures(2, 0, 1, oldest));
+    settle(&**store, 2, vec![Change::Held(Hold::Damaged)]).unwrap();
+    assert_eq!(store.figures(), QueueFigures { damaged: 1, ..figures(2, 0, 1, oldest) });
     settle(&**store, 2, vec![Change::Released { next_attempt: Timestamp(1) }]).unwrap();
     assert_eq!(store.figures(), figures(2, 1, 0, oldest));
     settle(&**store, 2, vec![ended(0)]).unwrap();
@@ -251,6 +253,7 @@ fn a_closed_store_takes_nothing(store: &Engine) {
     assert!(matches!(store.enqueue(message(2)).wait(), Err(StoreError::NotApplied(_))));
     assert!(matches!(store.spool(id(3)), Err(StoreError::NotApplied(_))));
     assert!(matches!(store.room(), Err(StoreError::NotApplied(_))));
+    assert!(matches!(store.list(Page { after: None, limit: 1 }).wait(), Err(StoreError::NotApplied(_))));
     store.close().wait().unwrap();
 }
 

@@ -225,6 +225,7 @@ fn a_damaged_body_is_held_under_its_own_name_and_the_rest_goes_on() {
         assert_eq!((entry.record, entry.state.hold), (record(6, 2, 2_000), Some(Hold::Damaged)));
         assert!(!due(&store, u64::MAX, 100).contains(&id(6)));
         assert_eq!((everything(&store).len(), store.figures().held), (20, 2), "index: {index}");
+        assert_eq!(store.figures().damaged, 1);
         assert_eq!(store.recovery().unwrap().damage.len(), usize::from(!index));
         // It stays so, until an operator throws it away.
         store.tidy().wait().unwrap();

@@ -131,6 +131,7 @@ impl Keeper {
             let payload = Payload { kind: kind::WRECK, slices: vec![codec::encode(&wreck).ok()?] };
             Some((Copy { wreck: true, ..copy }, payload))
         };
+        self.core.index_busy();
         match self.journal.read(row.position) {
             Ok(record) if row.wreck => {
                 Some((copy, Payload { kind: kind::WRECK, slices: vec![record.payload] }))

@@ -45,6 +45,8 @@ pub(crate) struct Core {
     space: Mutex<Option<(Instant, Result<(), StoreError>)>>,
     /// Since when the index has been at work on one thing.
     busy: Mutex<Option<Instant>>,
+    /// Somebody is about to say why in `failed`.
+    failing: AtomicBool,
     failed: OnceLock<String>,
     closed: AtomicBool,
 }
@@ -79,6 +81,7 @@ impl Core {
             crowded: AtomicBool::new(false),
             space: Mutex::default(),
             busy: Mutex::default(),
+            failing: AtomicBool::new(false),
             failed: OnceLock::new(),
             closed: AtomicBool::new(false),
         }
@@ -144,11 +147,17 @@ impl Core {
         drop(self.jobs.send(job));
     }
 
-    /// Whether new mail can be taken at all.
-    pub(crate) fn room(&self) -> Result<(), StoreError> {
+    /// `Err` once the store has been closed.
+    pub(crate) fn open(&self) -> Result<(), StoreError> {
         if self.closed.load(Ordering::Acquire) {
             return Err(StoreError::NotApplied("the store is closed".into()));
         }
+        Ok(())
+    }
+
+    /// Whether new mail can be taken at all.
+    pub(crate) fn room(&self) -> Result<(), StoreError> {
+        self.open()?;
         let now = Instant::now();
         let mut space = lock(&self.space);
         if let Some((at, known)) = &*space
@@ -191,9 +200,11 @@ impl Core {
 
     /// The index is of no use any more: it goes out of the way, so that the next start makes it anew.
     pub(crate) fn fail(&self, reason: String) {
-        if self.failed.set(reason).is_ok() {
-            // If it cannot be moved it is found bad again at the next start.
+        if !self.failing.swap(true, Ordering::AcqRel) {
+            // First, because whoever learns of the failure ends the process. If it cannot be moved it is found bad again
+            // at the next start.
             drop(index::move_aside(&self.index_folder, super::now_millis()));
+            drop(self.failed.set(reason));
             self.room_made();
         }
     }

@@ -241,6 +241,8 @@ impl Keeper {
     /// A message, wherever it is. One whose record is damaged is shown as such, and held from now on; so is, without
     /// being held, one whose record cannot be read for now.
     fn entry(&mut self, id: QueueId) -> Result<Option<Found>> {
+        // Reading many from a slow disk is not a hang.
+        self.core.index_busy();
         let young = {
             let window = self.core.window();
             window.get(id).map(|young| (young.row.clone(), Some(young.head.clone())))

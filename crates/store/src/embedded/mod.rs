@@ -194,6 +194,9 @@ impl EmbeddedStore {
     }
 
     fn ask<T>(&self, job: impl FnOnce(oneshot::Sender<Result<T, StoreError>>) -> Job) -> Pending<T> {
+        if let Err(error) = self.core.open() {
+            return Pending::ready(Err(error));
+        }
         let (sender, pending) = Pending::channel();
         self.core.send(job(sender));
         pending
@@ -214,6 +217,10 @@ impl QueueStore for EmbeddedStore {
         if let Err(error) = self.core.room() {
             return Pending::ready(Err(error));
         }
+        if self.core.window().overrides(record.id) {
+            let what = format!("{} is queued already", record.id);
+            return Pending::ready(Err(StoreError::NotApplied(what)));
+        }
         let body = match body {
             NewBody::File(spooled) => match spooled.kept {
                 Kept::Memory(chunks) => NewBody::Memory(chunks),
@@ -225,7 +232,7 @@ impl QueueStore for EmbeddedStore {
         let state = SparseState::fresh(next_attempt, hold);
         let mut accepted = Accepted { record, state, chunks: Vec::new(), sender };
         match body {
-            NewBody::Memory(chunks) if length(&chunks) <= self.core.settings.inline_body_bytes_max => {
+            NewBody::Memory(chunks) if length(&chunks) <= self.core.settings.inline_max() => {
                 accepted.chunks = chunks;
                 Self::commit(&self.core, &self.journal, accepted, BodyPlace::Inline, || {});
             }
@@ -296,7 +303,9 @@ impl QueueStore for EmbeddedStore {
         if !self.core.close() {
             return Pending::ready(Ok(()));
         }
-        self.ask(Job::Close)
+        let (answer, pending) = Pending::channel();
+        self.core.send(Job::Close(answer));
+        pending
     }
 }
 

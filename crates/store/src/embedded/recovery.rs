@@ -20,7 +20,7 @@ use crate::codec::{self, BodyPlace, Checkpoint, Head, SparseState, Wreck, kind};
 use crate::journal::{DamageReason, Durability, Payload, Position, Replay, ReplayItem};
 use crate::model::{Hold, Settlement};
 
-/// Rows that are kept in memory before they are written to the index.
+/// Rows, and changes to them, that are kept in memory before they are written to the index.
 const TOUCHED_MAX: usize = 20_000;
 /// Octets of a damaged stretch that are kept.
 const WRECK_BYTES_MAX: u32 = 1 << 20;
@@ -55,6 +55,8 @@ struct Reading<'a> {
     /// The index was good and is brought up to date, rather than made anew.
     resumed: Option<Checkpoint>,
     touched: HashMap<QueueId, Touched>,
+    /// What `touched` weighs, in rows and changes.
+    weight: usize,
     /// Arrival of the last message read: the best guess for one that cannot be read.
     arrived: Timestamp,
     wrecks: Vec<Wreck>,
@@ -114,13 +116,14 @@ impl Keeper {
             keeper: self,
             resumed,
             touched: HashMap::new(),
+            weight: 0,
             arrived: Timestamp::default(),
             wrecks: Vec::new(),
             damage: Vec::new(),
         };
         for item in replay {
             reading.item(item)?;
-            if reading.touched.len() >= TOUCHED_MAX {
+            if reading.weight >= TOUCHED_MAX {
                 reading.write_down()?;
             }
         }
@@ -202,6 +205,7 @@ impl Reading<'_> {
     fn touch(&mut self, id: QueueId) -> Result<&mut Touched> {
         if !self.touched.contains_key(&id) {
             let indexed = self.keeper.index.get(id)?;
+            self.weight += 1 + indexed.as_ref().map_or(0, |row| row.state.touched.len());
             self.touched.insert(id, Touched { row: indexed.clone(), indexed });
         }
         Ok(self.touched.entry(id).or_default())
@@ -227,6 +231,7 @@ impl Reading<'_> {
     }
 
     fn settle(&mut self, settlement: &Settlement) -> Result<()> {
+        self.weight += settlement.changes.len();
         let touched = self.touch(settlement.id)?;
         if touched.row.as_mut().is_some_and(|row| row.apply(settlement)) {
             touched.row = None;
@@ -343,6 +348,7 @@ impl Reading<'_> {
         // Rows whose wrecks have no copy yet are needed again.
         let kept: BTreeSet<QueueId> = self.wrecks.iter().map(|wreck| wreck.id).collect();
         let mut edits = Vec::with_capacity(self.touched.len());
+        self.weight = 0;
         for (id, touched) in std::mem::take(&mut self.touched) {
             if let (true, Some(row)) = (kept.contains(&id), &touched.row) {
                 self.touched.insert(id, Touched { row: Some(row.clone()), indexed: Some(row.clone()) });

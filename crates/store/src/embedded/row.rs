@@ -41,17 +41,19 @@ pub(crate) struct Row {
     pub(crate) state: SparseState,
 }
 
-/// In which figure a message counts.
+/// In which figure a message counts; the damaged count as held as well.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Class {
     Active,
     Deferred,
     Held,
+    Damaged,
 }
 
 impl Row {
     pub(crate) fn class(&self) -> Class {
         match (self.state.hold, self.state.attempts) {
+            (Some(Hold::Damaged), _) => Class::Damaged,
             (Some(_), _) => Class::Held,
             (None, 0) => Class::Active,
             (None, _) => Class::Deferred,

@@ -165,15 +165,15 @@ impl Window {
         }
         self.bytes = (self.bytes + cost(&young.row, &young.head)).saturating_sub(old_cost);
         let now = young.row.class();
-        *slot(&mut self.figures, class) -= 1;
-        *slot(&mut self.figures, now) += 1;
+        tally(&mut self.figures, class, false);
+        tally(&mut self.figures, now, true);
         Settled::Changed
     }
 
     /// Takes an ended message out of the figures; `class` is where it counted before it ended.
     fn discount_parts(&mut self, id: QueueId, class: Class) {
         let Some(young) = self.messages.get(&id) else { return };
-        *slot(&mut self.figures, class) -= 1;
+        tally(&mut self.figures, class, false);
         self.figures.bytes = self.figures.bytes.saturating_sub(young.row.size);
         let position = young.row.position;
         self.unlive(position);
@@ -265,7 +265,7 @@ impl Window {
 
     /// Counts a message that is in the queue.
     pub(crate) fn count(&mut self, row: &Row) {
-        *slot(&mut self.figures, row.class()) += 1;
+        tally(&mut self.figures, row.class(), true);
         self.figures.bytes += row.size;
         let live = self.live.entry(row.position.generation).or_default();
         live.messages += 1;
@@ -274,8 +274,7 @@ impl Window {
 
     /// A message that was counted has left the queue.
     pub(crate) fn discount(&mut self, row: &Row) {
-        let counted = slot(&mut self.figures, row.class());
-        *counted = counted.saturating_sub(1);
+        tally(&mut self.figures, row.class(), false);
         self.figures.bytes = self.figures.bytes.saturating_sub(row.size);
         self.unlive(row.position);
     }
@@ -341,11 +340,17 @@ impl Window {
     }
 }
 
-fn slot(figures: &mut QueueFigures, class: Class) -> &mut u64 {
+/// Counts one more in a class, or one less.
+fn tally(figures: &mut QueueFigures, class: Class, more: bool) {
+    let step = |figure: &mut u64| *figure = if more { *figure + 1 } else { figure.saturating_sub(1) };
     match class {
-        Class::Active => &mut figures.active,
-        Class::Deferred => &mut figures.deferred,
-        Class::Held => &mut figures.held,
+        Class::Active => step(&mut figures.active),
+        Class::Deferred => step(&mut figures.deferred),
+        Class::Held => step(&mut figures.held),
+        Class::Damaged => {
+            step(&mut figures.held);
+            step(&mut figures.damaged);
+        }
     }
 }
 
