@@ -93,6 +93,7 @@ impl Bench<'_> {
     fn work(&mut self) {
         self.enqueue(1, 3_000);
         self.enqueue(2, LARGE);
+        self.enqueue(4, LARGE);
         self.settle(1, 0);
         for n in 10..40 {
             self.enqueue(n, 9_000);
@@ -108,6 +109,8 @@ impl Bench<'_> {
         self.settle(50, 0);
         self.settle(50, 1);
         self.settle(1, 1);
+        self.settle(4, 0);
+        self.settle(4, 1);
         drop(self.store.tidy().wait());
         self.enqueue(51, 100);
     }
@@ -177,7 +180,7 @@ fn a_power_cut_after_any_change_loses_nothing_and_shows_nothing_refused() {
     let segments = bench.store.segments();
     assert!(segments[0].generation > 1, "the oldest segment has been given back: {segments:?}");
     drop(bench);
-    assert_eq!((ledger.accepted.len(), ledger.refused.len()), (34, 0));
+    assert_eq!((ledger.accepted.len(), ledger.refused.len()), (35, 0));
     for at in 0..=disk.changes() {
         let seed = at as u64;
         for how in [Crash::Synced, Crash::All, Crash::Random(seed), Crash::Torn(seed)] {
@@ -192,8 +195,11 @@ fn with_fault(at: usize, error: ErrorKind, lasting: bool) -> bool {
     let store = open_on(&disk, folder.path());
     let mut bench = Bench { disk: disk.clone(), store, ledger: &mut ledger };
     bench.enqueue(3, 3_000);
+    bench.enqueue(5, LARGE);
     disk.fail(Fault { at, error, lasting });
     bench.work();
+    bench.settle(5, 0);
+    bench.settle(5, 1);
     let met = disk.operations() > at;
     disk.heal();
     bench.enqueue(90, 500);

@@ -25,6 +25,8 @@ const TOUCHED_MAX: usize = 20_000;
 /// Octets of a damaged stretch that are kept.
 const WRECK_BYTES_MAX: u32 = 1 << 20;
 
+/// What is damaged, and what is doubtful.
+type Reports = (Vec<String>, Vec<String>);
 type Result<T> = std::result::Result<T, IndexError>;
 
 /// What recovery found and did.
@@ -34,8 +36,11 @@ pub struct Recovery {
     pub messages: u64,
     /// Why the index was made again; `None` when it was good, or there was nothing to recover.
     pub rebuilt: Option<String>,
-    /// One sentence for each damaged part of the journal.
+    /// One sentence for each damaged part of the journal; what was there is held.
     pub damage: Vec<String>,
+    /// One sentence for each part of a last batch that is not whole: it was being written when the power failed, and nobody
+    /// was told that it is stored, or it was damaged since. Nothing is held for it.
+    pub doubtful: Vec<String>,
     /// How long it took, in milliseconds.
     pub millis: u64,
 }
@@ -60,7 +65,7 @@ struct Reading<'a> {
     /// Arrival of the last message read: the best guess for one that cannot be read.
     arrived: Timestamp,
     wrecks: Vec<Wreck>,
-    damage: Vec<String>,
+    reports: Reports,
 }
 
 impl Keeper {
@@ -74,8 +79,8 @@ impl Keeper {
             None if replay.segments_left() == 0 => self.reread(replay.clone(), None),
             None => Err(IndexError("it has no checkpoint".into())),
         };
-        recovery.damage = match first {
-            Ok(damage) => damage,
+        (recovery.damage, recovery.doubtful) = match first {
+            Ok(reports) => reports,
             Err(error) => {
                 recovery.rebuilt = Some(error.to_string());
                 self.begin_anew()?;
@@ -90,7 +95,7 @@ impl Keeper {
         Ok(recovery)
     }
 
-    fn resume(&mut self, replay: Replay, checkpoint: Checkpoint) -> Result<Vec<String>> {
+    fn resume(&mut self, replay: Replay, checkpoint: Checkpoint) -> Result<Reports> {
         let current = self.core.window().first_generation();
         if checkpoint.generation >= current {
             return Err(IndexError("it knows of a later journal than this one".into()));
@@ -111,7 +116,7 @@ impl Keeper {
         Ok(())
     }
 
-    fn reread(&mut self, replay: Replay, resumed: Option<Checkpoint>) -> Result<Vec<String>> {
+    fn reread(&mut self, replay: Replay, resumed: Option<Checkpoint>) -> Result<Reports> {
         let mut reading = Reading {
             keeper: self,
             resumed,
@@ -119,7 +124,7 @@ impl Keeper {
             weight: 0,
             arrived: Timestamp::default(),
             wrecks: Vec::new(),
-            damage: Vec::new(),
+            reports: Reports::default(),
         };
         for item in replay {
             reading.item(item)?;
@@ -129,9 +134,9 @@ impl Keeper {
         }
         reading.keep_wrecks()?;
         reading.write_down()?;
-        let damage = reading.damage;
+        let reports = reading.reports;
         self.take_stock()?;
-        Ok(damage)
+        Ok(reports)
     }
 
     /// Counts what the index has, and checks that its two lists agree.
@@ -270,9 +275,19 @@ impl Reading<'_> {
         if before {
             return Ok(());
         }
-        self.damage.push(format!("journal segment {generation}, offset {offset}, {len} octets: {reason}"));
-        if reason == DamageReason::Header {
-            return Ok(());
+        let report = format!("journal segment {generation}, offset {offset}, {len} octets: {reason}");
+        match reason {
+            DamageReason::Doubtful => {
+                self.reports.1.push(report);
+                return Ok(());
+            }
+            DamageReason::Header => {
+                self.reports.0.push(report);
+                return Ok(());
+            }
+            DamageReason::Record | DamageReason::Unreadable | DamageReason::Cut | DamageReason::Missing => {
+                self.reports.0.push(report);
+            }
         }
         let position = Position { generation, offset, len: len.min(WRECK_BYTES_MAX) };
         let stretch = self.keeper.journal.read_unchecked(position).unwrap_or_default();
