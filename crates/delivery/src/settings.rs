@@ -133,7 +133,7 @@ pub struct MaildirSettings {
     pub quota_bytes_max: u64,
     /// Messages that a mailbox may hold, counted likewise; 0: no limit.
     pub quota_messages_max: u64,
-    /// Threads that write at a time.
+    /// Threads that write at a time. Two: what waits meanwhile shares the next syncs, and more threads make smaller groups.
     pub writers_max: usize,
     /// Messages that one thread writes before it syncs their folders together.
     pub batch_max: usize,
@@ -149,8 +149,8 @@ impl Default for MaildirSettings {
             junk_folder: ".Junk".into(),
             quota_bytes_max: 0,
             quota_messages_max: 0,
-            writers_max: 4,
-            batch_max: 16,
+            writers_max: 2,
+            batch_max: 32,
             write_seconds_max: 300,
         }
     }
