@@ -85,6 +85,8 @@ enum Trouble {
     Said(Reply),
     /// In ours.
     Ours(Reply),
+    /// In ours, and our own set-up is to blame.
+    OurFault(Reply),
     /// STARTTLS failed and may be done without.
     NoTls,
 }
@@ -136,8 +138,8 @@ impl Caller {
             }
             self.figures.connections_failed.up();
             let (reply, is_ours) = match trouble {
-                Trouble::Said(reply) => (reply, false),
-                Trouble::Ours(reply) => (reply, demand.login),
+                Trouble::Said(reply) | Trouble::Ours(reply) => (reply, false),
+                Trouble::OurFault(reply) => (reply, true),
                 Trouble::NoTls => (Reply::new(451, (4, 7, 5), "the TLS handshake failed"), false),
             };
             return Err(CallFailure { is_final: reply.code == 521, peer, reply, is_ours });
@@ -316,7 +318,7 @@ impl Caller {
 
     /// RFC 4954. `PLAIN` or `LOGIN`, with the password as it stands in its file now.
     async fn log_in(&self, connection: &mut Connection) -> Result<(), Trouble> {
-        let problem = |words: String| Trouble::Ours(Reply::new(454, (4, 7, 0), words));
+        let problem = |words: String| Trouble::OurFault(Reply::new(454, (4, 7, 0), words));
         let password = match &self.password_file {
             Some(path) => tokio::fs::read_to_string(path).await.map_err(|error| {
                 problem(format!("the smart host's password file {}: {error}", path.display()))
