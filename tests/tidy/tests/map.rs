@@ -2,6 +2,9 @@
 
 #![allow(clippy::expect_used, reason = "a test says what is wrong by failing")]
 
+/// I5 comes with the policy pipeline.
+const INVARIANTS: [&str; 8] = ["I1", "I2", "I3", "I4", "I6", "I7", "I8", "I9"];
+
 #[test]
 fn every_path_in_the_architecture_exists() {
     let text = std::fs::read_to_string(tidy::root().join("ARCHITECTURE.md")).expect("ARCHITECTURE.md");
@@ -24,7 +27,7 @@ fn every_path_in_the_architecture_exists() {
 fn every_invariant_has_one_marked_test() {
     let mut files = tidy::files("crates", &[".rs"]);
     files.extend(tidy::files("tests", &[".rs"]));
-    for invariant in ["I1", "I2", "I3", "I4", "I6", "I7", "I8", "I9"] {
+    for invariant in INVARIANTS {
         let mark = format!("// invariant: {invariant}");
         let places: Vec<String> = files
             .iter()
@@ -32,5 +35,25 @@ fn every_invariant_has_one_marked_test() {
             .map(|(path, _)| path.display().to_string())
             .collect();
         assert_eq!(places.len(), 1, "`{mark}` must stand above exactly one test, found: {places:?}");
+    }
+}
+
+/// `tests/mutations/run` makes each of these changes and expects the marked test to fail.
+#[test]
+fn every_invariant_has_a_mutation_that_can_still_be_made() {
+    let text =
+        std::fs::read_to_string(tidy::root().join("tests/mutations/mutations.json")).expect("mutations");
+    let all: Vec<serde_json::Value> = serde_json::from_str(&text).expect("a list");
+    let word = |mutation: &serde_json::Value, key: &str| {
+        mutation.get(key).and_then(|value| value.as_str()).expect("a text").to_owned()
+    };
+    for invariant in INVARIANTS {
+        assert!(all.iter().any(|m| word(m, "invariant") == invariant), "{invariant} has no mutation");
+    }
+    for mutation in &all {
+        let file = word(mutation, "file");
+        let code = std::fs::read_to_string(tidy::root().join(&file)).expect("the file to change");
+        let found = code.matches(&word(mutation, "old")).count();
+        assert_eq!(found, 1, "{file} must hold the text to change once: {mutation}");
     }
 }
