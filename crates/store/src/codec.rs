@@ -6,6 +6,7 @@
 
 use bytes::Bytes;
 use mail::{Address, QueueId, ReversePath, Timestamp};
+use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize};
 
 use crate::model::{
@@ -53,6 +54,24 @@ pub(crate) struct Head {
     pub(crate) record: MessageRecord,
     pub(crate) state: SparseState,
     pub(crate) body: BodyPlace,
+}
+
+/// What recovery needs of a head: reading addresses takes longer than all the rest.
+#[derive(Debug, Clone, Deserialize)]
+pub(crate) struct Brief {
+    pub(crate) record: BriefRecord,
+    pub(crate) state: SparseState,
+    pub(crate) body: BodyPlace,
+}
+
+/// What recovery needs of a record.
+#[derive(Debug, Clone, Deserialize)]
+pub(crate) struct BriefRecord {
+    pub(crate) id: QueueId,
+    pub(crate) arrived: Timestamp,
+    pub(crate) size: u64,
+    /// Their number is what counts.
+    pub(crate) recipients: Vec<IgnoredAny>,
 }
 
 /// The head of a message as it is written.
@@ -149,8 +168,8 @@ pub(crate) fn head_octets(payload: &[u8]) -> Result<usize, Damaged> {
     usize::try_from(u32::from_le_bytes(*length)).ok().and_then(|n| n.checked_add(HEAD_AT)).ok_or(Damaged)
 }
 
-/// Decodes a head from the front of a payload, which may end behind it.
-pub(crate) fn decode_head(payload: &[u8]) -> Result<Head, Damaged> {
+/// Decodes a head, a [`Head`] or a [`Brief`], from the front of a payload, which may end behind it.
+pub(crate) fn decode_head<'a, T: Deserialize<'a>>(payload: &'a [u8]) -> Result<T, Damaged> {
     let head = payload.get(HEAD_AT..head_octets(payload)?).ok_or(Damaged)?;
     let checksum = payload.get(4..HEAD_AT).and_then(|b| b.first_chunk::<4>()).ok_or(Damaged)?;
     if crc32c::crc32c(head) != u32::from_le_bytes(*checksum) {
@@ -183,7 +202,7 @@ pub(crate) fn salvage(stretch: &Bytes, offset: usize) -> Vec<Salvaged> {
         let next = [at, at.next_multiple_of(BLOCK)].into_iter().find_map(|at| {
             let place = at.checked_sub(offset)?;
             let rest = stretch.get(place..)?;
-            let head = decode_head(rest).ok()?;
+            let head: Head = decode_head(rest).ok()?;
             let body = match head.body {
                 BodyPlace::Inline => usize::try_from(head.record.size).ok()?,
                 BodyPlace::File { .. } => 0,

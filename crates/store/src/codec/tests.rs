@@ -19,7 +19,9 @@ fn a_head_is_read_back_with_or_without_what_follows() {
     let head = encoded(5, 3);
     let whole = [&head[..], b"abc"].concat();
     for octets in [&head[..], &whole] {
-        let back = decode_head(octets).unwrap();
+        let back: Head = decode_head(octets).unwrap();
+        let brief: Brief = decode_head(octets).unwrap();
+        assert_eq!((brief.record.id, brief.record.recipients.len()), (QueueId(5), 1));
         assert_eq!((back.record, back.body), (record(5, 3), BodyPlace::Inline));
         assert_eq!(head_octets(octets), Ok(head.len()));
     }
@@ -31,7 +33,7 @@ fn a_changed_octet_anywhere_in_a_head_is_noticed() {
     for at in 0..head.len() {
         let mut hurt = head.to_vec();
         hurt[at] ^= 0x20;
-        assert_eq!(decode_head(&hurt), Err(Damaged), "octet {at}");
+        assert_eq!(decode_head::<Head>(&hurt), Err(Damaged), "octet {at}");
     }
 }
 
@@ -95,7 +97,7 @@ fn what_a_body_says_is_not_salvaged() {
 proptest! {
     #[test]
     fn noise_is_damage_and_never_more(noise in proptest::collection::vec(any::<u8>(), 0..300)) {
-        prop_assert!(decode_head(&noise).is_err());
+        prop_assert!(decode_head::<Head>(&noise).is_err());
         let _ = decode_settlements(&noise);
         let _ = decode::<Checkpoint>(&noise);
         let _ = decode::<Wreck>(&noise);

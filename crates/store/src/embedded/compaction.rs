@@ -181,7 +181,7 @@ impl Keeper {
 
 /// The same message with the state of now.
 fn copy_of(copy: Copy, row: &Row, payload: &Bytes) -> Option<(Copy, Payload)> {
-    let head = codec::decode_head(payload).ok()?;
+    let head = codec::decode_head::<codec::Head>(payload).ok()?;
     let octets = codec::encode_head(&head.record, &row.state, head.body).ok()?;
     let head_octets = u32::try_from(octets.len()).ok()?;
     let mut slices = vec![octets];

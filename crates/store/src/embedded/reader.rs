@@ -163,13 +163,13 @@ pub(crate) fn entry(
     let recipients = usize::try_from(row.recipients).map_err(|_| Damaged)?;
     if row.wreck {
         let wreck: Wreck = codec::decode(&journal.read(row.position)?.payload)?;
-        return Ok(match codec::decode_head(&wreck.octets) {
+        return Ok(match codec::decode_head::<Head>(&wreck.octets) {
             Ok(head) => QueueEntry { record: head.record, state: row.state.clone().expand(recipients) },
             Err(_) => codec::wreck_entry(id, row.arrived, row.size, row.state.clone()),
         });
     }
     let head = match head_at_hand {
-        Some(octets) => codec::decode_head(octets)?,
+        Some(octets) => codec::decode_head::<Head>(octets)?,
         None => head(journal, row)?,
     };
     if head.record.id != id {

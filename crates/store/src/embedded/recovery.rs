@@ -16,7 +16,7 @@ use super::index::{self, Edit, Index, IndexError};
 use super::keeper::Keeper;
 use super::row::Row;
 use super::spool::Task;
-use crate::codec::{self, BodyPlace, Checkpoint, Head, SparseState, Wreck, kind};
+use crate::codec::{self, BodyPlace, Brief, Checkpoint, SparseState, Wreck, kind};
 use crate::journal::{DamageReason, Durability, Payload, Position, Replay, ReplayItem};
 use crate::model::{Hold, Settlement};
 
@@ -217,7 +217,7 @@ impl Reading<'_> {
     }
 
     fn message(&mut self, position: Position, payload: &Bytes) -> Result<()> {
-        let Ok(head) = codec::decode_head(payload) else { return self.unreadable(position) };
+        let Ok(head) = codec::decode_head::<Brief>(payload) else { return self.unreadable(position) };
         let Some(row) = row_of(&head, position, payload) else { return self.unreadable(position) };
         self.arrived = row.arrived;
         let resumed = self.resumed.is_some();
@@ -298,7 +298,8 @@ impl Reading<'_> {
         }
         for found in salvaged {
             let (id, octets) = (found.head.record.id, found.octets.to_vec());
-            self.hold(Wreck { id, reason: reason.to_string(), octets }, Some(&found.head))?;
+            let brief = codec::decode_head::<Brief>(&octets).ok();
+            self.hold(Wreck { id, reason: reason.to_string(), octets }, brief.as_ref())?;
         }
         Ok(())
     }
@@ -309,7 +310,7 @@ impl Reading<'_> {
     }
 
     /// Holds what is damaged, unless a whole record of it is known.
-    fn hold(&mut self, wreck: Wreck, head: Option<&Head>) -> Result<()> {
+    fn hold(&mut self, wreck: Wreck, head: Option<&Brief>) -> Result<()> {
         let (position, arrived) = (Position { generation: 0, offset: 0, len: 0 }, self.arrived);
         let row = wreck_row(&wreck, head, position, arrived);
         let touched = self.touch(wreck.id)?;
@@ -323,7 +324,7 @@ impl Reading<'_> {
     /// A damaged record that an earlier start has copied out of its segment.
     fn wreck(&mut self, position: Position, wreck: &Wreck) -> Result<()> {
         self.wrecks.retain(|known| known.id != wreck.id);
-        let head = codec::decode_head(&wreck.octets).ok();
+        let head = codec::decode_head::<Brief>(&wreck.octets).ok();
         let row = wreck_row(wreck, head.as_ref(), position, self.arrived);
         let touched = self.touch(wreck.id)?;
         match &mut touched.row {
@@ -379,7 +380,7 @@ impl Reading<'_> {
 }
 
 /// The row of a message whose record lies at `position`.
-fn row_of(head: &Head, position: Position, payload: &[u8]) -> Option<Row> {
+fn row_of(head: &Brief, position: Position, payload: &[u8]) -> Option<Row> {
     Some(Row {
         position,
         head_octets: u32::try_from(codec::head_octets(payload).ok()?).ok()?,
@@ -393,7 +394,7 @@ fn row_of(head: &Head, position: Position, payload: &[u8]) -> Option<Row> {
 }
 
 /// The row under which something damaged is held.
-fn wreck_row(wreck: &Wreck, head: Option<&Head>, position: Position, arrived: Timestamp) -> Row {
+fn wreck_row(wreck: &Wreck, head: Option<&Brief>, position: Position, arrived: Timestamp) -> Row {
     let (arrived, size, recipients) = match head {
         Some(head) => (head.record.arrived, head.record.size, head.record.recipients.len()),
         None => (arrived, wreck.octets.len() as u64, 1),
