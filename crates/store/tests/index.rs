@@ -167,7 +167,8 @@ fn an_index_that_went_back_in_time_is_noticed() {
     std::fs::remove_dir_all(folder.path().join("index")).unwrap();
     copy(old.path(), &folder.path().join("index"));
     let store = open(folder.path(), &settings());
-    assert!(rebuilt(&store).unwrap().contains("lost"));
+    let why = rebuilt(&store).unwrap();
+    assert!(why.contains("lost"), "{why}");
     check(&store);
 }
 
@@ -176,7 +177,8 @@ fn an_index_of_another_journal_is_noticed() {
     let folder = filled();
     std::fs::remove_dir_all(folder.path().join("journal")).unwrap();
     let store = open(folder.path(), &settings());
-    assert!(rebuilt(&store).unwrap().contains("later journal"));
+    let why = rebuilt(&store).unwrap();
+    assert!(why.contains("later journal"), "{why}");
     assert!(everything(&store).is_empty());
 }
 
