@@ -54,7 +54,7 @@ pub fn services(loaded: &Loaded, shared: Arc<Shared>) -> Result<Arc<Services>, E
         trusted: config.trusted_networks.clone(),
         senders: senders(&config, &users)?,
         postmaster,
-        inline_bytes_max: usize::try_from(config.store.inline_body_bytes_max).unwrap_or(usize::MAX),
+        inline_bytes_max: usize::try_from(config.store.inline_max()).unwrap_or(usize::MAX),
         resolver,
         shared,
         config,

@@ -1,7 +1,7 @@
 //! What operators can do over `admin.sock`, and what `/readyz` and `/metrics` ask: the daemon's side of both.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, PoisonError};
 use std::time::Instant;
 
 use mail::{QueueId, Timestamp};
@@ -13,7 +13,7 @@ use crate::admin::{Control, ControlError, FsckReport, Order, QueueControl, Statu
 use crate::clock;
 use crate::health::Health;
 use crate::maillog::SteeredLine;
-use crate::metrics::{DnsResult, Metrics};
+use crate::metrics::{Direction, DnsResult, Metrics};
 use crate::reload::Reloader;
 use crate::runner::{Message, auditor};
 use crate::services::{Current, Shared};
@@ -27,6 +27,8 @@ pub struct Daemon {
     shared: Arc<Shared>,
     reloader: Arc<Mutex<Reloader>>,
     started: Instant,
+    /// Outbound TLS sessions that metrics have counted: 1.2, 1.3, failed.
+    outbound_tls: std::sync::Mutex<[u64; 3]>,
     /// What the auditor found on its last round.
     pub overdue: AtomicU64,
 }
@@ -36,7 +38,14 @@ impl Daemon {
     #[must_use]
     pub fn new(current: Current, reloader: Arc<Mutex<Reloader>>) -> Self {
         let shared = Arc::clone(&current.get().shared);
-        Self { current, shared, reloader, started: Instant::now(), overdue: AtomicU64::new(0) }
+        Self {
+            current,
+            shared,
+            reloader,
+            started: Instant::now(),
+            outbound_tls: std::sync::Mutex::default(),
+            overdue: AtomicU64::new(0),
+        }
     }
 
     /// What is wrong, in sentences.
@@ -61,6 +70,20 @@ impl Daemon {
             from: &entry.record.reverse_path,
             waiting: entry.state.recipients.iter().filter(pending).count(),
         });
+    }
+
+    /// What the agents counted since the last look. A reload brings agents whose counts begin at nothing.
+    fn count_outbound_tls(&self) {
+        let agents = Arc::clone(&self.current.get().agents);
+        let figures = agents.figures();
+        let now = [figures.tls_1_2.get(), figures.tls_1_3.get(), figures.tls_failed.get()];
+        let mut seen = self.outbound_tls.lock().unwrap_or_else(PoisonError::into_inner);
+        let versions = [Some("TLSv1.2"), Some("TLSv1.3"), None];
+        for ((version, total), seen) in versions.into_iter().zip(now).zip(seen.iter_mut()) {
+            let before = if total < *seen { 0 } else { *seen };
+            (before..total).for_each(|_| self.shared.metrics.tls(Direction::Out, version));
+            *seen = total;
+        }
     }
 
     async fn steer_one(&self, order: Order, id: QueueId) -> Result<(), ControlError> {
@@ -176,6 +199,7 @@ impl Health for Daemon {
         let metrics = &self.shared.metrics;
         metrics.queue(&self.shared.store.figures(), self.overdue.load(Ordering::Relaxed), clock::now());
         metrics.log_lines_lost(self.shared.log.lines_lost());
+        self.count_outbound_tls();
         let mut totals = [0_u64; 4];
         for (_, result, total) in self.current.get().resolver.figures().read() {
             let slot = match result {

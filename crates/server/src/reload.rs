@@ -71,7 +71,7 @@ impl Reloader {
     /// Reads the configuration again and puts it in force; gives its warnings. `Err` tells what is wrong with it; the old one stays.
     ///
     /// # Errors
-    /// What is wrong, a line for each mistake: file, line, key, the fix.
+    /// The report, as `staffetta config check` prints it.
     pub async fn reload(&mut self) -> Result<Vec<String>, String> {
         let shared = Arc::clone(&self.current.get().shared);
         drop(sd_notify::notify(false, &[sd_notify::NotifyState::Reloading]));
@@ -83,9 +83,7 @@ impl Reloader {
             }
             Err(why) => {
                 shared.metrics.reloaded(Success::Failed);
-                for line in why.lines() {
-                    shared.log.notice(Level::Error, &format!("the configuration stays as it was: {line}"));
-                }
+                shared.log.notice(Level::Error, &format!("the configuration stays as it was: {why}"));
             }
         }
         drop(sd_notify::notify(false, &[sd_notify::NotifyState::Ready]));
@@ -140,7 +138,7 @@ fn prepare(
     current: &Current,
     open: &[Vec<SocketAddr>],
 ) -> Result<(Arc<Loaded>, Prepared), String> {
-    let loaded = Arc::new(config::load(file).map_err(|report| report.lines().join("\n"))?);
+    let loaded = Arc::new(config::load(file).map_err(|report| report.to_string())?);
     let shared = Arc::clone(&current.get().shared);
     let services = assemble::services(&loaded, shared).map_err(|error| error.to_string())?;
     let mut sockets = Vec::new();

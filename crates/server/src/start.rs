@@ -167,6 +167,7 @@ async fn serve(
     drop(sd_notify::notify(false, &[sd_notify::NotifyState::Stopping]));
     stop(&loaded, &shared, &reloader, &handle, runner).await;
     tasks.shutdown().await;
+    current.get().agents.close().await;
     let _ = shared.store.close().await;
     shared.log.notice(Level::Info, "stopped");
     shared.log.flush();

@@ -29,7 +29,10 @@ impl Machine {
             std::fs::set_permissions(folder, std::fs::Permissions::from_mode(0o711)).unwrap();
         }
         let program = programs.path().join("staffetta");
-        std::fs::copy(env!("CARGO_BIN_EXE_staffetta"), &program).unwrap();
+        // Copied by another process: a handle of ours would be open for writing in every child that another test
+        // starts at that moment, and what is open for writing cannot be executed.
+        let copied = Command::new("cp").arg(env!("CARGO_BIN_EXE_staffetta")).arg(&program).status();
+        assert!(copied.unwrap().success());
         for name in ["sendmail", "mailq", "newaliases"] {
             symlink(&program, programs.path().join(name)).unwrap();
         }

@@ -213,6 +213,8 @@ impl Driver {
         let now = Instant::now();
         match outcome {
             Ok(Ok(0) | Err(_)) => session.eof(now),
+            // A PROXY header from a network that may not send one: whoever it is, it is not who it says.
+            Ok(Ok(count)) if is_first(session) && starts_like_proxy(buffer, count) => session.eof(now),
             Ok(Ok(count)) => session.receive(buffer.get(..count).unwrap_or_default(), now),
             Err(_) => session.wake(now),
         }
@@ -248,6 +250,15 @@ impl Driver {
         metrics.commands(Verb::Other, unknown);
         metrics.session_ended(facts.door, end, self.began.elapsed());
     }
+}
+
+/// Nothing has come from this peer yet.
+fn is_first(session: &Session) -> bool {
+    session.summary().bytes_in == 0
+}
+
+fn starts_like_proxy(buffer: &[u8], count: usize) -> bool {
+    buffer.get(..count).is_some_and(net::proxy::begins_like_header)
 }
 
 fn end_of(reason: Option<CloseReason>) -> SessionEnd {

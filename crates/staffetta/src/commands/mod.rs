@@ -7,6 +7,7 @@ mod account;
 mod config;
 mod dkim;
 mod docs;
+mod health;
 mod queue;
 mod quickstart;
 mod serve;
@@ -44,6 +45,7 @@ Examples:
 enum Command {
     Quickstart(quickstart::Args),
     Serve(serve::Args),
+    Health(health::Args),
     Config(config::Args),
     Account(account::Args),
     Queue(queue::Args),
@@ -56,6 +58,7 @@ pub(crate) fn run(line: CommandLine) -> Outcome {
     match line.command {
         Command::Quickstart(args) => quickstart::run(&args),
         Command::Serve(args) => serve::run(&args),
+        Command::Health(args) => health::run(&args),
         Command::Config(args) => config::run(args),
         Command::Account(args) => account::run(args),
         Command::Queue(args) => queue::run(args),
@@ -68,7 +71,7 @@ pub(crate) fn run(line: CommandLine) -> Outcome {
 #[derive(Debug, clap::Args)]
 pub(crate) struct ConfigFile {
     /// The configuration file
-    #[arg(long, short, value_name = "FILE", default_value = CONFIG_FILE)]
+    #[arg(long, short, value_name = "FILE", default_value = CONFIG_FILE, env = "STAFFETTA_CONFIG", hide_env_values = true)]
     pub(crate) config: std::path::PathBuf,
 }
 

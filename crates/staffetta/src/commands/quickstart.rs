@@ -31,6 +31,7 @@ run it again to serve, or to see the records. Ports 25, 587 and 465 are used whe
 and 4650.")]
 pub(crate) struct Args {
     /// Your domain, what comes after the @ in its addresses
+    #[arg(env = "STAFFETTA_DOMAIN", hide_env_values = true)]
     domain: Domain,
     /// Serve afterwards
     #[arg(long)]
