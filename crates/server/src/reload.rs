@@ -71,7 +71,7 @@ impl Reloader {
     /// Reads the configuration again and puts it in force; gives its warnings. `Err` tells what is wrong with it; the old one stays.
     ///
     /// # Errors
-    /// The report, as `staffetta config check` prints it.
+    /// What is wrong, a line for each mistake: file, line, key, the fix.
     pub async fn reload(&mut self) -> Result<Vec<String>, String> {
         let shared = Arc::clone(&self.current.get().shared);
         drop(sd_notify::notify(false, &[sd_notify::NotifyState::Reloading]));
@@ -83,7 +83,9 @@ impl Reloader {
             }
             Err(why) => {
                 shared.metrics.reloaded(Success::Failed);
-                shared.log.notice(Level::Error, &format!("the configuration stays as it was: {why}"));
+                for line in why.lines() {
+                    shared.log.notice(Level::Error, &format!("the configuration stays as it was: {line}"));
+                }
             }
         }
         drop(sd_notify::notify(false, &[sd_notify::NotifyState::Ready]));
@@ -138,7 +140,7 @@ fn prepare(
     current: &Current,
     open: &[Vec<SocketAddr>],
 ) -> Result<(Arc<Loaded>, Prepared), String> {
-    let loaded = Arc::new(config::load(file).map_err(|report| report.to_string())?);
+    let loaded = Arc::new(config::load(file).map_err(|report| report.lines().join("\n"))?);
     let shared = Arc::clone(&current.get().shared);
     let services = assemble::services(&loaded, shared).map_err(|error| error.to_string())?;
     let mut sockets = Vec::new();
