@@ -34,11 +34,16 @@ impl Client {
     /// When nobody listens.
     #[must_use]
     pub fn raw(address: SocketAddr) -> Self {
-        let stream =
-            TcpStream::connect_timeout(&address, Duration::from_secs(10)).expect("the server listens");
-        stream.set_read_timeout(Some(Duration::from_secs(60))).expect("a time limit");
-        stream.set_nodelay(true).expect("no delay");
-        Self { stream, unread: Vec::new() }
+        Self::try_raw(address).expect("the server listens")
+    }
+
+    /// Connects; the greeting is not read. None when nobody listens.
+    #[must_use]
+    pub fn try_raw(address: SocketAddr) -> Option<Self> {
+        let stream = TcpStream::connect_timeout(&address, Duration::from_secs(10)).ok()?;
+        stream.set_read_timeout(Some(Duration::from_secs(60))).ok()?;
+        stream.set_nodelay(true).ok()?;
+        Some(Self { stream, unread: Vec::new() })
     }
 
     /// Connects, reads the greeting and says EHLO.
