@@ -6,7 +6,7 @@
 //! Nothing secret can get in: no method takes a password, a body or a challenge. What peers say is cut at
 //! [`VALUE_CHARS_MAX`] and stripped of control characters, and cannot forge a line.
 //!
-//! Lines go through a bounded buffer to one writer thread ([`writer`]), so that a slow terminal or pipe never holds up
+//! Lines go through a bounded buffer to one writer thread (`writer`), so that a slow terminal or pipe never holds up
 //! a session: when the buffer is full, lines are dropped and counted, and the next line that fits says how many.
 
 use std::net::IpAddr;

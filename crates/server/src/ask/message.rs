@@ -21,6 +21,11 @@ impl Asker {
         let store = std::sync::Arc::clone(&services.shared.store);
         let sink =
             BodySink::open(store, &services.shared.room, transaction.id, transaction.declared, bounds).await;
+        let Some(sink) = sink else {
+            let reply = Reply::new(451, (4, 3, 1), "Too much mail is coming in at once, try again later");
+            self.log_refusal("data", None, &reply);
+            return reply;
+        };
         self.sink = Some(sink);
         Reply::plain(354, "End data with <CR><LF>.<CR><LF>")
     }

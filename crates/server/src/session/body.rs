@@ -5,15 +5,21 @@
 //! and told at the end of data, because the client does not listen before.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use mail::QueueId;
 use store::{BodyWriter, NewBody, QueueStore, StoreError};
 
+use tokio::time::timeout;
+
 use crate::limits::{BodyRoom, Room};
 
 /// First room for a body of unknown size, octets.
 const FIRST_ROOM: usize = 16 * 1024;
+/// How long a message waits for room before its sender is told to come back: clients wait two minutes for 354
+/// (RFC 5321 §4.5.3.2.4).
+const ROOM_TIME: Duration = Duration::from_secs(60);
 
 /// One message on its way in.
 pub struct BodySink {
@@ -47,18 +53,18 @@ pub struct ReceivedBody {
 }
 
 impl BodySink {
-    /// Waits for room and opens a sink. `declared` is SIZE= of MAIL, in octets.
+    /// Waits for room and opens a sink; none when there is no room for a minute. `declared` is SIZE= of MAIL, in octets.
     pub async fn open(
         store: Arc<dyn QueueStore>,
         room: &BodyRoom,
         id: QueueId,
         declared: Option<u64>,
         (inline_max, head_max): (usize, usize),
-    ) -> Self {
+    ) -> Option<Self> {
         let first =
             declared.and_then(|d| usize::try_from(d).ok()).unwrap_or(FIRST_ROOM).clamp(1024, FIRST_ROOM);
-        let room = room.take(first).await;
-        Self {
+        let room = timeout(ROOM_TIME, room.take(first)).await.ok()?;
+        Some(Self {
             store,
             id,
             inline_max,
@@ -71,7 +77,7 @@ impl BodySink {
             room,
             writer: None,
             failed: None,
-        }
+        })
     }
 
     /// Takes the next octets. Never fails here: see [`Self::finish`].
@@ -166,5 +172,71 @@ impl BodySink {
             .await
             .unwrap_or_else(|panic| Err(StoreError::NotApplied(panic.to_string())))?;
         Ok(ReceivedBody { head: self.head, body: NewBody::File(spooled), bytes, room })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use store::MemoryStore;
+
+    use super::*;
+
+    const BOUNDS: (usize, usize) = (64 * 1024, 4 * 1024);
+
+    async fn sink(room: &BodyRoom) -> BodySink {
+        let store: Arc<dyn QueueStore> = Arc::new(MemoryStore::new());
+        BodySink::open(store, room, QueueId(1), None, BOUNDS).await.expect("room")
+    }
+
+    fn chunk(octets: usize) -> Bytes {
+        Bytes::from(vec![b'x'; octets])
+    }
+
+    #[tokio::test]
+    async fn small_messages_stay_in_memory_and_keep_their_room_until_they_are_stored() {
+        let room = BodyRoom::new(1 << 20);
+        let mut sink = sink(&room).await;
+        for _ in 0..10 {
+            sink.push(chunk(4096)).await;
+        }
+        let body = sink.finish().await.unwrap();
+        assert_eq!(body.bytes, 40_960);
+        assert!(matches!(&body.body, NewBody::Memory(chunks) if chunks.len() == 10));
+        assert!(room.taken() >= 40_960, "{}", room.taken());
+        drop(body);
+        assert_eq!(room.taken(), 0);
+    }
+
+    #[tokio::test]
+    async fn large_messages_go_to_a_file_and_keep_their_beginning() {
+        let room = BodyRoom::new(1 << 20);
+        let mut sink = sink(&room).await;
+        for _ in 0..40 {
+            sink.push(chunk(4096)).await;
+        }
+        let body = sink.finish().await.unwrap();
+        assert!(matches!(&body.body, NewBody::File(file) if file.size() == 163_840));
+        assert_eq!(body.head.iter().map(Bytes::len).sum::<usize>(), 4096);
+    }
+
+    #[tokio::test]
+    async fn without_room_to_grow_a_message_goes_to_a_file_instead_of_waiting() {
+        let room = BodyRoom::new(32 * 1024);
+        let (mut one, mut other) = (sink(&room).await, sink(&room).await);
+        for _ in 0..8 {
+            one.push(chunk(4096)).await;
+            other.push(chunk(4096)).await;
+        }
+        for sink in [one, other] {
+            assert!(matches!(sink.finish().await.unwrap().body, NewBody::File(_)));
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_finds_no_room_for_a_minute_is_told_so() {
+        let room = BodyRoom::new(16 * 1024);
+        let _taken = sink(&room).await;
+        let store: Arc<dyn QueueStore> = Arc::new(MemoryStore::new());
+        assert!(BodySink::open(store, &room, QueueId(2), None, BOUNDS).await.is_none());
     }
 }

@@ -1,6 +1,6 @@
 //! The only way to the file system for the journal and for bodies in files of their own.
 //!
-//! Two implementations: [`RealDisk`], and for tests [`SimDisk`], which remembers what has been synced, can
+//! Two implementations: [`RealDisk`], and for tests `SimDisk`, which remembers what has been synced, can
 //! produce every state that a crash may leave, and fails on demand. Nothing here knows what is stored. All
 //! calls block; none retries. Nothing is durable before its sync returned: a file's content by
 //! [`DiskFile::sync`], a name (created, renamed or removed) by [`Disk::sync_folder`]. After a failed sync the
