@@ -1,16 +1,24 @@
 //! At most so many password hashes at once, and at most so many that wait.
 //!
 //! One hash takes tens of milliseconds and tens of megabytes: without a bound, a hundred clients that guess passwords
-//! would stop the server. Hashing runs on the blocking pool, never on a thread that drives sessions.
+//! would stop the server. Hashing has threads of its own, never one that drives sessions. Nor is it done on the
+//! pool for blocking calls: the allocator keeps what a thread has used for that thread, and a pool of many
+//! threads that took turns would keep the megabytes of a hash for each.
 
-use std::sync::Arc;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, Mutex, PoisonError};
 
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, oneshot};
 
-/// The gate.
+/// A hash to be made.
+type Work = Box<dyn FnOnce() + Send>;
+
+/// The gate. Its threads end when it is dropped.
 #[derive(Debug)]
 pub(super) struct Gate {
+    work: Sender<Work>,
     running: Arc<Semaphore>,
     waiting: AtomicUsize,
     waiting_max: usize,
@@ -31,13 +39,22 @@ impl Drop for Place<'_> {
 
 impl Gate {
     pub(super) fn new(at_once: usize, waiting_max: usize) -> Self {
-        Self { running: Arc::new(Semaphore::new(at_once.max(1))), waiting: AtomicUsize::new(0), waiting_max }
+        let at_once = at_once.max(1);
+        let (work, receiver) = channel();
+        let receiver = Arc::new(Mutex::new(receiver));
+        for _ in 0..at_once {
+            let receiver = Arc::clone(&receiver);
+            // Without a thread, everybody is told to come back later.
+            drop(std::thread::Builder::new().name("passwords".into()).spawn(move || serve(&receiver)));
+        }
+        let running = Arc::new(Semaphore::new(at_once));
+        Self { work, running, waiting: AtomicUsize::new(0), waiting_max }
     }
 
-    /// Runs `work` on the blocking pool when its turn comes.
+    /// Runs `work` on a thread of the gate when its turn comes.
     ///
     /// # Errors
-    /// [`Full`] when too many wait, or when the runtime is stopping.
+    /// [`Full`] when too many wait, or when the work panics.
     pub(super) async fn run<T: Send + 'static>(
         &self,
         work: impl FnOnce() -> T + Send + 'static,
@@ -46,12 +63,14 @@ impl Gate {
             Ok(permit) => permit,
             Err(_) => self.wait().await?,
         };
+        let (sender, done) = oneshot::channel();
         // The permit goes with the work: a session that gives up does not make room for a third hash.
-        let done = tokio::task::spawn_blocking(move || {
+        let work = move || {
             let result = work();
             drop(permit);
-            result
-        });
+            drop(sender.send(result));
+        };
+        self.work.send(Box::new(work)).map_err(|_| Full)?;
         done.await.map_err(|_| Full)
     }
 
@@ -65,16 +84,24 @@ impl Gate {
     }
 }
 
+/// Does what comes, until nobody is left to ask. A panic costs one answer, not the thread.
+fn serve(work: &Mutex<Receiver<Work>>) {
+    loop {
+        let next = work.lock().unwrap_or_else(PoisonError::into_inner).recv();
+        let Ok(next) = next else { return };
+        drop(catch_unwind(AssertUnwindSafe(next)));
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::sync::mpsc;
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
     async fn two_run_one_waits_the_next_is_turned_away() {
         let gate = Arc::new(Gate::new(2, 1));
-        let (let_go, blocked) = mpsc::channel::<()>();
-        let blocked = Arc::new(std::sync::Mutex::new(blocked));
+        let (let_go, blocked) = channel::<()>();
+        let blocked = Arc::new(Mutex::new(blocked));
         let running = Arc::new(AtomicUsize::new(0));
         let most = Arc::new(AtomicUsize::new(0));
         let mut tasks = Vec::new();
@@ -103,5 +130,8 @@ mod tests {
         }
         assert_eq!(most.load(Ordering::SeqCst), 2);
         assert_eq!(gate.run(|| 7).await, Ok(7));
+        assert_eq!(gate.run(|| panic!("a hash that fails")).await, Err::<(), _>(Full));
+        assert_eq!(gate.run(|| 8).await, Ok(8));
+        assert_eq!(gate.run(|| 9).await, Ok(9));
     }
 }
