@@ -101,6 +101,8 @@ pub struct BodyRoom {
 #[derive(Debug)]
 pub struct Room {
     permit: OwnedSemaphorePermit,
+    /// Permits there are in all.
+    of_all: usize,
 }
 
 impl BodyRoom {
@@ -116,7 +118,13 @@ impl BodyRoom {
     pub async fn take(&self, bytes: usize) -> Option<Room> {
         let permits = u32::try_from(bytes.div_ceil(GRAIN).clamp(1, self.permits)).ok()?;
         let permit = Arc::clone(&self.semaphore).acquire_many_owned(permits).await.ok()?;
-        Some(Room { permit })
+        Some(Room { permit, of_all: self.permits })
+    }
+
+    /// True when most of the room is taken: then newcomers begin with little, so that many slow senders leave something.
+    #[must_use]
+    pub fn is_scarce(&self) -> bool {
+        self.semaphore.available_permits() < self.permits / 2
     }
 
     /// Octets that are taken now.
@@ -133,17 +141,28 @@ impl Room {
         self.permit.num_permits() * GRAIN
     }
 
-    /// More room, if there is some at once.
+    /// More room, if there is some at once and half of all stays free: what is left is for those who have none yet, so that
+    /// large messages that trickle in cannot keep everybody else waiting.
     #[must_use]
     pub fn grow(&mut self, bytes: usize) -> bool {
+        let semaphore = self.permit.semaphore();
         let Ok(permits) = u32::try_from(bytes.div_ceil(GRAIN)) else { return false };
-        match Arc::clone(self.permit.semaphore()).try_acquire_many_owned(permits) {
+        if semaphore.available_permits() < self.of_all / 2 + permits as usize {
+            return false;
+        }
+        match Arc::clone(semaphore).try_acquire_many_owned(permits) {
             Ok(more) => {
                 self.permit.merge(more);
                 true
             }
             Err(_) => false,
         }
+    }
+
+    /// Gives back what is beyond `bytes` octets.
+    pub fn shrink(&mut self, bytes: usize) {
+        let over = self.permit.num_permits().saturating_sub(bytes.div_ceil(GRAIN));
+        drop(self.permit.split(over));
     }
 }
 
@@ -169,10 +188,15 @@ mod tests {
     async fn body_room_is_bounded_and_growing_never_waits() {
         let room = BodyRoom::new(64 * 1024);
         let mut one = room.take(16 * 1024).await.unwrap();
-        assert!(one.grow(32 * 1024));
-        assert!(!one.grow(32 * 1024));
-        assert_eq!((one.bytes(), room.taken()), (48 * 1024, 48 * 1024));
-        drop(one);
+        assert!(one.grow(16 * 1024));
+        assert!(!room.is_scarce());
+        assert!(!one.grow(1), "half is for those who have none");
+        assert_eq!((one.bytes(), room.taken()), (32 * 1024, 32 * 1024));
+        let two = room.take(1024).await.unwrap();
+        assert!(room.is_scarce());
+        one.shrink(16 * 1024);
+        assert_eq!((one.bytes(), room.taken()), (16 * 1024, 17 * 1024));
+        drop((one, two));
         assert_eq!(room.taken(), 0);
         // More than there is in all is cut to what there is, or it would wait for ever.
         assert_eq!(room.take(1 << 30).await.unwrap().bytes(), 64 * 1024);

@@ -15,8 +15,10 @@ use mail::QueueId;
 use crate::disk::{Disk, DiskFile, Open, is_full};
 use crate::queue_store::StoreError;
 
-/// Small writes are gathered up to so many octets.
-const GATHER_BYTES: usize = 64 * 1024;
+/// Small writes are gathered up to so many octets: what a writer holds is not counted anywhere, so it is little.
+const GATHER_BYTES: usize = 16 * 1024;
+/// Files are read in pieces of so many octets.
+const PIECE_BYTES: usize = 64 * 1024;
 
 /// A body that is being written to a file of its own (or, by the memory engine, kept).
 #[derive(Debug)]
@@ -110,7 +112,7 @@ impl SpooledBody {
             Kept::File(_) if place >= self.size => None,
             Kept::File(PartFile { file, .. }) => {
                 let left = usize::try_from(self.size - place).unwrap_or(usize::MAX);
-                let mut piece = BytesMut::zeroed(left.min(GATHER_BYTES));
+                let mut piece = BytesMut::zeroed(left.min(PIECE_BYTES));
                 let read = file.read_at(place, &mut piece);
                 // A failure is told once, and ends it.
                 place = if read.is_ok() { place + piece.len() as u64 } else { self.size };
@@ -174,7 +176,7 @@ pub(crate) fn refused(path: &Path, error: &io::Error) -> StoreError {
 
 /// The CRC-32C of a file, and its size.
 pub(crate) fn checksum_of(file: &dyn DiskFile) -> io::Result<(u32, u64)> {
-    let mut buffer = vec![0; GATHER_BYTES];
+    let mut buffer = vec![0; PIECE_BYTES];
     let (mut checksum, mut size) = (0, 0);
     loop {
         let read = file.read_at(size, &mut buffer)?;

@@ -8,18 +8,20 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use mail::QueueId;
+use mail::{QueueId, header};
 use store::{BodyWriter, NewBody, QueueStore, StoreError};
 
 use tokio::time::timeout;
 
 use crate::limits::{BodyRoom, Room};
 
-/// First room for a body of unknown size, octets.
+/// First room for a body of unknown size, and the room of one that goes to a file, octets.
 const FIRST_ROOM: usize = 16 * 1024;
 /// How long a message waits for room before its sender is told to come back: clients wait two minutes for 354
 /// (RFC 5321 §4.5.3.2.4).
 const ROOM_TIME: Duration = Duration::from_secs(60);
+/// First room while room is scarce, octets.
+const SCARCE_ROOM: usize = 4 * 1024;
 
 /// One message on its way in.
 pub struct BodySink {
@@ -31,10 +33,10 @@ pub struct BodySink {
     head_max: usize,
     chunks: Vec<Bytes>,
     gathered: usize,
-    head: Vec<Bytes>,
-    head_bytes: usize,
     bytes: u64,
     room: Option<Room>,
+    /// It goes to a file, which is made with the first write.
+    spilled: bool,
     writer: Option<BodyWriter>,
     failed: Option<StoreError>,
 }
@@ -61,8 +63,9 @@ impl BodySink {
         declared: Option<u64>,
         (inline_max, head_max): (usize, usize),
     ) -> Option<Self> {
+        let first_max = if room.is_scarce() { SCARCE_ROOM } else { FIRST_ROOM };
         let first =
-            declared.and_then(|d| usize::try_from(d).ok()).unwrap_or(FIRST_ROOM).clamp(1024, FIRST_ROOM);
+            declared.and_then(|d| usize::try_from(d).ok()).unwrap_or(first_max).clamp(1024, first_max);
         let room = timeout(ROOM_TIME, room.take(first)).await.ok()?;
         Some(Self {
             store,
@@ -71,10 +74,9 @@ impl BodySink {
             head_max,
             chunks: Vec::new(),
             gathered: 0,
-            head: Vec::new(),
-            head_bytes: 0,
             bytes: 0,
             room,
+            spilled: false,
             writer: None,
             failed: None,
         })
@@ -88,11 +90,13 @@ impl BodySink {
         }
         self.gathered += chunk.len();
         self.chunks.push(chunk);
-        if self.writer.is_none() && !self.fits_in_memory() {
-            self.spill();
-        }
-        if self.writer.is_some() && self.gathered >= self.room.as_ref().map_or(FIRST_ROOM, Room::bytes) {
+        self.spilled = self.spilled || !self.fits_in_memory();
+        if self.spilled && self.gathered >= self.room.as_ref().map_or(FIRST_ROOM, Room::bytes) {
             self.write_out().await;
+            // What is in the file needs no room: the rest passes through a little.
+            if let Some(room) = &mut self.room {
+                room.shrink(FIRST_ROOM);
+            }
         }
     }
 
@@ -106,22 +110,6 @@ impl BodySink {
         covered >= self.gathered || room.grow((self.gathered - covered).max(covered).min(self.inline_max))
     }
 
-    /// From memory to a file: the header stays at hand, for it is looked at once more.
-    fn spill(&mut self) {
-        for chunk in &self.chunks {
-            if self.head_bytes >= self.head_max {
-                break;
-            }
-            let take = chunk.len().min(self.head_max - self.head_bytes);
-            self.head.push(chunk.slice(..take));
-            self.head_bytes += take;
-        }
-        match self.store.spool(self.id) {
-            Ok(writer) => self.writer = Some(writer),
-            Err(error) => self.fail(error),
-        }
-    }
-
     fn fail(&mut self, error: StoreError) {
         self.failed = Some(error);
         self.writer = None;
@@ -131,10 +119,11 @@ impl BodySink {
     }
 
     async fn write_out(&mut self) {
-        let Some(mut writer) = self.writer.take() else { return };
+        let (writer, store, id) = (self.writer.take(), Arc::clone(&self.store), self.id);
         let chunks = std::mem::take(&mut self.chunks);
         self.gathered = 0;
         let written = tokio::task::spawn_blocking(move || {
+            let mut writer = writer.map_or_else(|| store.spool(id), Ok)?;
             for chunk in &chunks {
                 writer.write(chunk)?;
             }
@@ -153,13 +142,13 @@ impl BodySink {
     /// # Errors
     /// What the store said while the body came in.
     pub async fn finish(mut self) -> Result<ReceivedBody, StoreError> {
-        if self.writer.is_some() {
+        if self.spilled && self.failed.is_none() {
             self.write_out().await;
         }
         if let Some(error) = self.failed {
             return Err(error);
         }
-        let (bytes, room) = (self.bytes, self.room);
+        let (bytes, room) = (self.bytes, self.room.take());
         let Some(writer) = self.writer else {
             return Ok(ReceivedBody {
                 head: self.chunks.clone(),
@@ -168,11 +157,33 @@ impl BodySink {
                 room,
             });
         };
-        let spooled = tokio::task::spawn_blocking(move || writer.finish())
-            .await
-            .unwrap_or_else(|panic| Err(StoreError::NotApplied(panic.to_string())))?;
-        Ok(ReceivedBody { head: self.head, body: NewBody::File(spooled), bytes, room })
+        let head_max = self.head_max;
+        let finished = tokio::task::spawn_blocking(move || {
+            let spooled = writer.finish()?;
+            let head = head_of(spooled.pieces(), head_max)?;
+            Ok((head, spooled))
+        });
+        let (head, spooled) =
+            finished.await.unwrap_or_else(|panic| Err(StoreError::NotApplied(panic.to_string())))?;
+        Ok(ReceivedBody { head, body: NewBody::File(spooled), bytes, room })
     }
+}
+
+/// The pieces with the header of a body in a file: read back at the end, so that thousands of long headers that trickle in
+/// take no memory meanwhile.
+fn head_of(
+    pieces: impl Iterator<Item = std::io::Result<Bytes>>,
+    head_max: usize,
+) -> Result<Vec<Bytes>, StoreError> {
+    let mut head = Vec::new();
+    for piece in pieces {
+        head.extend_from_slice(&piece.map_err(|error| StoreError::NotApplied(error.to_string()))?);
+        if head.len() >= head_max || header::body_offset(&head) < head.len() {
+            break;
+        }
+    }
+    head.truncate(head_max);
+    Ok(vec![head.into()])
 }
 
 #[cfg(test)]
@@ -238,5 +249,51 @@ mod tests {
         let _taken = sink(&room).await;
         let store: Arc<dyn QueueStore> = Arc::new(MemoryStore::new());
         assert!(BodySink::open(store, &room, QueueId(2), None, BOUNDS).await.is_none());
+    }
+
+    fn sink_of(store: &Arc<dyn QueueStore>, room: &BodyRoom) -> impl Future<Output = BodySink> {
+        let id = QueueId::from_parts(1_000_000, 0);
+        let (store, room) = (Arc::clone(store), room.clone());
+        async move { BodySink::open(store, &room, id, None, (1 << 18, 1 << 19)).await.unwrap() }
+    }
+
+    /// A second From: far down in a long header is seen, however little memory there was.
+    #[tokio::test]
+    async fn a_long_header_is_whole_when_the_body_went_to_a_file() {
+        let store: Arc<dyn QueueStore> = Arc::new(MemoryStore::new());
+        let room = BodyRoom::new(8 * 1024);
+        let mut sink = sink_of(&store, &room).await;
+        let field = format!("X-Filler: {}\r\n", "x".repeat(60));
+        for _ in 0..4_000 {
+            sink.push(Bytes::from(field.clone())).await;
+        }
+        sink.push(Bytes::from_static(b"From: the.second@example.test\r\n\r\ntext\r\n")).await;
+        assert!(room.taken() <= 8 * 1024);
+        let received = sink.finish().await.unwrap();
+        assert!(matches!(received.body, NewBody::File(_)));
+        let head = received.head.concat();
+        assert!(header::find(&head, "From").is_some(), "cut after {} octets", head.len());
+    }
+
+    #[tokio::test]
+    async fn slow_large_bodies_leave_room_for_others() {
+        let store: Arc<dyn QueueStore> = Arc::new(MemoryStore::new());
+        let room = BodyRoom::new(1 << 20);
+        let mut slow = Vec::new();
+        for _ in 0..40 {
+            let mut sink = sink_of(&store, &room).await;
+            for _ in 0..15 {
+                sink.push(Bytes::from(vec![b'x'; 16 * 1024])).await;
+            }
+            slow.push(sink);
+        }
+        assert!(!room.is_scarce() || room.taken() < 1 << 20, "{} octets are taken", room.taken());
+        // Does not wait: there is room.
+        let mut small = sink_of(&store, &room).await;
+        small.push(Bytes::from_static(b"Subject: a\r\n\r\ntext\r\n")).await;
+        assert!(matches!(small.finish().await.unwrap().body, NewBody::Memory(_)));
+        for sink in slow {
+            assert_eq!(sink.finish().await.unwrap().bytes, 15 * 16 * 1024);
+        }
     }
 }

@@ -27,7 +27,8 @@ use stream::Stream;
 
 /// Read at once while commands come, octets: enough for a pipelined group, little for an idle session.
 const COMMAND_READ: usize = 4 * 1024;
-/// Read at once while a message comes, octets.
+/// Read at once while a message comes fast, octets. A slow one is read in small pieces: many slow senders must not hold
+/// many large buffers.
 const BODY_READ: usize = 64 * 1024;
 /// Replies that are gathered at most before they are written, octets.
 const GATHER_MAX: usize = 16 * 1024;
@@ -201,9 +202,8 @@ impl Driver {
 
     /// Reads once, or lets the session's deadline pass. Cancellation loses nothing: bytes are handed on at once.
     async fn read(session: &mut Session, stream: &mut Stream, buffer: &mut Vec<u8>, receiving: bool) {
-        let want = if receiving { BODY_READ } else { COMMAND_READ };
-        if buffer.len() != want {
-            *buffer = vec![0; want];
+        if buffer.is_empty() || (!receiving && buffer.len() != COMMAND_READ) {
+            *buffer = vec![0; COMMAND_READ];
         }
         let read = async { stream.read(buffer).await };
         let outcome = match session.deadline() {
@@ -215,7 +215,13 @@ impl Driver {
             Ok(Ok(0) | Err(_)) => session.eof(now),
             // A PROXY header from a network that may not send one: whoever it is, it is not who it says.
             Ok(Ok(count)) if is_first(session) && starts_like_proxy(buffer, count) => session.eof(now),
-            Ok(Ok(count)) => session.receive(buffer.get(..count).unwrap_or_default(), now),
+            Ok(Ok(count)) => {
+                session.receive(buffer.get(..count).unwrap_or_default(), now);
+                let size = next_size(buffer.len(), count);
+                if receiving && size != buffer.len() {
+                    *buffer = vec![0; size];
+                }
+            }
             Err(_) => session.wake(now),
         }
     }
@@ -261,6 +267,18 @@ fn starts_like_proxy(buffer: &[u8], count: usize) -> bool {
     buffer.get(..count).is_some_and(net::proxy::begins_like_header)
 }
 
+/// The size of the next read of a message, after one of `size` octets gave `count`: grows with a fast sender, shrinks with
+/// a slow one.
+fn next_size(size: usize, count: usize) -> usize {
+    if count == size {
+        (size * 4).min(BODY_READ)
+    } else if count <= size / 16 {
+        (size / 4).max(COMMAND_READ)
+    } else {
+        size
+    }
+}
+
 fn end_of(reason: Option<CloseReason>) -> SessionEnd {
     match reason {
         Some(CloseReason::Quit) => SessionEnd::Quit,
@@ -269,5 +287,19 @@ fn end_of(reason: Option<CloseReason>) -> SessionEnd {
         Some(CloseReason::Refused) => SessionEnd::Refused,
         Some(CloseReason::ShuttingDown) => SessionEnd::Stopping,
         Some(_) => SessionEnd::Dropped,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_grow_with_fast_senders_and_shrink_with_slow_ones() {
+        let fast = (0..4).fold(COMMAND_READ, |size, _| next_size(size, size));
+        assert_eq!(fast, BODY_READ);
+        assert_eq!(next_size(BODY_READ, BODY_READ / 2), BODY_READ);
+        let slow = (0..4).fold(BODY_READ, |size, _| next_size(size, 1));
+        assert_eq!(slow, COMMAND_READ);
     }
 }
