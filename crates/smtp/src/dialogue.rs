@@ -139,6 +139,8 @@ pub enum Question {
     },
     /// The client has proved that it knows the password, or has failed to.
     ScramDone {
+        /// How.
+        mechanism: Mechanism,
         /// Who logs in.
         authcid: String,
         /// Whom they want to act as; empty when they did not say.

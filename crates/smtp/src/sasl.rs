@@ -148,7 +148,8 @@ impl Exchange {
             Step::ScramFinal(proof) => {
                 let (authcid, authzid) = proof.names();
                 let server_final = proof.verify(message);
-                let question = Question::ScramDone { authcid, authzid, ok: server_final.is_some() };
+                let question =
+                    Question::ScramDone { mechanism, authcid, authzid, ok: server_final.is_some() };
                 Next::Ask(Self { mechanism, step: Step::ScramVerdict { server_final } }, question)
             }
             Step::ScramEnd { account, reply } if message.is_empty() => {

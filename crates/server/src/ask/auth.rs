@@ -41,9 +41,15 @@ impl Asker {
         }
     }
 
-    pub(super) async fn scram_done(&mut self, who: &str, acts_as: &str, proved: bool) -> Answer {
+    pub(super) async fn scram_done(
+        &mut self,
+        mechanism: Mechanism,
+        who: &str,
+        acts_as: &str,
+        proved: bool,
+    ) -> Answer {
         let login = self.services.accounts.scram_done(self.client_ip(), who, proved).await;
-        self.logged_in(Mechanism::ScramSha256, acts_as, &login)
+        self.logged_in(mechanism, acts_as, &login)
     }
 
     fn logged_in(&mut self, mechanism: Mechanism, acts_as: &str, login: &Login) -> Answer {

@@ -54,7 +54,9 @@ impl Asker {
                 self.password(mechanism, &authcid, &authzid, password).await
             }
             Question::ScramKeys { authcid } => self.scram_keys(&authcid),
-            Question::ScramDone { authcid, authzid, ok } => self.scram_done(&authcid, &authzid, ok).await,
+            Question::ScramDone { mechanism, authcid, authzid, ok } => {
+                self.scram_done(mechanism, &authcid, &authzid, ok).await
+            }
         }
     }
 
