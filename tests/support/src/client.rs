@@ -1,12 +1,14 @@
-//! A blocking SMTP client that says exactly what a test wants it to say.
+//! A blocking SMTP client that says exactly what a test wants it to say, in the clear or under TLS.
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
+use crate::tls::Wire;
+
 /// One connection.
 pub struct Client {
-    stream: TcpStream,
+    stream: Wire,
     unread: Vec<u8>,
 }
 
@@ -43,7 +45,67 @@ impl Client {
         let stream = TcpStream::connect_timeout(&address, Duration::from_secs(10)).ok()?;
         stream.set_read_timeout(Some(Duration::from_secs(60))).ok()?;
         stream.set_nodelay(true).ok()?;
-        Some(Self { stream, unread: Vec::new() })
+        Some(Self { stream: Wire::Plain(stream), unread: Vec::new() })
+    }
+
+    /// Connects and says EHLO; none when the server is not there, or says no.
+    #[must_use]
+    pub fn try_hello(address: SocketAddr) -> Option<Self> {
+        let mut client = Self::try_raw(address)?;
+        client.try_reply().filter(|reply| reply.code == 220)?;
+        client.try_send(b"EHLO client.test\r\n");
+        client.try_reply().filter(|reply| reply.code == 250)?;
+        Some(client)
+    }
+
+    /// Connects with TLS from the start; the greeting is not read.
+    ///
+    /// # Panics
+    /// When nobody listens, or the handshake fails.
+    #[must_use]
+    pub fn raw_tls(address: SocketAddr) -> Self {
+        let mut client = Self::raw(address);
+        client.stream.encrypt();
+        client
+    }
+
+    /// Connects with TLS from the start, reads the greeting and says EHLO.
+    ///
+    /// # Panics
+    /// When the server does not greet with 220, or refuses EHLO.
+    #[must_use]
+    pub fn hello_tls(address: SocketAddr) -> Self {
+        let mut client = Self::raw_tls(address);
+        assert_eq!(client.reply().code, 220);
+        assert_eq!(client.command("EHLO client.test").code, 250);
+        client
+    }
+
+    /// STARTTLS, and EHLO once more. Any certificate will do.
+    ///
+    /// # Panics
+    /// When the server refuses, or the handshake fails.
+    pub fn start_tls(&mut self) -> Reply {
+        assert_eq!(self.command("STARTTLS").code, 220);
+        self.stream.encrypt();
+        self.command("EHLO client.test")
+    }
+
+    /// AUTH PLAIN.
+    pub fn log_in(&mut self, user: &str, password: &str) -> Reply {
+        self.command(&format!("AUTH PLAIN {}", crate::base64(format!("\0{user}\0{password}").as_bytes())))
+    }
+
+    /// The certificate of the server, in DER.
+    #[must_use]
+    pub fn certificate(&self) -> Vec<u8> {
+        self.stream.certificate()
+    }
+
+    /// What SCRAM binds to, `tls-exporter` (RFC 9266).
+    #[must_use]
+    pub fn channel_binding(&self) -> [u8; 32] {
+        self.stream.channel_binding()
     }
 
     /// Connects, reads the greeting and says EHLO.
@@ -114,7 +176,7 @@ impl Client {
         }
     }
 
-    /// One transaction with a message whose lines end in CRLF already. The reply is the last one: to the end of data, or the
+    /// One transaction with a message whose lines end in CRLF already, the last one too. The reply is the last one: to the end of data, or the
     /// first refusal.
     pub fn mail(&mut self, from: &str, to: &[&str], message: &str) -> Reply {
         let reply = self.command(&format!("MAIL FROM:<{from}>"));
@@ -132,7 +194,8 @@ impl Client {
             return reply;
         }
         self.send(message.replace("\r\n.", "\r\n..").as_bytes());
-        self.send(b"\r\n.\r\n");
+        let end: &[u8] = if message.ends_with("\r\n") { b".\r\n" } else { b"\r\n.\r\n" };
+        self.send(end);
         self.reply()
     }
 }

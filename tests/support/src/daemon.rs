@@ -84,13 +84,8 @@ impl Daemon {
             .replace("@SUBMISSIONS@", &ports[2].to_string())
             .replace("@HTTP@", &ports[3].to_string());
         std::fs::write(folder.path().join("staffetta.toml"), text).expect("the configuration is written");
-        let key =
-            rcgen::generate_simple_self_signed(vec!["mx.example.test".to_owned()]).expect("a certificate");
-        std::fs::write(folder.path().join("cert.pem"), key.cert.pem()).expect("the certificate is written");
-        std::fs::write(folder.path().join("key.pem"), key.signing_key.serialize_pem())
-            .expect("the key is written");
         std::fs::write(folder.path().join("accounts.toml"), "").expect("the accounts are written");
-        Self {
+        let daemon = Self {
             program: PathBuf::from(program),
             folder,
             child: None,
@@ -98,7 +93,20 @@ impl Daemon {
             submission: ports[1],
             submissions: ports[2],
             http: ports[3],
-        }
+        };
+        daemon.new_certificate();
+        daemon
+    }
+
+    /// Makes another key and certificate in place of those that it has.
+    ///
+    /// # Panics
+    /// When they cannot be written.
+    pub fn new_certificate(&self) {
+        let key =
+            rcgen::generate_simple_self_signed(vec!["mx.example.test".to_owned()]).expect("a certificate");
+        self.write("cert.pem", &key.cert.pem());
+        self.write("key.pem", &key.signing_key.serialize_pem());
     }
 
     /// Prepares, adds the account `user@example.test` with the password `secret`, and starts.
@@ -120,6 +128,35 @@ impl Daemon {
     #[must_use]
     pub fn configuration(&self) -> PathBuf {
         self.folder.path().join("staffetta.toml")
+    }
+
+    /// Changes a piece of the configuration; takes effect at the next start or reload.
+    ///
+    /// # Panics
+    /// When the piece is not there.
+    pub fn edit(&self, piece: &str, replacement: &str) {
+        let text = std::fs::read_to_string(self.configuration()).expect("the configuration");
+        assert!(text.contains(piece), "{piece} does not stand in the configuration:\n{text}");
+        std::fs::write(self.configuration(), text.replacen(piece, replacement, 1)).expect("it is written");
+    }
+
+    /// Writes a file in its folder.
+    ///
+    /// # Panics
+    /// When it cannot.
+    pub fn write(&self, name: &str, text: &str) {
+        std::fs::write(self.folder.path().join(name), text).expect("a file is written");
+    }
+
+    /// `staffetta queue ARGUMENTS`, and what it printed.
+    ///
+    /// # Panics
+    /// When it fails.
+    #[must_use]
+    pub fn queue(&self, arguments: &[&str]) -> String {
+        let output = self.tool(&[&["queue"], arguments].concat());
+        assert!(output.status.success(), "queue {arguments:?}: {output:?}");
+        lossy(&output.stdout)
     }
 
     /// Adds an account by the command that administrators use.
@@ -225,6 +262,22 @@ impl Daemon {
     /// When it does not end in time.
     pub fn stop(&mut self) -> Option<i32> {
         self.signal("TERM");
+        self.exit_code()
+    }
+
+    /// True while it has not ended, or its end was not asked for yet.
+    #[must_use]
+    pub fn is_running(&self) -> bool {
+        // A process that has ended, but was not waited for, is a zombie: its state stands behind its name in brackets.
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.pid())).unwrap_or_default();
+        stat.rsplit(") ").next().is_some_and(|rest| !rest.is_empty() && !rest.starts_with('Z'))
+    }
+
+    /// Waits for its end. The exit code.
+    ///
+    /// # Panics
+    /// When it does not end in time.
+    pub fn exit_code(&mut self) -> Option<i32> {
         let mut child = self.child.take().expect("it runs");
         let end = Instant::now() + PATIENCE;
         while Instant::now() < end {

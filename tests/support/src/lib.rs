@@ -8,7 +8,11 @@
 mod client;
 mod daemon;
 mod dns;
+mod sink;
+mod tls;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use std::net::TcpListener;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -17,6 +21,7 @@ use std::time::{Duration, Instant};
 pub use client::{Client, Reply};
 pub use daemon::Daemon;
 pub use dns::{Dns, Trouble};
+pub use sink::{Sink, Taken};
 
 /// Set to 1, an absent program fails its tests instead of skipping them.
 pub const ALL_TESTS: &str = "STAFFETTA_TESTS_ALL";
@@ -85,4 +90,19 @@ pub fn wait_until(mut question: impl FnMut() -> bool) -> bool {
         std::thread::sleep(Duration::from_millis(10));
     }
     false
+}
+
+/// As AUTH wants it.
+#[must_use]
+pub fn base64(octets: &[u8]) -> String {
+    STANDARD.encode(octets)
+}
+
+/// What AUTH said.
+///
+/// # Panics
+/// When it is no base64.
+#[must_use]
+pub fn from_base64(text: &str) -> Vec<u8> {
+    STANDARD.decode(text).expect("base64")
 }
