@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::Mutex;
 
 use crate::error::Error;
@@ -12,21 +12,41 @@ use crate::services::Shared;
 /// How often the store is asked whether it can still be relied on.
 const HEALTH_EVERY: Duration = Duration::from_secs(1);
 
-/// Waits until the daemon is to stop. Reloads on the way.
-///
-/// # Errors
-/// [`Error::Unhealthy`] when the store failed: the next start rebuilds from the journal.
-pub async fn wait(reloader: &Mutex<Reloader>, shared: &Shared) -> Result<(), Error> {
-    let take = |kind| signal(kind).map_err(Error::system("a signal handler"));
-    let (mut term, mut int, mut hup) =
-        (take(SignalKind::terminate())?, take(SignalKind::interrupt())?, take(SignalKind::hangup())?);
-    let mut health = tokio::time::interval(HEALTH_EVERY);
-    loop {
-        tokio::select! {
-            _ = term.recv() => return Ok(()),
-            _ = int.recv() => return Ok(()),
-            _ = hup.recv() => drop(reloader.lock().await.reload().await),
-            _ = health.tick() => shared.store.health().map_err(Error::Unhealthy)?,
+/// Signals that are caught from now on; until then each of them would end the process on the spot.
+#[derive(Debug)]
+pub struct Signals {
+    term: Signal,
+    int: Signal,
+    hup: Signal,
+}
+
+impl Signals {
+    /// Catches them: to be called before anybody can know that the daemon runs. What comes before [`Self::wait`] is kept.
+    ///
+    /// # Errors
+    /// [`Error::System`] when the system does not permit it.
+    pub fn catch() -> Result<Self, Error> {
+        let take = |kind| signal(kind).map_err(Error::system("a signal handler"));
+        Ok(Self {
+            term: take(SignalKind::terminate())?,
+            int: take(SignalKind::interrupt())?,
+            hup: take(SignalKind::hangup())?,
+        })
+    }
+
+    /// Waits until the daemon is to stop. Reloads on the way.
+    ///
+    /// # Errors
+    /// [`Error::Unhealthy`] when the store failed: the next start rebuilds from the journal.
+    pub async fn wait(mut self, reloader: &Mutex<Reloader>, shared: &Shared) -> Result<(), Error> {
+        let mut health = tokio::time::interval(HEALTH_EVERY);
+        loop {
+            tokio::select! {
+                _ = self.term.recv() => return Ok(()),
+                _ = self.int.recv() => return Ok(()),
+                _ = self.hup.recv() => drop(reloader.lock().await.reload().await),
+                _ = health.tick() => shared.store.health().map_err(Error::Unhealthy)?,
+            }
         }
     }
 }

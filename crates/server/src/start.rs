@@ -34,6 +34,7 @@ use crate::privileges::{self, Keep, Standing};
 use crate::reload::Reloader;
 use crate::runner::{Message, Runner, RunnerHandle};
 use crate::services::{Current, Shared};
+use crate::signals::Signals;
 use crate::{chores, local};
 
 /// Listening sockets with the settings of their door.
@@ -127,6 +128,7 @@ async fn serve(
     observe: Option<TcpListener>,
     (standing, descriptors): (Standing, u64),
 ) -> Result<(), Error> {
+    let signals = Signals::catch()?;
     let loaded = Arc::new(loaded);
     let (handle, letters) = RunnerHandle::new();
     let shared = Arc::new(shared(&loaded, handle.clone())?);
@@ -163,7 +165,7 @@ async fn serve(
         .log
         .notice(Level::Info, &format!("ready: {} {}", loaded.config.hostname, env!("CARGO_PKG_VERSION")));
 
-    let outcome = crate::signals::wait(&reloader, &shared).await;
+    let outcome = signals.wait(&reloader, &shared).await;
     drop(sd_notify::notify(false, &[sd_notify::NotifyState::Stopping]));
     stop(&loaded, &shared, &reloader, &handle, runner).await;
     tasks.shutdown().await;
