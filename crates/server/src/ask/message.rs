@@ -75,10 +75,11 @@ impl Asker {
             if services.config.submission.add_missing_headers {
                 edits = submission::complete(services, transaction.id, &head);
             }
-            if services.config.submission.sign
-                && let Some(signature) = submission::sign(services, &head, &edits, &mut body).await
-            {
-                trace = signature;
+            if services.config.submission.sign {
+                match submission::sign(services, &head, &edits, &mut body).await {
+                    Ok(signature) => trace = signature.unwrap_or_default(),
+                    Err(refusal) => return *refusal,
+                }
             }
         }
         let mut top = trace::received(services, &self.facts, &transaction);

@@ -7,7 +7,7 @@ use std::io;
 
 use bytes::Bytes;
 use delivery::Resolution;
-use mail::{Address, ForwardPath, Reply, header};
+use mail::{Address, Domain, ForwardPath, Reply, header};
 use mail_parser::MessageParser;
 use store::{HeaderEdit, NewBody};
 
@@ -98,18 +98,17 @@ pub fn complete(services: &Services, id: mail::QueueId, head: &[u8]) -> Vec<Head
 /// Signs for the domain of From:, when there is a key for it. Hashing runs on the blocking pool.
 ///
 /// A message that cannot be signed goes unsigned, with a line in the log: DKIM failures are no reason to hold up mail.
+///
+/// # Errors
+/// The reply to speak, 451, when the body got lost on the way: it must not be stored without.
 pub async fn sign(
     services: &Services,
     head: &[u8],
     edits: &[HeaderEdit],
     body: &mut ReceivedBody,
-) -> Option<Vec<u8>> {
-    let keys = services.dkim.clone()?;
-    let from = header::find(head, "From").and_then(|field| mailboxes(field.raw()))?;
-    let domain = Address::parse(from.first()?).ok()?.domain;
-    if !keys.can_sign(&domain) {
-        return None;
-    }
+) -> Result<Option<Vec<u8>>, Box<Reply>> {
+    let Some(keys) = services.dkim.clone() else { return Ok(None) };
+    let Some(domain) = author_domain(head).filter(|domain| keys.can_sign(domain)) else { return Ok(None) };
     let mut fields = Vec::new();
     for edit in edits {
         if let HeaderEdit::Prepend(lines) = edit {
@@ -130,12 +129,21 @@ pub async fn sign(
         (lent, signed)
     });
     // Signing does not panic; were it to, the message is refused for now rather than stored without its body.
-    let (lent, signed) = work.await.ok()?;
+    let (lent, signed) = work.await.map_err(|panic| {
+        services.shared.log.notice(Level::Error, &format!("signing a message failed: {panic}"));
+        Box::new(Reply::new(451, (4, 3, 0), "The message could not be signed, try again later"))
+    })?;
     body.body = lent;
-    signed.unwrap_or_else(|error| {
+    Ok(signed.unwrap_or_else(|error| {
         services.shared.log.notice(Level::Warning, &format!("a message was not signed: {error}"));
         None
-    })
+    }))
+}
+
+/// The domain of the first mailbox in From:.
+fn author_domain(head: &[u8]) -> Option<Domain> {
+    let from = header::find(head, "From").and_then(|field| mailboxes(field.raw()))?;
+    Some(Address::parse(from.first()?).ok()?.domain)
 }
 
 /// The chunks without their first `skip` octets: the header, which is signed apart.
