@@ -5,22 +5,42 @@
 /// I5 comes with the policy pipeline.
 const INVARIANTS: [&str; 8] = ["I1", "I2", "I3", "I4", "I6", "I7", "I8", "I9"];
 
+/// Paths begin with one of these; anything else between backticks is code or a word.
+const ROOTED: [&str; 7] = ["crates/", "docs/", "tests/", "benches/", "deploy/", "etc/", ".ci/"];
+
+/// What stands between backticks and is a path from the root.
+fn paths(text: &str) -> impl Iterator<Item = &str> {
+    let words = text.split('`').skip(1).step_by(2).filter(|word| !word.contains(char::is_whitespace));
+    words.filter(|word| ROOTED.iter().any(|start| word.starts_with(start)))
+}
+
+/// The targets of links, without those to other places.
+fn links(text: &str) -> impl Iterator<Item = &str> {
+    let targets = text.split("](").skip(1).filter_map(|rest| rest.split([')', '#']).next());
+    targets.filter(|target| !target.is_empty() && !target.contains("://"))
+}
+
 #[test]
 fn every_path_in_the_architecture_exists() {
     let text = std::fs::read_to_string(tidy::root().join("ARCHITECTURE.md")).expect("ARCHITECTURE.md");
-    let mut checked = 0;
-    let mut missing = Vec::new();
-    for word in text.split('`').skip(1).step_by(2) {
-        let rooted = ["crates/", "docs/", "tests/", "benches/", "deploy/", "etc/", ".ci/"];
-        if rooted.iter().any(|start| word.starts_with(start)) {
-            checked += 1;
-            if !tidy::root().join(word).exists() {
-                missing.push(word.to_owned());
-            }
-        }
-    }
+    let checked = paths(&text).count();
     assert!(checked > 20, "the table names only {checked} paths");
+    let missing: Vec<&str> = paths(&text).filter(|path| !tidy::root().join(path).exists()).collect();
     assert!(missing.is_empty(), "ARCHITECTURE.md names what is not there:\n{}", missing.join("\n"));
+}
+
+#[test]
+fn every_page_leads_somewhere() {
+    let pages = tidy::files("", &[".md"]);
+    assert!(pages.len() > 10, "only {} pages were found", pages.len());
+    let mut missing = Vec::new();
+    for (page, text) in &pages {
+        let folder = tidy::root().join(page).parent().map(std::path::Path::to_path_buf).unwrap_or_default();
+        let rooted = paths(text).filter(|path| !tidy::root().join(path).exists());
+        let linked = links(text).filter(|link| !folder.join(link).exists());
+        missing.extend(rooted.chain(linked).map(|target| format!("{}: {target}", page.display())));
+    }
+    assert!(missing.is_empty(), "these pages name what is not there:\n{}", missing.join("\n"));
 }
 
 #[test]
