@@ -2,15 +2,18 @@
 //!
 //! One hash takes tens of milliseconds and tens of megabytes: without a bound, a hundred clients that guess passwords
 //! would stop the server. Hashing has threads of its own, never one that drives sessions. Nor is it done on the
-//! pool for blocking calls: the allocator keeps what a thread has used for that thread, and a pool of many
-//! threads that took turns would keep the megabytes of a hash for each.
+//! pool for blocking calls: each thread keeps the memory of a hash for the next one, and a pool has many threads.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use tokio::sync::{Semaphore, oneshot};
+
+/// A thread without work for so long gives its memory back.
+const IDLE: Duration = Duration::from_secs(5);
 
 /// A hash to be made.
 type Work = Box<dyn FnOnce() + Send>;
@@ -87,9 +90,12 @@ impl Gate {
 /// Does what comes, until nobody is left to ask. A panic costs one answer, not the thread.
 fn serve(work: &Mutex<Receiver<Work>>) {
     loop {
-        let next = work.lock().unwrap_or_else(PoisonError::into_inner).recv();
-        let Ok(next) = next else { return };
-        drop(catch_unwind(AssertUnwindSafe(next)));
+        let next = work.lock().unwrap_or_else(PoisonError::into_inner).recv_timeout(IDLE);
+        match next {
+            Ok(next) => drop(catch_unwind(AssertUnwindSafe(next))),
+            Err(RecvTimeoutError::Timeout) => super::password::release_memory(),
+            Err(RecvTimeoutError::Disconnected) => return,
+        }
     }
 }
 

@@ -4,10 +4,12 @@
 //! the same moment. Imported hashes (`$5$`, `$6$`, bcrypt, argon2, salted SHA) cannot give SCRAM keys. Passwords are
 //! prepared with SASLprep (RFC 4013) on both paths. Never keeps a password, never prints a hash in `Debug`.
 
+use std::cell::RefCell;
 use std::fmt;
 use std::num::NonZeroU32;
 
-use argon2::{Algorithm, Argon2, PasswordHasher, PasswordVerifier, Version};
+use argon2::password_hash::phc::Output;
+use argon2::{Algorithm, Argon2, Block, PasswordHasher, Version};
 use aws_lc_rs::{digest, hmac, pbkdf2};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
@@ -213,13 +215,46 @@ impl StoredHash {
         }
         let prepared = prepare(password);
         match self {
-            Self::Argon2(hash) => Argon2::default().verify_password(&prepared, &**hash).is_ok(),
+            Self::Argon2(hash) => argon2_verify(hash, &prepared).unwrap_or(false),
             // Foreign hashes were made of the octets as they came.
             Self::Imported(hash) => {
                 hash.verify(password) || (*prepared != password && hash.verify(&prepared))
             }
         }
     }
+}
+
+thread_local! {
+    /// What argon2 fills. Kept from one hash to the next: tens of megabytes, aligned, freed and taken again many times a
+    /// second leave the allocator with ten times as much.
+    static BLOCKS: RefCell<Vec<Block>> = const { RefCell::new(Vec::new()) };
+}
+
+/// Frees what this thread keeps for verifying passwords.
+pub(super) fn release_memory() {
+    BLOCKS.with_borrow_mut(|blocks| *blocks = Vec::new());
+}
+
+/// None when the stored hash is not whole.
+fn argon2_verify(hash: &argon2::PasswordHash, password: &[u8]) -> Option<bool> {
+    let params = argon2::Params::try_from(hash).ok()?;
+    let algorithm = Algorithm::try_from(hash.algorithm.as_str()).ok()?;
+    let version = hash.version.map_or(Ok(Version::default()), Version::try_from).ok()?;
+    let (salt, expected) = (hash.salt.as_ref()?, hash.hash.as_ref()?);
+    let count = params.block_count();
+    let mut out = [0; Output::MAX_LENGTH];
+    let out = out.get_mut(..params.output_len().unwrap_or(argon2::Params::DEFAULT_OUTPUT_LEN))?;
+    BLOCKS.with_borrow_mut(|blocks| {
+        if blocks.len() < count {
+            *blocks = vec![Block::default(); count];
+        }
+        let memory = blocks.get_mut(..count)?;
+        Argon2::new(algorithm, version, params)
+            .hash_password_into_with_memory(password, salt, out, memory)
+            .ok()
+    })?;
+    // `Output` compares in constant time.
+    Some(Output::new(out).ok()? == *expected)
 }
 
 /// Both forms of a new password, made together: they always agree.
@@ -344,5 +379,19 @@ mod tests {
         let stored = StoredHash::parse(&new.hash).unwrap();
         let printed = format!("{new:?} {stored:?} {:?}", new.scram);
         assert!(!printed.contains("argon2id$") && !printed.contains("stored_key: ["), "{printed}");
+    }
+
+    /// Hashes of different sizes after each other, in the same memory.
+    #[test]
+    fn memory_that_is_used_again_changes_nothing() {
+        let small = StoredHash::create(b"small", cheap()).unwrap();
+        let large = StoredHash::create(b"large", Cost { argon2_memory_kib: 256, ..cheap() }).unwrap();
+        let (small, large) = (StoredHash::parse(&small).unwrap(), StoredHash::parse(&large).unwrap());
+        for _ in 0..2 {
+            assert!(small.verify(b"small") && !small.verify(b"large"));
+            assert!(large.verify(b"large") && !large.verify(b"small"));
+            assert!(small.verify(b"small"));
+            release_memory();
+        }
     }
 }
