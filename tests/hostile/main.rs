@@ -2,6 +2,7 @@
 
 #![allow(clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "a test fails by panicking")]
 
+mod passwords;
 mod siege;
 
 use std::time::Duration;
@@ -169,6 +170,12 @@ fn garbage_where_tls_is_expected() {
         }
         std::thread::sleep(HOLD);
     });
+}
+
+#[test]
+fn floods_of_wrong_passwords() {
+    let siege = Siege::new();
+    siege.under("40 guessers of passwords", || passwords::guess(siege.daemon.submissions, 40, HOLD * 2));
 }
 
 #[test]
