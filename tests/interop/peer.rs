@@ -1,0 +1,86 @@
+//! Another server: a folder that its users can read, a process, both gone when it is dropped.
+
+use std::fs::Permissions;
+use std::os::unix::fs::{PermissionsExt as _, chown};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+
+/// The user and group `nobody` of Debian.
+pub(crate) const NOBODY: u32 = 65_534;
+
+/// A running server.
+pub(crate) struct Peer {
+    folder: tempfile::TempDir,
+    child: Option<Child>,
+}
+
+impl Peer {
+    /// A folder, nothing started. None when only root could start what is wanted.
+    pub(crate) fn prepare() -> Option<Self> {
+        if !nix::unistd::geteuid().is_root() {
+            support::skip("needs root to start another mail server");
+            return None;
+        }
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::set_permissions(folder.path(), Permissions::from_mode(0o755)).unwrap();
+        Some(Self { folder, child: None })
+    }
+
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    pub(crate) fn write(&self, name: &str, text: &str) {
+        std::fs::write(self.path(name), text.replace("@DIR@", &self.folder.path().to_string_lossy()))
+            .unwrap();
+    }
+
+    /// A folder in it that belongs to this user.
+    pub(crate) fn make_folder(&self, name: &str, owner: u32) {
+        std::fs::create_dir_all(self.path(name)).unwrap();
+        chown(self.path(name), Some(owner), Some(owner)).unwrap();
+    }
+
+    /// Starts a program that stays in the foreground.
+    pub(crate) fn start(&mut self, command: &mut Command) {
+        let output = std::fs::File::create(self.path("output")).unwrap();
+        let errors = output.try_clone().unwrap();
+        command.stdin(Stdio::null()).stdout(output).stderr(errors);
+        self.child = Some(command.spawn().unwrap());
+    }
+
+    /// What it wrote to its log and its output.
+    pub(crate) fn log(&self) -> String {
+        ["log", "output"].map(|name| std::fs::read_to_string(self.path(name)).unwrap_or_default()).join("\n")
+    }
+
+    /// The files below a folder, however deep, as text.
+    pub(crate) fn files(&self, name: &str) -> Vec<String> {
+        let mut found = Vec::new();
+        collect(&self.path(name), &mut found);
+        found
+    }
+}
+
+fn collect(folder: &Path, found: &mut Vec<String>) {
+    let Ok(entries) = std::fs::read_dir(folder) else { return };
+    for path in entries.flatten().map(|entry| entry.path()) {
+        if path.is_dir() {
+            collect(&path, found);
+        } else if let Ok(bytes) = std::fs::read(&path) {
+            found.push(String::from_utf8_lossy(&bytes).into_owned());
+        }
+    }
+}
+
+impl Drop for Peer {
+    fn drop(&mut self) {
+        let Some(mut child) = self.child.take() else { return };
+        // The masters of both end their children when they are asked to end.
+        drop(Command::new("kill").args(["-TERM", &child.id().to_string()]).status());
+        if !support::wait_until(|| matches!(child.try_wait(), Ok(Some(_)))) {
+            drop(child.kill());
+            drop(child.wait());
+        }
+    }
+}
