@@ -1,12 +1,14 @@
 //! A full disk: refused before MAIL while there is still room for what is here, and service returns by itself.
 
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use support::{Client, Daemon, wait_until};
 
 use crate::disk::Disk;
+use crate::ledger::{Ledger, Said};
 use crate::sink::{FIELD, Sink};
-use crate::{ALONE, relay};
+use crate::{ALONE, PATIENCE, relay};
 
 /// A file that takes up space until it is removed.
 struct Ballast(PathBuf);
@@ -75,5 +77,36 @@ fn a_nearly_full_disk_refuses_before_mail_and_recovers() {
     let after = "after".to_owned();
     assert!(wait_until(|| sink.has([&after].into_iter())), "the new mail is stuck; log:\n{}", daemon.log());
     assert!(sink.arrivals().corrupt.is_empty());
+    daemon.kill();
+}
+
+/// Without the guard before MAIL the disk fills up to its last block in the middle of a commit.
+#[test]
+fn a_disk_that_is_full_to_the_last_block_loses_nothing() {
+    let _alone = ALONE.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+    let (sink, ledger) = (Sink::start(), Ledger::default());
+    sink.set_down(true);
+    let store =
+        "[store]\ndisk_free_bytes_min = 0\njournal = { segment_bytes = 1048576, spare_segments_max = 1 }\n";
+    let mut daemon = relay(&sink, store);
+    let place = daemon.folder().join("data");
+    let Some(_disk) = Disk::memory(&place, 32) else { return };
+    daemon.run();
+
+    let ballast = Ballast::fill(&place, 2 << 20);
+    let end = Instant::now() + Duration::from_secs(30);
+    ledger.load(daemon.mx, 2, || {
+        while ledger.count(Said::Deferred) < 20 && Instant::now() < end {
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    });
+    assert!(ledger.count(Said::Deferred) >= 20, "the disk was never full; log:\n{}", daemon.log());
+    // Killed with a full disk, it comes up again, and refuses still.
+    daemon.kill();
+    daemon.run();
+    ballast.remove();
+    assert!(wait_until(|| try_mail(&daemon, "after").code == 250), "no recovery; log:\n{}", daemon.log());
+    sink.set_down(false);
+    ledger.settle("full disk", &sink, PATIENCE);
     daemon.kill();
 }

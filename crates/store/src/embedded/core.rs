@@ -18,12 +18,16 @@ use super::keeper::Job;
 use super::row::Row;
 use super::window::Window;
 use crate::Settings;
-use crate::disk::Disk;
+use crate::disk::{Disk, RealDisk};
 use crate::journal::{AppendError, Position};
 use crate::queue_store::StoreError;
 
 /// How long an answer about free space holds.
 const SPACE_HOLDS: Duration = Duration::from_millis(100);
+
+/// Octets that must be free for the index to be written: it takes space in pieces of half a megabyte, and an index that
+/// finds none is of no use any more.
+const INDEX_ROOM: u64 = 4 << 20;
 
 /// The shared state.
 #[derive(Debug)]
@@ -168,6 +172,14 @@ impl Core {
         let known = self.ask_space();
         *space = Some((now, known.clone()));
         known
+    }
+
+    /// False while the disk is so full that the index is better left alone: messages wait in the window and in the
+    /// journal until there is space again.
+    pub(crate) fn index_has_room(&self) -> bool {
+        // The index is always in the operating system's file system.
+        let folder = self.index_folder.parent().unwrap_or(&self.index_folder);
+        RealDisk.space(folder).map_or(true, |space| space.free >= INDEX_ROOM)
     }
 
     fn ask_space(&self) -> Result<(), StoreError> {

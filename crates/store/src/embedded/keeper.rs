@@ -126,9 +126,12 @@ impl Keeper {
         loop {
             let now = Instant::now();
             if now >= next_tick {
-                self.guard(Self::flush_aged);
+                let has_room = self.core.index_has_room();
+                if has_room {
+                    self.guard(Self::flush_aged);
+                }
                 next_tick = now + TICK;
-                if now >= next_checkpoint {
+                if has_room && now >= next_checkpoint {
                     self.guard(Self::make_checkpoint);
                     next_checkpoint = now + self.core.settings.checkpoint_every();
                 }
@@ -183,7 +186,11 @@ impl Keeper {
 
     fn serve(&mut self, job: Job) -> Result<()> {
         match job {
-            Job::MakeRoom => self.flush_aged(),
+            Job::MakeRoom if self.core.index_has_room() => self.flush_aged(),
+            Job::MakeRoom => {
+                self.core.room_made();
+                Ok(())
+            }
             Job::Forget(id) => self.forget(id),
             Job::Settle { items, gather } => self.settle(items, gather),
             Job::Due { now, limit, skip, answer } => {

@@ -22,6 +22,7 @@ mod window;
 use std::path::Path;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use bytes::Bytes;
 use mail::{QueueId, Timestamp};
@@ -341,6 +342,9 @@ fn clean_spool(core: &Core) -> std::io::Result<Vec<QueueId>> {
     Ok(complete)
 }
 
+/// Time between two looks for space, when a start finds the disk full.
+const SPACE_EVERY: Duration = Duration::from_millis(200);
+
 /// What the keeper's thread begins with.
 struct Start {
     core: Arc<Core>,
@@ -355,6 +359,12 @@ impl Start {
         let settings = &self.core.settings;
         let (cache, limit) = (settings.index_cache_bytes, settings.index_limit());
         let folder = &self.core.index_folder;
+        while !self.core.index_has_room() {
+            if self.core.open().is_err() {
+                return;
+            }
+            std::thread::sleep(SPACE_EVERY);
+        }
         let mut bad = None;
         let opened = Index::open(folder, cache, limit).or_else(|error| {
             index::move_aside(folder, now_millis())?;
