@@ -76,8 +76,14 @@ fn collect(folder: &Path, found: &mut Vec<String>) {
 impl Drop for Peer {
     fn drop(&mut self) {
         let Some(mut child) = self.child.take() else { return };
-        // The masters of both end their children when they are asked to end.
-        drop(Command::new("kill").args(["-TERM", &child.id().to_string()]).status());
+        // The masters of both end their children when they are asked to end. Postfix's stands behind a script that would
+        // leave it running.
+        let master = std::fs::read_to_string(self.path("queue/pid/master.pid")).unwrap_or_default();
+        for pid in [master.trim(), &child.id().to_string()] {
+            if !pid.is_empty() {
+                drop(Command::new("kill").args(["-TERM", pid]).stderr(Stdio::null()).status());
+            }
+        }
         if !support::wait_until(|| matches!(child.try_wait(), Ok(Some(_)))) {
             drop(child.kill());
             drop(child.wait());
