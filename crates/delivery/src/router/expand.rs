@@ -56,6 +56,9 @@ impl Router {
     pub(super) async fn expand(&self, start: &Address) -> Result<Vec<Address>, Stop> {
         let mut ends = Vec::new();
         let mut seen: HashSet<Address> = HashSet::new();
+        // Aliases that were followed: where several lead to the same one, its targets are taken once. Without this, twenty
+        // that each name the next one twice would be a million look-ups.
+        let mut followed: HashSet<Address> = HashSet::new();
         let mut open = vec![Open { address: start.clone(), own: false, trail: None, depth: 0 }];
         while let Some(next) = open.pop() {
             let step = self.step(&next).await?;
@@ -73,6 +76,9 @@ impl Router {
             };
             if next.depth >= self.alias.depth_max {
                 return Err(Stop::Loop(next.address));
+            }
+            if !followed.insert(next.address.clone()) {
+                continue;
             }
             if open.len() + targets.len() > self.alias.recipients_max {
                 return Err(Stop::TooMany);

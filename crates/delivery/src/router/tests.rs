@@ -157,6 +157,22 @@ async fn postmaster_is_always_there() {
 }
 
 #[tokio::test]
+async fn aliases_that_share_targets_are_followed_once() {
+    // Nineteen, each naming the next one in two ways: half a million ways, nineteen look-ups.
+    let pairs: Vec<String> = (0..19)
+        .map(|i| format!("{{n{i}@a.test = n{0}@a.test, n{0}+t@a.test, n{0}+u@a.test}}", i + 1))
+        .chain(["n19@a.test=joe@a.test".to_owned()])
+        .collect();
+    let text = format!("inline:{{{}}}", pairs.join(", "));
+    let router = router(|parts| {
+        parts.domains[0].aliases = Some(table(&text));
+        parts.alias.recipients_max = 5_000;
+    });
+    let found = router.resolve(&ForwardPath::Mailbox(address("n0@a.test"))).await;
+    assert_eq!(found, Resolution::Local { recipients: vec![address("joe@a.test")] });
+}
+
+#[tokio::test]
 async fn chains_and_fan_out_are_bounded() {
     let chain: Vec<String> = (0..30).map(|n| format!("l{n}@a.test=l{}@a.test", n + 1)).collect();
     let long =
