@@ -57,7 +57,11 @@ fn house() -> Daemon {
     let rest = "[[domain]]\nname = \"alias.test\"\nrecipients = \"inline:{nobody=x}\"\ndeliver = \"maildir:mail/{domain}/{local}/\"\n\
                 aliases = \"text:virtual\"\n";
     let mut daemon = Daemon::prepare(PROGRAM, "", rest);
-    daemon.write("virtual", "info@alias.test user@example.test\nothers@alias.test other@example.test\n");
+    daemon.write(
+        "virtual",
+        "info@alias.test user@example.test\nothers@alias.test other@example.test\n\
+                             broken@alias.test :include:/nonexistent/list\n",
+    );
     daemon.add_account(USER, "secret");
     daemon.add_account("other@example.test", "secret2");
     assert!(daemon.tool(&["dkim", "new", "example.test"]).status.success());
@@ -73,7 +77,11 @@ fn users_send_as_themselves_and_their_mail_is_completed() {
     for from in ["other@example.test", "others@alias.test", "user@far.test", "nobody@example.test"] {
         assert_eq!(codes(&client.command(&format!("MAIL FROM:<{from}>"))), "550 5.7.1", "{from}");
     }
+    // A look-up that failed is no proof that the address is somebody else's.
+    assert_eq!(codes(&client.command("MAIL FROM:<broken@alias.test>")), "451 4.3.0");
     let body = "Subject: x\r\n\r\ntext\r\n";
+    let broken = client.mail(USER, &[USER], &format!("From: broken@alias.test\r\n{body}"));
+    assert_eq!(codes(&broken), "451 4.3.0");
     for header in [
         "From: other@example.test",
         "From: user@example.test, Other <other@example.test>",

@@ -181,34 +181,39 @@ impl Router {
         self.by_name.contains_key(domain) || self.is_own_name(domain)
     }
 
-    /// RCPT: is this recipient ours, does it exist, and whom does it lead to?
+    /// RCPT: is this recipient ours, does it exist, whom does it lead to, and has it room?
     pub async fn resolve(&self, path: &ForwardPath) -> Resolution {
+        match self.follow(path).await {
+            Resolution::Local { recipients } => match recipients.as_slice() {
+                [only] if self.is_full(only).await => Resolution::Full,
+                _ => Resolution::Local { recipients },
+            },
+            other => other,
+        }
+    }
+
+    /// Whom an address leads to, whether or not there is room: for what is not mail from outside (may this account send as
+    /// that address, where does a report go). Never [`Resolution::Full`].
+    pub async fn follow(&self, path: &ForwardPath) -> Resolution {
         let address = match path {
             ForwardPath::Postmaster => &self.postmaster,
             ForwardPath::Mailbox(address) => address,
         };
         let Some((_, ours)) = self.our_domain(address) else {
             return match path {
-                // RFC 5321 §4.1.1.3: the bare postmaster is always ours, even when somebody elsewhere reads that mail.
                 ForwardPath::Postmaster => Resolution::Local { recipients: vec![address.clone()] },
                 ForwardPath::Mailbox(_) => Resolution::Elsewhere(address.clone()),
             };
         };
-        let recipients = match self.expand(&ours).await {
-            Ok(recipients) => recipients,
-            Err(Stop::Unknown(end)) if end == *ours => return Resolution::Unknown,
-            Err(Stop::Unknown(end)) => return Resolution::Dangling(end),
-            Err(Stop::BadMailbox(_)) => return Resolution::BadMailbox,
-            Err(Stop::Loop(end)) => return Resolution::AliasLoop(end),
-            Err(Stop::TooMany) => return Resolution::TooMany,
-            Err(Stop::Unavailable(why)) => return Resolution::Unavailable(why),
-        };
-        if let [only] = recipients.as_slice()
-            && self.is_full(only).await
-        {
-            return Resolution::Full;
+        match self.expand(&ours).await {
+            Ok(recipients) => Resolution::Local { recipients },
+            Err(Stop::Unknown(end)) if end == *ours => Resolution::Unknown,
+            Err(Stop::Unknown(end)) => Resolution::Dangling(end),
+            Err(Stop::BadMailbox(_)) => Resolution::BadMailbox,
+            Err(Stop::Loop(end)) => Resolution::AliasLoop(end),
+            Err(Stop::TooMany) => Resolution::TooMany,
+            Err(Stop::Unavailable(why)) => Resolution::Unavailable(why),
         }
-        Resolution::Local { recipients }
     }
 
     /// Delivery: which agent takes a final recipient, and which destination it belongs to.

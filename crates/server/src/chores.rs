@@ -1,7 +1,6 @@
 //! What is done now and then: look at the disk's space and at certificates, watch over the queue.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use config::Loaded;
@@ -12,39 +11,35 @@ use crate::maillog::Level;
 use crate::runner::auditor;
 use crate::services::Current;
 
-/// Time between two looks at the disk's space.
-const DISK_EVERY: Duration = Duration::from_secs(1);
+/// Time between two looks at the store's room.
+const ROOM_EVERY: Duration = Duration::from_secs(1);
 
 /// Starts them.
 pub fn start(tasks: &mut JoinSet<()>, loaded: &Loaded, current: &Current, daemon: &Arc<Daemon>) {
-    tasks.spawn(disk(current.clone(), loaded.data_dir()));
+    tasks.spawn(room(current.clone()));
     let every = Duration::from_secs(loaded.config.server.reload_check_seconds.max(1));
     tasks.spawn(certificates(current.clone(), every));
     tasks.spawn(auditor::rounds(current.clone(), Arc::clone(daemon)));
 }
 
-/// Closes MAIL while the disk is nearly full, and opens it again: mail that is here keeps its room.
-async fn disk(current: Current, data: std::path::PathBuf) {
-    let mut ticks = tokio::time::interval(DISK_EVERY);
+/// Tells when the store begins to refuse mail (the disk is nearly full, say) and when it takes mail again. MAIL asks the
+/// store itself; this is for whoever reads the log.
+async fn room(current: Current) {
+    let mut ticks = tokio::time::interval(ROOM_EVERY);
+    let mut refused = false;
     loop {
         ticks.tick().await;
-        let services = current.get();
-        let minimum = services.config.store.disk_free_bytes_min;
-        let folder = data.clone();
-        let looked = tokio::task::spawn_blocking(move || nix::sys::statvfs::statvfs(&folder)).await;
-        let Ok(Ok(facts)) = looked else { continue };
-        let free = facts.blocks_available().saturating_mul(facts.fragment_size());
-        let full = free < minimum;
-        if services.shared.disk_full.swap(full, Ordering::Relaxed) != full {
-            let text = if full {
-                format!(
-                    "the disk is nearly full ({free} octets free, {minimum} wanted): MAIL is answered 452"
-                )
-            } else {
-                "the disk has room again: mail is accepted".to_owned()
-            };
-            services.shared.log.notice(if full { Level::Error } else { Level::Info }, &text);
+        let shared = Arc::clone(&current.get().shared);
+        let store = Arc::clone(&shared.store);
+        let Ok(room) = tokio::task::spawn_blocking(move || store.room()).await else { continue };
+        match room {
+            Err(ref error) if !refused => {
+                shared.log.notice(Level::Error, &format!("no mail is accepted: {error}"));
+            }
+            Ok(()) if refused => shared.log.notice(Level::Info, "mail is accepted again"),
+            _ => {}
         }
+        refused = room.is_err();
     }
 }
 

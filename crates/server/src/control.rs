@@ -51,8 +51,8 @@ impl Daemon {
     /// What is wrong, in sentences.
     fn troubles(&self) -> Vec<String> {
         let mut troubles: Vec<String> = self.shared.store.health().err().into_iter().collect();
-        if self.shared.disk_full.load(Ordering::Relaxed) {
-            troubles.push("the disk is nearly full: no mail is accepted".to_owned());
+        if let Err(error) = self.shared.store.room() {
+            troubles.push(format!("no mail is accepted: {error}"));
         }
         troubles.extend(self.current.get().accounts.trouble());
         if *self.shared.stopping.borrow() {

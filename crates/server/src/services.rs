@@ -67,8 +67,6 @@ pub struct Shared {
     pub runner: RunnerHandle,
     /// Becomes true when the daemon stops: sessions end at the next sane point.
     pub stopping: tokio::sync::watch::Sender<bool>,
-    /// The disk is nearly full: MAIL is answered 452 until it is not.
-    pub disk_full: std::sync::atomic::AtomicBool,
 }
 
 /// The set that new sessions and deliveries take. Clones share it.

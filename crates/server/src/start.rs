@@ -8,7 +8,6 @@
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use config::Loaded;
@@ -197,7 +196,6 @@ fn shared(loaded: &Loaded, runner: RunnerHandle) -> Result<Shared, Error> {
         places: Arc::new(SessionCounts::default()),
         runner,
         stopping: watch::channel(false).0,
-        disk_full: AtomicBool::new(false),
     })
 }
 

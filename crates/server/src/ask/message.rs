@@ -4,7 +4,7 @@ use mail::Reply;
 use store::{Origin, OriginKind};
 
 use crate::intake::{self, Intake, submission, trace};
-use crate::metrics::{Door, MessageResult};
+use crate::metrics::Door;
 use crate::session::body::{BodySink, ReceivedBody};
 use crate::session::transaction::Transaction;
 
@@ -47,13 +47,7 @@ impl Asker {
                 intake::refusal(&self.services, transaction.id, &error)
             }
         };
-        let result = match (reply.is_positive(), reply.code) {
-            (true, _) => MessageResult::Accepted,
-            (_, 452) => MessageResult::DiskFull,
-            (_, 400..500) => MessageResult::StoreFailed,
-            _ => MessageResult::NotOwner,
-        };
-        self.services.shared.metrics.message(door, result, bytes);
+        self.services.shared.metrics.message(door, intake::result_of(&reply), bytes);
         if reply.is_positive() {
             self.bytes_accepted += bytes;
         } else {

@@ -1,12 +1,9 @@
 //! MAIL: may this client use this reverse-path, and is there room for what it wants to send?
 
-use std::sync::atomic::Ordering;
-
 use mail::{Reply, ReversePath};
 use smtp::MailParameters;
 
-use crate::intake::submission;
-use crate::metrics::MessageResult;
+use crate::intake::{self, submission};
 use crate::session::transaction::Transaction;
 
 use super::Asker;
@@ -17,16 +14,12 @@ impl Asker {
         // RFC 5321 §4.1.1.2: MAIL clears what was there before.
         self.transaction = None;
         let shared = &self.services.shared;
-        if shared.disk_full.load(Ordering::Relaxed) {
-            let reply = Reply::new(452, (4, 3, 1), "Insufficient system storage, try again later");
-            shared.metrics.message(self.facts.door, MessageResult::DiskFull, 0);
-            self.log_refusal("mail", None, &reply);
-            return reply;
+        // A store that would not take the message says so before the client sends it.
+        if let Err(error) = shared.store.room() {
+            return self.refuse_sender(intake::not_stored(&error));
         }
-        if let Some(reply) = self.not_theirs(&reverse_path).await {
-            shared.metrics.message(self.facts.door, MessageResult::NotOwner, 0);
-            self.log_refusal("mail", None, &reply);
-            return reply;
+        if let Err(reply) = self.check_owner(&reverse_path).await {
+            return self.refuse_sender(*reply);
         }
         let reply = Reply::new(250, (2, 1, 0), "Ok");
         self.transaction = Some(Transaction {
@@ -42,10 +35,18 @@ impl Asker {
         reply
     }
 
+    fn refuse_sender(&self, reply: Reply) -> Reply {
+        self.services.shared.metrics.message(self.facts.door, intake::result_of(&reply), 0);
+        self.log_refusal("mail", None, &reply);
+        reply
+    }
+
     /// An authenticated user sends only as themselves: MAIL FROM is one of their addresses, or null.
-    async fn not_theirs(&self, reverse_path: &ReversePath) -> Option<Reply> {
-        let address = reverse_path.mailbox()?;
-        let theirs = submission::owns(&self.services, &self.facts, address).await;
-        (!theirs).then(|| Reply::new(550, (5, 7, 1), format!("<{address}> is not an address of yours")))
+    async fn check_owner(&self, reverse_path: &ReversePath) -> Result<(), Box<Reply>> {
+        let Some(address) = reverse_path.mailbox() else { return Ok(()) };
+        if submission::owns(&self.services, &self.facts, address).await? {
+            return Ok(());
+        }
+        Err(Box::new(Reply::new(550, (5, 7, 1), format!("<{address}> is not an address of yours"))))
     }
 }

@@ -15,6 +15,7 @@ use store::{HeaderEdit, MessageRecord, NewMessage, Origin, QueueEntry, Recipient
 
 use crate::clock;
 use crate::maillog::{AcceptedLine, Level};
+use crate::metrics::MessageResult;
 use crate::services::Services;
 use crate::session::body::ReceivedBody;
 use crate::session::facts::ClientFacts;
@@ -89,9 +90,26 @@ fn log(services: &Services, facts: &ClientFacts, entry: &QueueEntry) {
     });
 }
 
-/// What a peer hears when its message could not be kept. Never 250, never 5xx: the trouble is ours.
+/// Logs that a message could not be kept, and says what its sender hears.
 pub fn refusal(services: &Services, id: QueueId, error: &StoreError) -> Reply {
     services.shared.log.notice(Level::Error, &format!("message {id} was not stored: {error}"));
+    not_stored(error)
+}
+
+/// What a transaction came to, by the reply that ended it.
+#[must_use]
+pub fn result_of(reply: &Reply) -> MessageResult {
+    match reply.code {
+        code if code < 400 => MessageResult::Accepted,
+        452 => MessageResult::DiskFull,
+        code if code < 500 => MessageResult::StoreFailed,
+        _ => MessageResult::NotOwner,
+    }
+}
+
+/// What a peer hears when its message is not, or would not be, kept. Never 250, never 5xx: the trouble is ours.
+#[must_use]
+pub fn not_stored(error: &StoreError) -> Reply {
     match error {
         StoreError::Full(_) => Reply::new(452, (4, 3, 1), "Insufficient system storage, try again later"),
         _ => Reply::new(451, (4, 3, 0), "The message could not be stored, try again later"),

@@ -36,7 +36,7 @@ pub fn header_of(body: &ReceivedBody) -> Vec<u8> {
 /// `Err` with the refusal when a From: or Sender: mailbox is not the account's.
 ///
 /// # Errors
-/// The reply to speak: `550 5.7.1`.
+/// The reply to speak: `550 5.7.1`, or 451 when a look-up failed.
 pub async fn check_identity(services: &Services, facts: &ClientFacts, head: &[u8]) -> Result<(), Box<Reply>> {
     let refuse = |text: String| Err(Box::new(Reply::new(550, (5, 7, 1), text)));
     let mut named_from = false;
@@ -48,7 +48,7 @@ pub async fn check_identity(services: &Services, facts: &ClientFacts, head: &[u8
         };
         for mailbox in mailboxes {
             let theirs = match Address::parse(&mailbox) {
-                Ok(address) => owns(services, facts, &address).await,
+                Ok(address) => owns(services, facts, &address).await?,
                 Err(_) => false,
             };
             if !theirs {
@@ -61,15 +61,26 @@ pub async fn check_identity(services: &Services, facts: &ClientFacts, head: &[u8
 
 /// True when the account or local user may send as this address: its own, one that an alias of ours leads to it, or one
 /// that was granted.
-pub async fn owns(services: &Services, facts: &ClientFacts, address: &Address) -> bool {
-    if let Some(account) = &facts.account {
-        let leads_to = match services.router.resolve(&ForwardPath::Mailbox(address.clone())).await {
-            Resolution::Local { recipients } => recipients,
-            _ => Vec::new(),
-        };
-        return services.accounts.may_send_as(account, address, &leads_to);
+///
+/// # Errors
+/// The reply to speak, 451, when a table could not be asked: that is no proof that the address is somebody else's (I9).
+pub async fn owns(services: &Services, facts: &ClientFacts, address: &Address) -> Result<bool, Box<Reply>> {
+    let Some(account) = &facts.account else {
+        return Ok(facts.local_user.as_ref().is_none_or(|user| services.senders.may_send_as(user, address)));
+    };
+    // Nearly always: no table need be asked.
+    if services.accounts.may_send_as(account, address, &[]) {
+        return Ok(true);
     }
-    facts.local_user.as_ref().is_none_or(|user| services.senders.may_send_as(user, address))
+    match services.router.follow(&ForwardPath::Mailbox(address.clone())).await {
+        Resolution::Local { recipients } => Ok(services.accounts.may_send_as(account, address, &recipients)),
+        Resolution::Unavailable(why) => {
+            services.shared.log.notice(Level::Warning, &format!("{address} could not be looked up: {why}"));
+            let words = "The sender could not be looked up, try again later";
+            Err(Box::new(Reply::new(451, (4, 3, 0), words)))
+        }
+        _ => Ok(false),
+    }
 }
 
 /// The addresses of one raw From: or Sender: field; none when it cannot be read or holds none.

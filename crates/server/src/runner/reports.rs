@@ -70,7 +70,10 @@ async fn send(services: &Services, entry: &QueueEntry, report: &Report) -> bool 
     let hostname = services.config.hostname.as_str();
     let with = Composition { entry, original: &original, hostname, id, now: clock::now(), settings };
     let Some(mut message) = compose(report, &with) else { return true };
-    message.record.recipients = follow(services, std::mem::take(&mut message.record.recipients)).await;
+    let Some(recipients) = follow(services, std::mem::take(&mut message.record.recipients)).await else {
+        return false;
+    };
+    message.record.recipients = recipients;
     let stored = QueueEntry::new(message.record.clone(), message.next_attempt);
     if let Err(error) = shared.store.enqueue(message).await {
         let text = format!("the report on {} could not be stored: {error}", entry.record.id);
@@ -89,21 +92,27 @@ async fn send(services: &Services, entry: &QueueEntry, report: &Report) -> bool 
     true
 }
 
-/// A sender of ours may be an alias: the report goes where its mail goes. One that cannot be resolved stays as it is, and
-/// delivery says what is wrong.
-async fn follow(services: &Services, recipients: Vec<RecipientRecord>) -> Vec<RecipientRecord> {
+/// A sender of ours may be an alias: the report goes where its mail goes. None when a table could not be asked: sent on
+/// unfollowed, the report would fail for good, and nobody would ever be told (invariants I2 and I9). An address that leads
+/// nowhere stays as it is, and delivery says what is wrong.
+async fn follow(services: &Services, recipients: Vec<RecipientRecord>) -> Option<Vec<RecipientRecord>> {
     let mut followed = Vec::with_capacity(recipients.len());
     for recipient in recipients {
         let path = ForwardPath::Mailbox(recipient.address.clone());
-        match services.router.resolve(&path).await {
+        match services.router.follow(&path).await {
             Resolution::Local { recipients } => followed.extend(recipients.into_iter().map(|address| {
                 let accepted_as = (address != recipient.address).then(|| recipient.address.clone());
                 RecipientRecord { address, accepted_as, ..recipient.clone() }
             })),
+            Resolution::Unavailable(why) => {
+                let text = format!("a report to {} has to wait: {why}", recipient.address);
+                services.shared.log.notice(Level::Warning, &text);
+                return None;
+            }
             _ => followed.push(recipient),
         }
     }
-    followed
+    Some(followed)
 }
 
 /// The original as received, or its beginning; empty when it cannot be read: a report without headers is better than none.
