@@ -13,6 +13,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("net", &["mail"]),
     ("tables", &["mail", "net"]),
     ("msgauth", &["mail", "net"]),
+    ("antispam", &["mail", "net", "store", "tables", "msgauth"]),
     ("queue", &["mail", "store"]),
     ("delivery", &["mail", "net", "tables", "queue", "store"]),
     ("config", &["mail", "smtp", "store", "net", "tables", "msgauth", "queue", "delivery"]),

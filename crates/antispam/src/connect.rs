@@ -1,0 +1,1 @@
+//! Checks of the client's address, before it has said a word.

@@ -1,0 +1,1 @@
+//! Checks of the name that the client gives itself.

@@ -1,0 +1,12 @@
+//! The checks that judge mail while its sender is still on the line: one file each, in a folder named after the SMTP
+//! stage at which it runs.
+//!
+//! A check looks at facts and answers with symbols and evidence. It never replies to a client, never rejects, never reads
+//! another check's symbol and never adds points: what a symbol is worth, what several of them come to and what is done
+//! about it belongs to `policy`. A look-up that fails is "unknown", never a listing and never an absence (invariant I9).
+
+pub mod connect;
+pub mod end_of_data;
+pub mod helo;
+pub mod mail_from;
+pub mod rcpt;
