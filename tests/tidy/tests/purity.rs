@@ -2,7 +2,9 @@
 
 #![allow(clippy::expect_used, reason = "a test says what is wrong by failing")]
 
-const PURE: &[&str] = &["crates/mail/src", "crates/smtp/src", "crates/queue/src"];
+const PURE: &[&str] = &["crates/mail/src", "crates/smtp/src", "crates/policy/src", "crates/queue/src"];
+/// Measures how long checks take; what judges them beside it is as pure as the rest.
+const EXCEPT: &[&str] = &["crates/policy/src/pipeline.rs"];
 const FORBIDDEN: &[&str] = &[
     "Instant::now(",
     "SystemTime::now(",
@@ -18,7 +20,7 @@ fn pure_crates_touch_nothing_outside() {
     let mut found = Vec::new();
     for folder in PURE {
         for (path, text) in tidy::files(folder, &[".rs"]) {
-            if tidy::is_test_file(&path) {
+            if tidy::is_test_file(&path) || EXCEPT.iter().any(|except| path.ends_with(except)) {
                 continue;
             }
             for word in FORBIDDEN {
