@@ -1,1 +1,3 @@
 //! Checks of the message itself.
+
+pub mod bounce;

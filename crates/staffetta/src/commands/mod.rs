@@ -4,7 +4,6 @@
 //! touches the queue's files: that is the business of the crates below.
 
 mod account;
-mod check;
 mod config;
 mod dkim;
 mod docs;
@@ -51,7 +50,6 @@ enum Command {
     Account(account::Args),
     Queue(queue::Args),
     Dkim(dkim::Args),
-    Check(check::Args),
     Docs(docs::Args),
 }
 
@@ -65,7 +63,6 @@ pub(crate) fn run(line: CommandLine) -> Outcome {
         Command::Account(args) => account::run(args),
         Command::Queue(args) => queue::run(args),
         Command::Dkim(args) => dkim::run(args),
-        Command::Check(args) => check::run(args),
         Command::Docs(args) => docs::run(args),
     }
 }
