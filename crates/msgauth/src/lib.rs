@@ -1,7 +1,12 @@
-//! Who sent this: DKIM signing and its keys.
+//! Who sent this: SPF verified, DKIM signed.
 //!
-//! [`dkim::KeyStore`] holds the keys of our domains and signs with them; [`dkim::Record`] is what the domain has to
-//! publish. All of it is synchronous and computes: for the blocking pool, not for a session's own task. It never
-//! decides which domain signs a message, and no key ever reaches a log (I7). RFC 6376, RFC 8301, RFC 8463.
+//! [`spf`] turns what is known of a session into a small plain value whose result is a word of RFC 8601 §2.7. It asks
+//! DNS through [`Lookups`], which has one limit of time; what fails there is a temporary error, never an absence (I9).
+//! Signing computes, and is for the blocking pool. Nothing here decides what becomes of a message, and no private key
+//! ever reaches a log (I7).
 
 pub mod dkim;
+mod lookups;
+pub mod spf;
+
+pub use lookups::Lookups;

@@ -6,6 +6,8 @@
 //! Names are always taken as fully qualified: no search list, no hosts file, no C library. Every look-up ends within
 //! [`DnsSettings::lookup_seconds_max`], and the cache is bounded.
 
+mod name;
+
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::str::FromStr;
@@ -26,6 +28,8 @@ use hickory_resolver::{TokioResolver, system_conf};
 use mail::Domain;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+
+pub use name::{DnsName, Family};
 
 /// `[dns]`: which name servers are asked, how long they may take, and what is remembered.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -294,6 +298,37 @@ impl Resolver {
     pub async fn txt(&self, domain: &Domain) -> DnsAnswer<Vec<String>> {
         self.records(Kind::Txt, domain, RecordType::TXT, |data| match data {
             RData::TXT(record) => Some(String::from_utf8_lossy(&record.txt_data.concat()).into_owned()),
+            _ => None,
+        })
+        .await
+    }
+
+    /// The hosts of [`Self::mx`] by preference, where neither they nor the domain need have names of hosts. A null MX
+    /// is a host with the name of the root.
+    pub async fn mx_names(&self, name: &DnsName) -> DnsAnswer<Vec<DnsName>> {
+        let answer = self.records_of(Kind::Mx, name.0.clone(), RecordType::MX, |data| match data {
+            RData::MX(record) => Some((record.preference, DnsName(record.exchange.clone()))),
+            _ => None,
+        });
+        answer.await.filter_map(|mut hosts| {
+            hosts.sort_by_key(|(preference, _)| *preference);
+            Some(hosts.into_iter().map(|(_, host)| host).collect())
+        })
+    }
+
+    /// The addresses of one family under a name that need not be a host's; the other family is not asked for.
+    pub async fn addresses_in(&self, name: &DnsName, family: Family) -> DnsAnswer<Vec<IpAddr>> {
+        let kind = match family {
+            Family::V4 => RecordType::A,
+            Family::V6 => RecordType::AAAA,
+        };
+        self.records_of(Kind::Address, name.0.clone(), kind, ip_of).await
+    }
+
+    /// [`Self::txt`] for a name that need not be a host's, octet for octet.
+    pub async fn txt_octets(&self, name: &DnsName) -> DnsAnswer<Vec<Vec<u8>>> {
+        self.records_of(Kind::Txt, name.0.clone(), RecordType::TXT, |data| match data {
+            RData::TXT(record) => Some(record.txt_data.concat()),
             _ => None,
         })
         .await

@@ -17,7 +17,7 @@ pub mod proxy;
 pub mod tls;
 
 pub use dial::{DialError, DialSettings, dial};
-pub use dns::{DnsAnswer, DnsSettings, Exchange, Mx, NameServer, Resolver, ResolverError};
+pub use dns::{DnsAnswer, DnsName, DnsSettings, Exchange, Family, Mx, NameServer, Resolver, ResolverError};
 pub use listener::{Accepted, AuthPolicy, ListenError, ListenerKind, ListenerSettings};
 pub use network::{Network, NetworkError, Networks};
 pub use proxy::{ProxyError, ProxyHeader, ProxyLimits};

@@ -10,7 +10,9 @@
 //! from what is probable (`score`).
 
 pub mod auth;
+pub mod book;
 pub mod check;
+pub mod expression;
 pub mod facts;
 pub mod mode;
 pub mod pipeline;
@@ -18,10 +20,13 @@ pub mod ruling;
 pub mod score;
 pub mod stage;
 pub mod symbol;
+pub mod tally;
+pub mod thresholds;
 
 pub use auth::{
     ArcFact, AuthFacts, AuthResult, DkimFact, DmarcFact, DmarcPolicy, IprevFact, SpfFact, SpfIdentity,
 };
+pub use book::{CompositeDef, DefinitionError, Definitions, GroupDef, Members, ScoreBook};
 pub use check::{Check, CheckSettings, DnsAnswer, Finding, Findings, OnUnknown, Work};
 pub use facts::{
     BeforeGreeting, ConnectFacts, Content, Door, Facts, HeloFacts, MailFacts, MessageFacts, RcptFacts,
@@ -32,3 +37,5 @@ pub use ruling::{Order, Ruling, Source};
 pub use score::{Score, ScoreError};
 pub use stage::{Connect, EndOfData, Helo, Mail, Rcpt, Scope, Stage, StageMarker};
 pub use symbol::{Symbol, SymbolDef, SymbolError};
+pub use tally::Tally;
+pub use thresholds::{Rules, Setting, Threshold, ThresholdOverrides, Thresholds};

@@ -4,6 +4,7 @@
 //! touches the queue's files: that is the business of the crates below.
 
 mod account;
+mod check;
 mod config;
 mod dkim;
 mod docs;
@@ -50,6 +51,7 @@ enum Command {
     Account(account::Args),
     Queue(queue::Args),
     Dkim(dkim::Args),
+    Check(check::Args),
     Docs(docs::Args),
 }
 
@@ -63,6 +65,7 @@ pub(crate) fn run(line: CommandLine) -> Outcome {
         Command::Account(args) => account::run(args),
         Command::Queue(args) => queue::run(args),
         Command::Dkim(args) => dkim::run(args),
+        Command::Check(args) => check::run(args),
         Command::Docs(args) => docs::run(args),
     }
 }
