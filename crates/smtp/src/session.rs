@@ -152,20 +152,18 @@ impl Session {
         self.now = now;
         if self.deadline().is_some_and(|deadline| deadline <= now) {
             // RFC 5321 §4.2.3: 421 may be said at any time before closing.
-            if !matches!(self.state, State::Handshaking) {
-                self.say(&replies::closing(&self.settings, (4, 4, 2), "time limit reached, closing"));
-            }
+            self.say(&replies::closing(&self.settings, (4, 4, 2), "time limit reached, closing"));
             self.close(CloseReason::Timeout);
         }
     }
 
-    /// When [`Self::wake`] has something to do; nothing while a question is open, whose time is the answerer's.
+    /// When [`Self::wake`] has something to do; nothing while a question is open or a handshake runs, whose time is the
+    /// caller's.
     #[must_use]
     pub fn deadline(&self) -> Option<Instant> {
         let limits = &self.settings;
         match self.state {
-            State::Closed | State::Waiting(_) => None,
-            State::Handshaking => Some(self.waiting_since + limits.handshake_time()),
+            State::Closed | State::Waiting(_) | State::Handshaking => None,
             // RFC 5321 §4.5.3.2.5 and .6.
             State::Receiving(_) => Some(
                 (self.progress_at + limits.data_idle_time()).min(self.message_since + limits.message_time()),

@@ -61,8 +61,6 @@ pub struct Settings {
     pub message_seconds_max: u64,
     /// Seconds for one whole session; it ends after the message in hand.
     pub session_seconds_max: u64,
-    /// Seconds for a TLS handshake after STARTTLS.
-    pub handshake_seconds_max: u64,
     /// The authentication mechanisms offered, under TLS only. `SCRAM-SHA-256-PLUS` is offered where the connection has
     /// a channel binding.
     pub auth_mechanisms: Vec<Mechanism>,
@@ -91,7 +89,6 @@ impl Default for Settings {
             data_idle_seconds_max: 300,
             message_seconds_max: 3_600,
             session_seconds_max: 7_200,
-            handshake_seconds_max: 60,
             auth_mechanisms: Mechanism::ALL.to_vec(),
         }
     }
@@ -151,7 +148,6 @@ impl Settings {
             ("data_idle_seconds_max", self.data_idle_seconds_max, 5, "slow clients would be cut off"),
             ("message_seconds_max", self.message_seconds_max, 30, "large messages would never arrive"),
             ("session_seconds_max", self.session_seconds_max, 30, "slow clients would be cut off"),
-            ("handshake_seconds_max", self.handshake_seconds_max, 1, "nobody could start TLS"),
         ];
         match bounds.into_iter().find(|(_, value, least, _)| value < least) {
             Some((key, value, least, consequence)) => Err(SettingsError { key, value, least, consequence }),
@@ -173,10 +169,6 @@ impl Settings {
 
     pub(crate) fn session_time(&self) -> Duration {
         Duration::from_secs(self.session_seconds_max)
-    }
-
-    pub(crate) fn handshake_time(&self) -> Duration {
-        Duration::from_secs(self.handshake_seconds_max)
     }
 }
 
