@@ -139,10 +139,11 @@ impl BodyReader {
         if self.at == At::Cr {
             self.bare_cr();
         }
-        if self.at != At::LineStart {
+        // A bare LF that was mended has ended its line, though no dot counts behind it.
+        if self.at != At::LineStart && self.line_bytes > 0 {
             self.emit(b"\r\n");
-            self.at = At::LineStart;
         }
+        self.at = At::LineStart;
     }
 
     /// Reads from `from` to the next line start with a dot (where dots count), or to the end of the input.

@@ -142,6 +142,10 @@ fn mending_turns_lf_into_crlf_and_cr_into_a_blank() {
     assert_eq!(out, b"a\r\nb c \r\n\r\n.\r\n\r\n");
     let (out, _) = chunks(&[b"a\nb\rc\r", b"\n\r"], true, &settings());
     assert_eq!(out, b"a\r\nb c\r\n \r\n");
+    // The last line has ended: nothing is missing behind it.
+    for parts in [&[b"a\n" as &[u8]] as &[&[u8]], &[b"a\n", b""], &[b"a", b"\n"]] {
+        assert_eq!(chunks(parts, true, &settings()).0, b"a\r\n", "{parts:?}");
+    }
 }
 
 #[test]
