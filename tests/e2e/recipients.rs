@@ -114,7 +114,56 @@ fn only_the_permitted_relay() {
     assert_eq!(codes(&user.command("MAIL FROM:<user@example.test>")), "530 5.7.0");
     assert_eq!(user.log_in("user@example.test", "secret").code, 235);
     assert_eq!(user.mail("user@example.test", &["x@far.test"], &letter("user")).code, 250);
-    let refused = daemon.metric("staffetta_recipients_refused_total{reason=\"relay_denied\"}");
-    // A second @ is a matter of syntax, and refused before anybody is asked.
-    assert_eq!(refused, Some(14.0));
+    // Each address from each stranger, the second @ too, which the session refuses without asking.
+    assert_refused(&daemon, "relay_denied", 16.0);
+}
+
+/// What the session refuses by itself is counted when it is over.
+fn assert_refused(daemon: &support::Daemon, reason: &str, want: f64) {
+    let series = format!("staffetta_recipients_refused_total{{reason=\"{reason}\"}}");
+    assert!(
+        support::wait_until(|| daemon.metric(&series) == Some(want)),
+        "{series}: {:?}",
+        daemon.metric(&series)
+    );
+}
+
+#[test]
+fn every_refusal_is_counted_by_its_reason() {
+    let rest = "[limits]\nrecipients_max = 6\n[[domain]]\nname = \"odd.test\"\nrecipients = \"static:yes\"\n\
+                deliver = \"maildir:mail/{domain}/{local}/\"\naliases = \"inline:{a@odd.test=b@odd.test,b@odd.test=a@odd.test}\"\n";
+    let daemon = daemon("", rest);
+    let mut client = Client::hello(daemon.mx);
+    assert_eq!(codes(&client.command("RCPT TO:<user@example.test>")), "503 5.5.1");
+    assert_eq!(client.command("MAIL FROM:<joe@far.test>").code, 250);
+    for (path, want) in [
+        ("user@example.test", "501 5.5.2"),
+        ("<user@exam ple.test>", "501 5.1.3"),
+        ("<user@example.test> SHOUT", "555 5.5.4"),
+        ("<us\u{e9}r@example.test>", "553 5.6.7"),
+        ("<user@far.test@example.test>", "550 5.7.1"),
+        ("<user%far.test@example.test>", "550 5.7.1"),
+        ("<far.test!user@example.test>", "550 5.7.1"),
+        ("<nobody@example.test>", "550 5.1.1"),
+        ("<-@odd.test>", "550 5.1.3"),
+        ("<a@odd.test>", "550 5.4.6"),
+    ] {
+        assert_eq!(codes(&client.command(&format!("RCPT TO:{path}"))), want, "{path}");
+    }
+    assert_eq!(client.command("RSET").code, 250);
+    assert_eq!(client.command("MAIL FROM:<joe@far.test>").code, 250);
+    let replies = [0; 7].map(|_| client.command("RCPT TO:<user@example.test>"));
+    assert_eq!((codes(&replies[5]), codes(&replies[6])), ("250 2.1.5".to_owned(), "452 4.5.3".to_owned()));
+    assert_eq!(client.command("QUIT").code, 221);
+    for (reason, count) in [
+        ("protocol", 5.0),
+        ("relay_denied", 3.0),
+        ("unknown", 1.0),
+        ("bad_mailbox", 1.0),
+        ("bad_alias", 1.0),
+        ("too_many", 1.0),
+        ("unavailable", 0.0),
+    ] {
+        assert_refused(&daemon, reason, count);
+    }
 }

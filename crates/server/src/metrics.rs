@@ -236,6 +236,11 @@ impl Metrics {
         with(self.recipients_refused.at(reason), IntCounter::inc);
     }
 
+    /// So many RCPT were refused.
+    pub fn recipients_refused(&self, reason: RecipientRefusal, count: u64) {
+        with(self.recipients_refused.at(reason), |c| c.inc_by(count));
+    }
+
     /// An authentication ended.
     pub fn auth(&self, mechanism: Mechanism, result: AuthResult) {
         with(self.auth.at(mechanism, result), IntCounter::inc);

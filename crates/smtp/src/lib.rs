@@ -34,4 +34,4 @@ pub use peer::{AuthPolicy, PeerInfo, Role, TlsInfo};
 pub use sasl::Mechanism;
 pub use session::Session;
 pub use settings::{Settings, SettingsError};
-pub use summary::SessionSummary;
+pub use summary::{NotAsked, SessionSummary};

@@ -31,8 +31,10 @@ pub struct SessionSummary {
     pub messages_refused: u64,
     /// Recipients accepted at RCPT.
     pub recipients: u64,
-    /// Recipients refused at RCPT, for good or for now.
+    /// Recipients refused at RCPT, for good or for now, whoever refused them.
     pub recipients_refused: u64,
+    /// Those of them that nobody was asked about: the session refused them itself.
+    pub recipients_not_asked: NotAsked,
     /// Bytes read from the peer.
     pub bytes_in: u64,
     /// Bytes of replies.
@@ -47,6 +49,17 @@ pub struct SessionSummary {
     pub pipelined_early: bool,
     /// Why it ended, once it has.
     pub closed: Option<CloseReason>,
+}
+
+/// RCPT commands that the session refused by itself, by reason.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct NotAsked {
+    /// The address has a second `@`: a wish to relay.
+    pub relaying: u64,
+    /// More than a transaction may have.
+    pub too_many: u64,
+    /// Not readable, or not in its place.
+    pub protocol: u64,
 }
 
 impl SessionSummary {

@@ -19,7 +19,7 @@ use tokio::time::timeout;
 
 use crate::ask::Asker;
 use crate::maillog::SessionLine;
-use crate::metrics::{Direction, SessionEnd, Verb};
+use crate::metrics::{Direction, RecipientRefusal, SessionEnd, Verb};
 use crate::services::Services;
 use crate::submit::Caller;
 use facts::ClientFacts;
@@ -254,6 +254,14 @@ impl Driver {
             unknown = unknown.saturating_sub(count);
         }
         metrics.commands(Verb::Other, unknown);
+        let unasked = &summary.recipients_not_asked;
+        for (reason, count) in [
+            (RecipientRefusal::RelayDenied, unasked.relaying),
+            (RecipientRefusal::TooMany, unasked.too_many),
+            (RecipientRefusal::Protocol, unasked.protocol),
+        ] {
+            metrics.recipients_refused(reason, count);
+        }
         metrics.session_ended(facts.door, end, self.began.elapsed());
     }
 }

@@ -56,6 +56,9 @@ impl Session {
             return self.bdat(state, argument, gate);
         }
         if let Some(reply) = gate {
+            if facts.verb == Verb::Rcpt {
+                self.not_asked(|count| &mut count.protocol);
+            }
             return self.remain(state, &reply);
         }
         match facts.verb {

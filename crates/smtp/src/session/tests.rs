@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use mail::Reply;
 
 use super::*;
-use crate::{Answer, Output, PeerInfo, Question, Role};
+use crate::{Answer, NotAsked, Output, PeerInfo, Question, Role};
 
 /// A session and whoever answers it: yes to everything.
 struct Desk {
@@ -175,6 +175,21 @@ fn pipelining_behind_a_command_that_ends_its_group_is_remembered() {
     desk.say(b"x\r\n.\r\n").say(&[TRANSACTION, b"DATA\r\nx\r\n.\r\n"].concat());
     assert!(desk.session.summary().pipelined_early, "text before 354");
     assert_eq!(desk.session.summary().messages, 2);
+}
+
+#[test]
+fn recipients_that_nobody_is_asked_about_are_counted_by_reason() {
+    let mut desk = Desk::new(
+        Settings { recipients_max: 2, ..Settings::default() },
+        Role::Mx,
+        PeerInfo { trusted: false, ..PeerInfo::on_this_machine() },
+    );
+    desk.say(b"RCPT TO:<a@b.test>\r\nEHLO c.test\r\nRCPT TO:<a@b.test>\r\nMAIL FROM:<a@c.test>\r\n");
+    desk.say(b"RCPT TO:<a@b@c.test>\r\nRCPT TO:<a@b.test>\r\nRCPT TO:<c@b.test>\r\nRCPT TO:<d@b.test>\r\n");
+    let summary = desk.session.summary();
+    let NotAsked { relaying, too_many, protocol } = summary.recipients_not_asked;
+    assert_eq!((relaying, too_many, protocol), (1, 1, 2));
+    assert_eq!((summary.recipients, summary.recipients_refused), (2, 4));
 }
 
 #[test]

@@ -9,6 +9,7 @@ use crate::dialogue::{CloseReason, Question};
 use crate::parameters;
 use crate::peer::Role;
 use crate::replies;
+use crate::summary::NotAsked;
 
 impl Session {
     /// RFC 5321 §4.1.1.2.
@@ -51,26 +52,34 @@ impl Session {
                 State::BetweenChunks(_) => "The message has begun; no more recipients",
                 _ => "Send MAIL first",
             };
+            self.not_asked(|count| &mut count.protocol);
             return self.remain(state, &replies::bad_sequence(words));
         };
         // Refusals for now are no errors, but even they are not given for ever.
         transaction.attempts += 1;
         if transaction.attempts > self.settings.recipients_max.saturating_mul(2) {
+            self.not_asked(|count| &mut count.too_many);
             self.give_up("too many recipients, closing");
             return State::InTransaction(transaction);
         }
         if transaction.recipients >= self.settings.recipients_max {
-            self.summary.recipients_refused += 1;
+            self.not_asked(|count| &mut count.too_many);
             let reply = replies::too_many_recipients(&self.settings);
             return self.spoken(State::InTransaction(transaction), &reply);
         }
         match recipient(argument, transaction.smtputf8) {
             Ok(question) => self.ask(question, Waiting::Recipient(transaction)),
-            Err(reply) => {
-                self.summary.recipients_refused += 1;
+            Err((reply, relaying)) => {
+                self.not_asked(|count| if relaying { &mut count.relaying } else { &mut count.protocol });
                 self.remain(State::InTransaction(transaction), &reply)
             }
         }
+    }
+
+    /// Counts a recipient that is refused here, without a question.
+    pub(super) fn not_asked(&mut self, reason: impl FnOnce(&mut NotAsked) -> &mut u64) {
+        self.summary.recipients_refused += 1;
+        *reason(&mut self.summary.recipients_not_asked) += 1;
     }
 
     /// RFC 5321 §4.1.1.4.
@@ -145,18 +154,18 @@ impl Session {
     }
 }
 
-/// Reads the argument of RCPT, or says what is wrong with it.
-fn recipient(argument: &[u8], smtputf8: bool) -> Result<Question, Reply> {
+/// Reads the argument of RCPT, or says what is wrong with it, and whether that was a wish to relay.
+fn recipient(argument: &[u8], smtputf8: bool) -> Result<Question, (Reply, bool)> {
     let text = after_keyword(argument, b"TO:")
-        .ok_or_else(|| replies::bad_syntax("The form is RCPT TO:<address>"))?;
+        .ok_or_else(|| (replies::bad_syntax("The form is RCPT TO:<address>"), false))?;
     let (path, rest) = path::forward_path(text).map_err(|error| match error {
-        PathError::Address(AddressError::Domain(_)) if has_second_at(text) => replies::second_at(),
-        error => bad_path(&error, (5, 1, 3)),
+        PathError::Address(AddressError::Domain(_)) if has_second_at(text) => (replies::second_at(), true),
+        error => (bad_path(&error, (5, 1, 3)), false),
     })?;
-    let params = parameters::recipient(rest).map_err(replies::bad_parameter)?;
+    let params = parameters::recipient(rest).map_err(|error| (replies::bad_parameter(error), false))?;
     // RFC 6531 §3.4.
     if !smtputf8 && !is_ascii_before(text, rest) {
-        return Err(replies::needs_smtputf8());
+        return Err((replies::needs_smtputf8(), false));
     }
     let written = text.get(..text.len() - rest.len()).unwrap_or_default();
     Ok(Question::Recipient { path, params, bare: String::from_utf8_lossy(written).into_owned() })
