@@ -1,6 +1,6 @@
 //! SIGHUP: a good configuration takes the old one's place, a broken one does not; certificates are taken into use.
 
-use support::Client;
+use support::{Client, Daemon};
 
 use crate::{codes, daemon, letter};
 
@@ -48,6 +48,7 @@ fn listeners_open_and_close_and_certificates_change() {
     let changed = || Client::hello_tls(daemon.submissions).certificate() != certificate;
     assert!(support::wait_until(changed), "{}", daemon.log());
     assert_eq!(old.command("NOOP").code, 250);
+    expiry_is_shown(&daemon);
 
     let port = support::free_port();
     daemon.edit(&daemon.submission.to_string(), &format!("127.0.0.1:{port}"));
@@ -57,4 +58,22 @@ fn listeners_open_and_close_and_certificates_change() {
     let closed = || std::net::TcpStream::connect(daemon.submission).is_err();
     assert!(support::wait_until(closed));
     assert_eq!(Client::hello(([127, 0, 0, 1], port).into()).start_tls().code, 250);
+}
+
+/// At the start, when the files change, and when a reload brings more names.
+fn expiry_is_shown(daemon: &Daemon) {
+    let expires = |name: &str, at: f64| {
+        let series = format!("staffetta_certificate_expiry_timestamp_seconds{{name=\"{name}\"}}");
+        assert!(support::wait_until(|| daemon.metric(&series) == Some(at)), "{:?}", daemon.metric(&series));
+    };
+    expires("mx.example.test", 4_102_444_800.0);
+    daemon.new_certificate_until(2031);
+    expires("mx.example.test", 1_924_992_000.0);
+    let sni =
+        "[[tls.sni]]\nnames = [\"a.test\", \"*.b.test\"]\ncertificate = \"cert.pem\"\nkey = \"key.pem\"\n";
+    daemon.edit("[accounts]", &format!("{sni}\n[accounts]"));
+    daemon.signal("HUP");
+    expires("a.test", 1_924_992_000.0);
+    expires("*.b.test", 1_924_992_000.0);
+    expires("mx.example.test", 1_924_992_000.0);
 }

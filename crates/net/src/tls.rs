@@ -21,7 +21,7 @@ use serde::{Deserialize, Serialize};
 
 pub use client::{ClientTls, Verify, client_config};
 pub use own::self_signed;
-pub use server::{Reload, ServerTls};
+pub use server::{Expiry, Reload, ServerTls};
 
 /// `[tls]`: our certificates and what is demanded of clients.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]

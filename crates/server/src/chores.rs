@@ -52,7 +52,10 @@ async fn certificates(current: Current, every: Duration) {
         let Some(tls) = services.tls.clone() else { continue };
         let log = services.shared.log.clone();
         match tokio::task::spawn_blocking(move || tls.reload_if_changed()).await {
-            Ok(Ok(net::tls::Reload::Changed)) => log.notice(Level::Info, "new certificates are in use"),
+            Ok(Ok(net::tls::Reload::Changed)) => {
+                log.notice(Level::Info, "new certificates are in use");
+                services.show_certificates();
+            }
             Ok(Ok(_)) | Err(_) => {}
             Ok(Err(error)) => log.notice(Level::Error, &format!("the old certificates stay in use: {error}")),
         }

@@ -76,8 +76,8 @@ const DNS: Family = family("dns_lookups_total", "DNS look-ups by result.", &["re
 const RELOADS: Family = family("config_reloads_total", "Reloads of the configuration.", &["result"]);
 const CERTIFICATE_EXPIRY: Family = family(
     "certificate_expiry_timestamp_seconds",
-    "When the first of our certificates expires; 0 without TLS.",
-    &[],
+    "When the certificate for a name expires; 0 without TLS.",
+    &["name"],
 );
 const LOG_LINES_LOST: Family = family(
     "log_lines_lost_total",
@@ -131,7 +131,7 @@ pub struct Metrics {
     reports: Grid<ReportKind, ReportResult, IntCounter>,
     dns: Row<DnsResult, IntCounter>,
     reloads: Row<Success, IntCounter>,
-    certificate_expiry: Gauge,
+    certificate_expiry: GaugeVec,
     log_lines_lost: IntCounter,
     process: process::Process,
 }
@@ -150,6 +150,9 @@ impl Metrics {
     pub fn new() -> Result<Self, prometheus::Error> {
         let d = Definitions { registry: Registry::new_custom(Some(PREFIX.into()), None)? };
         d.build_info()?;
+        let certificate_expiry =
+            d.register(GaugeVec::new(CERTIFICATE_EXPIRY.opts(), CERTIFICATE_EXPIRY.labels)?)?;
+        certificate_expiry.get_metric_with_label_values(&[""])?.set(0.0);
         Ok(Self {
             sessions: d.counter_grid(&SESSIONS)?,
             sessions_open: d.gauge_row(&SESSIONS_OPEN)?,
@@ -175,7 +178,7 @@ impl Metrics {
             reports: d.counter_grid(&REPORTS)?,
             dns: d.counter_row(&DNS)?,
             reloads: d.counter_row(&RELOADS)?,
-            certificate_expiry: d.float(&CERTIFICATE_EXPIRY)?,
+            certificate_expiry,
             log_lines_lost: d.counter(&LOG_LINES_LOST)?,
             process: process::Process::new(&d.registry)?,
             registry: d.registry,
@@ -311,9 +314,14 @@ impl Metrics {
         with(self.reloads.at(result), IntCounter::inc);
     }
 
-    /// When the first of our certificates expires.
-    pub fn certificate_expires(&self, at: Timestamp) {
-        self.certificate_expiry.set(at.0 as f64 / 1000.0);
+    /// When the certificates in use expire, by names of the configuration; replaces what was told before.
+    pub fn certificates_expire(&self, expiries: &[(String, Timestamp)]) {
+        self.certificate_expiry.reset();
+        for (name, at) in expiries {
+            if let Ok(series) = self.certificate_expiry.get_metric_with_label_values(&[name.as_str()]) {
+                series.set(at.0 as f64 / 1000.0);
+            }
+        }
     }
 
     /// Sets the number of log lines that were dropped so far.
@@ -353,8 +361,12 @@ pub fn markdown() -> Result<String, prometheus::Error> {
         }
         text.push_str(&format!("\n## `{}`\n\n{kind}. {}\n", family.name, family.help));
         for (i, (label, values)) in family.labels.iter().enumerate() {
-            // The version changes with every release; that alone makes no page stale.
-            let values = if label == "version" { "such as 1.0.0".to_owned() } else { values.join(", ") };
+            let values = match label.as_str() {
+                // The version changes with every release; that alone makes no page stale.
+                "version" => "such as 1.0.0".to_owned(),
+                "name" => "`hostname`, and the names in `[[tls.sni]]`".to_owned(),
+                _ => values.join(", "),
+            };
             text.push_str(&format!("{}* `{label}`: {values}\n", if i == 0 { "\n" } else { "" }));
         }
     }

@@ -104,6 +104,7 @@ impl Reloader {
         let Prepared { services, sockets } = fresh;
         let settings = services.config.queue.clone();
         let runner = services.shared.runner.clone();
+        services.show_certificates();
         self.current.set(services);
         runner.send(Message::Reconfigure(Box::new(settings))).await;
         self.doors.retain(|door| {

@@ -7,7 +7,8 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use config::Config;
 use delivery::{Agents, Router};
-use mail::Address;
+use mail::{Address, Timestamp};
+use net::tls::Expiry;
 use net::{Networks, Resolver, ServerTls};
 use store::QueueStore;
 
@@ -47,6 +48,23 @@ pub struct Services {
     pub resolver: Resolver,
     /// What outlives this set.
     pub shared: Arc<Shared>,
+}
+
+impl Services {
+    /// Tells the metrics when the certificates in use expire: the first one under our host name.
+    pub fn show_certificates(&self) {
+        let Some(tls) = &self.tls else {
+            return self.shared.metrics.certificates_expire(&[(String::new(), Timestamp(0))]);
+        };
+        let mut expiries = Vec::new();
+        for Expiry { names, at } in tls.expiries() {
+            if names.is_empty() {
+                expiries.push((self.config.hostname.to_string(), at));
+            }
+            expiries.extend(names.into_iter().map(|name| (name, at)));
+        }
+        self.shared.metrics.certificates_expire(&expiries);
+    }
 }
 
 /// What every set of services shares, over the whole life of the daemon.

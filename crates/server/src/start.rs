@@ -141,6 +141,7 @@ async fn serve(
         shared.log.notice(Level::Warning, &text);
     }
     let current = Current::new(assemble::services(&loaded, Arc::clone(&shared))?);
+    current.get().show_certificates();
     let scheduler = Scheduler::new(loaded.config.queue.clone(), clock::now().0);
     let runner = tokio::spawn(Runner::new(scheduler, current.clone(), handle.clone(), letters).run());
 

@@ -103,10 +103,20 @@ impl Daemon {
     /// # Panics
     /// When they cannot be written.
     pub fn new_certificate(&self) {
-        let key =
-            rcgen::generate_simple_self_signed(vec!["mx.example.test".to_owned()]).expect("a certificate");
-        self.write("cert.pem", &key.cert.pem());
-        self.write("key.pem", &key.signing_key.serialize_pem());
+        self.new_certificate_until(2100);
+    }
+
+    /// As [`Self::new_certificate`]; it expires as this year begins.
+    ///
+    /// # Panics
+    /// When they cannot be written.
+    pub fn new_certificate_until(&self, year: i32) {
+        let key = rcgen::KeyPair::generate().expect("a key");
+        let mut params =
+            rcgen::CertificateParams::new(vec!["mx.example.test".to_owned()]).expect("a host name");
+        params.not_after = rcgen::date_time_ymd(year, 1, 1);
+        self.write("cert.pem", &params.self_signed(&key).expect("a certificate").pem());
+        self.write("key.pem", &key.serialize_pem());
     }
 
     /// Prepares, adds the account `user@example.test` with the password `secret`, and starts.

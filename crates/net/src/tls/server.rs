@@ -13,6 +13,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
+use mail::Timestamp;
 use rustls::crypto::aws_lc_rs::Ticketer;
 use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
@@ -22,6 +23,7 @@ use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
+use x509_parser::prelude::{FromDer as _, X509Certificate};
 
 use super::{TlsError, TlsInfo, TlsSettings, provider};
 
@@ -43,6 +45,15 @@ pub enum Reload {
     Unchanged,
     /// New certificates are in use from now on.
     Changed,
+}
+
+/// When a certificate in use expires.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Expiry {
+    /// The names in the settings that it is for; none for the first one, which is for everything else.
+    pub names: Vec<String>,
+    /// The last second in which it is valid; the beginning of 1970 when the certificate does not tell so.
+    pub at: Timestamp,
 }
 
 impl ServerTls {
@@ -76,6 +87,12 @@ impl ServerTls {
         let fresh = Arc::new(read_all(&self.pairs)?);
         *self.certificates.0.write().unwrap_or_else(PoisonError::into_inner) = fresh;
         Ok(Reload::Changed)
+    }
+
+    /// When the certificates in use expire, in the order of the settings.
+    #[must_use]
+    pub fn expiries(&self) -> Vec<Expiry> {
+        self.certificates.0.read().unwrap_or_else(PoisonError::into_inner).expiries.clone()
     }
 
     /// The rustls configuration.
@@ -151,6 +168,7 @@ fn looks_of(pairs: &[Pair]) -> Vec<Look> {
 struct Set {
     default: Arc<CertifiedKey>,
     by_name: HashMap<String, Arc<CertifiedKey>>,
+    expiries: Vec<Expiry>,
 }
 
 #[derive(Debug)]
@@ -171,13 +189,22 @@ impl ResolvesServerCert for Certificates {
 fn read_all(pairs: &[Pair]) -> Result<Set, TlsError> {
     let mut default = None;
     let mut by_name = HashMap::new();
+    let mut expiries = Vec::new();
     for pair in pairs {
         let key = Arc::new(read_pair(pair)?);
+        expiries.push(Expiry { names: pair.names.clone(), at: expiry(&key) });
         default.get_or_insert_with(|| Arc::clone(&key));
         by_name.extend(pair.names.iter().map(|name| (name.clone(), Arc::clone(&key))));
     }
     let default = default.ok_or_else(|| TlsError::NoCertificate { file: PathBuf::new() })?;
-    Ok(Set { default, by_name })
+    Ok(Set { default, by_name, expiries })
+}
+
+/// `notAfter` of the first certificate in the chain (RFC 5280 §4.1.2.5).
+fn expiry(key: &CertifiedKey) -> Timestamp {
+    let parsed = key.cert.first().and_then(|certificate| X509Certificate::from_der(certificate).ok());
+    let seconds = parsed.map_or(0, |(_, certificate)| certificate.validity().not_after.timestamp());
+    Timestamp::from_seconds(u64::try_from(seconds).unwrap_or(0))
 }
 
 fn read_pair(pair: &Pair) -> Result<CertifiedKey, TlsError> {
