@@ -1,5 +1,7 @@
 //! SIGHUP: a good configuration takes the old one's place, a broken one does not; certificates are taken into use.
 
+use std::time::{Duration, Instant};
+
 use support::{Client, Daemon};
 
 use crate::{codes, daemon, letter};
@@ -76,4 +78,22 @@ fn expiry_is_shown(daemon: &Daemon) {
     expires("a.test", 1_924_992_000.0);
     expires("*.b.test", 1_924_992_000.0);
     expires("mx.example.test", 1_924_992_000.0);
+}
+
+/// An attacker who can bring about a reload, or waits for one, gains nothing.
+#[test]
+fn failed_logins_are_remembered_across_a_reload() {
+    let daemon = daemon("", "");
+    let fails_after = || {
+        let mut client = Client::hello_tls(daemon.submissions);
+        let asked = Instant::now();
+        assert_eq!(codes(&client.log_in("user@example.test", "wrong")), "535 5.7.8");
+        asked.elapsed()
+    };
+    assert!(fails_after() >= Duration::from_secs(1));
+    daemon.signal("HUP");
+    let reloaded = "staffetta_config_reloads_total{result=\"ok\"}";
+    assert!(support::wait_until(|| daemon.metric(reloaded) == Some(1.0)), "{}", daemon.log());
+    // The second failure of this network: twice as long, less what has faded since.
+    assert!(fails_after() >= Duration::from_millis(1_900));
 }

@@ -225,7 +225,7 @@ pub struct Accounts {
     parameters: Parameters,
     current: RwLock<Current>,
     gate: Gate,
-    failures: Failures,
+    failures: Arc<Failures>,
     /// Makes the salts and keys of those who do not exist.
     secret: hmac::Key,
     /// What the password of someone who does not exist is compared with: the same cost as a real one.
@@ -257,12 +257,19 @@ impl Accounts {
         let current = Current { table: Arc::new(table), stamp, looked: Instant::now(), trouble: None };
         Ok(Self {
             gate: Gate::new(parameters.hashes_at_once, parameters.hashes_waiting_max),
-            failures: Failures::new(parameters.failures),
+            failures: Arc::new(Failures::new(parameters.failures)),
             current: RwLock::new(current),
             secret,
             decoy: Arc::new(decoy),
             parameters,
         })
+    }
+
+    /// The same accounts, going on from the failures that were counted so far: whoever guesses passwords must gain
+    /// nothing when the configuration is read again.
+    #[must_use]
+    pub fn counting_in(self, failures: Arc<Failures>) -> Self {
+        Self { failures, ..self }
     }
 
     /// The account with exactly this address, in any case.

@@ -28,7 +28,7 @@ pub fn services(loaded: &Loaded, shared: Arc<Shared>) -> Result<Arc<Services>, E
     let config = Arc::new(loaded.config.clone());
     let users = Users::of_the_system();
     let resolver = Resolver::from_settings(&config.dns)?;
-    let accounts = Arc::new(accounts(loaded)?);
+    let accounts = Arc::new(accounts(loaded)?.counting_in(Arc::clone(&shared.failures)));
     let agents = Arc::new(Agents::new(AgentParts {
         outbound: &outbound(loaded),
         delivery: &config.delivery,

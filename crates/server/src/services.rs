@@ -12,7 +12,7 @@ use net::tls::Expiry;
 use net::{Networks, Resolver, ServerTls};
 use store::QueueStore;
 
-use crate::accounts::Accounts;
+use crate::accounts::{Accounts, Failures};
 use crate::clock::IdMaker;
 use crate::limits::{BodyRoom, SessionCounts};
 use crate::maillog::MailLog;
@@ -81,6 +81,8 @@ pub struct Shared {
     pub room: BodyRoom,
     /// Places for sessions.
     pub places: Arc<SessionCounts>,
+    /// Failed logins by client network: a reload forgives nobody.
+    pub failures: Arc<Failures>,
     /// The queue runner.
     pub runner: RunnerHandle,
     /// Becomes true when the daemon stops: sessions end at the next sane point.

@@ -20,6 +20,7 @@ use tokio::sync::{Mutex, watch};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
+use crate::accounts::Failures;
 use crate::admin::QueueControl;
 use crate::assemble;
 use crate::clock::{self, IdMaker};
@@ -195,6 +196,7 @@ fn shared(loaded: &Loaded, runner: RunnerHandle) -> Result<Shared, Error> {
         ids: IdMaker::default(),
         room: BodyRoom::new(loaded.config.server.body_memory_bytes_max),
         places: Arc::new(SessionCounts::default()),
+        failures: Arc::new(Failures::new(accounts::Limits::default())),
         runner,
         stopping: watch::channel(false).0,
     })
