@@ -12,7 +12,7 @@ use delivery::{
 use mail::{Address, Domain};
 use msgauth::dkim::KeyStore;
 use net::{Resolver, ServerTls};
-use tables::{Answer, Spec, Table};
+use tables::{Spec, Table};
 
 use crate::accounts::{Accounts, Parameters};
 use crate::error::Error;
@@ -108,19 +108,6 @@ fn accounts(loaded: &Loaded) -> Result<Accounts, Error> {
     Ok(if needed { Accounts::open(parameters)? } else { Accounts::none(parameters)? })
 }
 
-/// The accounts, as the router asks them.
-#[derive(Debug)]
-struct AccountDirectory(Arc<Accounts>);
-
-impl Directory for AccountDirectory {
-    fn find(&self, address: &Address) -> Answer {
-        match self.0.get(address) {
-            Some(_) => Answer::Found(address.local.as_str().to_lowercase()),
-            None => Answer::Absent,
-        }
-    }
-}
-
 fn router(
     loaded: &Loaded,
     accounts: &Arc<Accounts>,
@@ -140,7 +127,7 @@ fn router(
         recipient_delimiter: delimiter(config),
         domains,
         system_aliases,
-        directory: Arc::new(AccountDirectory(Arc::clone(accounts))),
+        directory: Arc::clone(accounts) as Arc<dyn Directory>,
         routes: Routes::new(&config.outbound, base)?,
         tls: config.outbound.tls,
         alias: config.delivery.alias.clone(),
