@@ -18,6 +18,7 @@ mod reports;
 mod scram;
 mod stopping;
 mod submission;
+mod tables;
 
 use support::{Daemon, Reply};
 

@@ -9,7 +9,7 @@ mod mailbox;
 mod outbound;
 
 use std::borrow::Cow;
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::fmt;
 use std::sync::Arc;
 
@@ -179,6 +179,20 @@ impl Router {
     #[must_use]
     pub fn is_ours(&self, domain: &Domain) -> bool {
         self.by_name.contains_key(domain) || self.is_own_name(domain)
+    }
+
+    /// What is wrong with tables that answer from older contents, each told once.
+    #[must_use]
+    pub fn troubles(&self) -> BTreeSet<String> {
+        let of_domain = |domain: &LocalDomain| {
+            let recipients = match &domain.recipients {
+                Recipients::Accounts => None,
+                Recipients::Table(table) => table.trouble(),
+            };
+            [recipients, domain.aliases.as_ref().and_then(|table| table.trouble())]
+        };
+        let system = self.system_aliases.as_ref().and_then(|table| table.trouble());
+        self.domains.iter().flat_map(of_domain).flatten().chain(system).collect()
     }
 
     /// RCPT: is this recipient ours, does it exist, whom does it lead to, and has it room?

@@ -1,5 +1,6 @@
-//! What is done now and then: look at the disk's space and at certificates, watch over the queue.
+//! What is done now and then: look at the disk's space, at certificates and tables, watch over the queue.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,6 +20,7 @@ pub fn start(tasks: &mut JoinSet<()>, loaded: &Loaded, current: &Current, daemon
     tasks.spawn(room(current.clone()));
     let every = Duration::from_secs(loaded.config.server.reload_check_seconds.max(1));
     tasks.spawn(certificates(current.clone(), every));
+    tasks.spawn(tables(current.clone(), every));
     tasks.spawn(auditor::rounds(current.clone(), Arc::clone(daemon)));
 }
 
@@ -59,5 +61,25 @@ async fn certificates(current: Current, every: Duration) {
             Ok(Ok(_)) | Err(_) => {}
             Ok(Err(error)) => log.notice(Level::Error, &format!("the old certificates stay in use: {error}")),
         }
+    }
+}
+
+/// Tells once of each table, or accounts file, that cannot be read again and is used as it was; and when all are well.
+async fn tables(current: Current, every: Duration) {
+    let mut ticks = tokio::time::interval(every);
+    let mut told = BTreeSet::new();
+    loop {
+        ticks.tick().await;
+        let services = current.get();
+        let mut troubles = services.router.troubles();
+        troubles.extend(services.accounts.trouble());
+        let log = &services.shared.log;
+        for trouble in troubles.difference(&told) {
+            log.notice(Level::Error, &format!("what was read before stays in use: {trouble}"));
+        }
+        if troubles.is_empty() && !told.is_empty() {
+            log.notice(Level::Info, "all tables are good again");
+        }
+        told = troubles;
     }
 }

@@ -35,7 +35,7 @@ use crate::reload::Reloader;
 use crate::runner::{Message, Runner, RunnerHandle};
 use crate::services::{Current, Shared};
 use crate::signals::Signals;
-use crate::{chores, local};
+use crate::{accounts, chores, local};
 
 /// Listening sockets with the settings of their door.
 pub type Doors = Vec<(ListenerSettings, Vec<TcpListener>)>;

@@ -1,7 +1,8 @@
 //! A table in a file: parsed when opened, and again when the file changes.
 //!
-//! At most once a second a look-up also looks at the file from outside; if it has changed, it is parsed on the blocking
-//! pool and that look-up waits for it, while others go on with the old contents. Broken contents change nothing and are
+//! At most once a second a look-up also has the file looked at from outside, and parsed if it has changed. That is done on
+//! the blocking pool, and that look-up alone waits for it: others go on with the old contents, also when the file's disk
+//! does not answer any more. Broken contents change nothing and are
 //! remembered as [`Table::trouble`] until the file is good again. Contents are exchanged whole, so that a look-up never
 //! sees half a file.
 
@@ -9,7 +10,7 @@ use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, TryLockError};
 use std::time::{Duration, Instant};
 
 use crate::{Answer, Lookup, Table, TableError, source};
@@ -39,6 +40,8 @@ struct Inner<C> {
     /// Milliseconds from `opened` to the next look at the file.
     next_look: AtomicU64,
     state: Mutex<State>,
+    /// Held by whoever reads the file, which may take for ever; never waited for by a look-up.
+    reading: Mutex<()>,
 }
 
 #[derive(Debug)]
@@ -75,17 +78,18 @@ impl<C: Contents> FileTable<C> {
             opened: Instant::now(),
             next_look: AtomicU64::new(millis(LOOK_EVERY)),
             state: Mutex::new(State { seen, trouble: None }),
+            reading: Mutex::new(()),
         })))
     }
 
     /// The contents, read again first where that is due.
     pub(crate) async fn current(&self) -> Arc<C> {
-        if self.0.look_is_due() && self.0.has_changed() {
+        if self.0.look_is_due() {
             let inner = Arc::clone(&self.0);
             match tokio::runtime::Handle::try_current() {
                 // Broken contents are kept as trouble; this look-up is answered from the old ones.
-                Ok(runtime) => drop(runtime.spawn_blocking(move || drop(inner.read_again())).await),
-                Err(_) => drop(inner.read_again()),
+                Ok(runtime) => drop(runtime.spawn_blocking(move || inner.look_again()).await),
+                Err(_) => inner.look_again(),
             }
         }
         self.0.contents()
@@ -105,15 +109,25 @@ impl<C: Contents> Inner<C> {
         now >= due && self.next_look.compare_exchange(due, next, Ordering::Relaxed, Ordering::Relaxed).is_ok()
     }
 
-    fn has_changed(&self) -> bool {
-        lock(&self.state).seen != look(&self.file)
+    /// Reads the file if it has changed, unless somebody is at it. Broken contents are kept as trouble.
+    fn look_again(&self) {
+        let reading = match self.reading.try_lock() {
+            Ok(reading) => reading,
+            Err(TryLockError::Poisoned(reading)) => reading.into_inner(),
+            Err(TryLockError::WouldBlock) => return,
+        };
+        drop(self.read_if_changed(&reading));
     }
 
-    fn read_again(&self) -> Result<(), TableError> {
-        let mut state = lock(&self.state);
+    fn read_if_changed(&self, _reading: &MutexGuard<'_, ()>) -> Result<(), TableError> {
         // Looked at before it is read: a change in between is found the next time.
-        state.seen = look(&self.file);
+        let now = look(&self.file);
+        if lock(&self.state).seen == now {
+            return lock(&self.state).trouble.clone().map_or(Ok(()), Err);
+        }
         let fresh = source::read(&self.file).and_then(|text| (self.parse)(&self.file, &text));
+        let mut state = lock(&self.state);
+        state.seen = now;
         match fresh {
             Ok(contents) => {
                 *self.contents.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(contents);
@@ -138,10 +152,7 @@ impl<C: Contents> Table for FileTable<C> {
     }
 
     fn reload(&self) -> Result<(), TableError> {
-        if self.0.has_changed() {
-            return self.0.read_again();
-        }
-        lock(&self.0.state).trouble.clone().map_or(Ok(()), Err)
+        self.0.read_if_changed(&lock(&self.0.reading))
     }
 
     fn trouble(&self) -> Option<String> {
@@ -198,6 +209,29 @@ mod tests {
         table.make_look_due();
         assert_eq!(ask(&table, "a").await, Answer::Absent);
         assert_eq!((ask(&table, "b").await, table.trouble()), (found("4"), None));
+    }
+
+    /// A pipe that nobody writes to is read for ever, as a file on a server that is gone.
+    #[tokio::test]
+    async fn a_file_that_hangs_holds_up_one_look_up_and_no_other() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("t");
+        fs::write(&file, "a 1\n").unwrap();
+        let table = FileTable::open(file.clone(), text::parse).unwrap();
+        fs::remove_file(&file).unwrap();
+        let made = std::process::Command::new("mkfifo").arg(&file).status().unwrap();
+        assert!(made.success());
+        table.make_look_due();
+        let mut hangs = table.lookup("a");
+        let waits = tokio::time::timeout(Duration::from_millis(50), &mut hangs).await;
+        assert!(waits.is_err(), "{waits:?}");
+        for _ in 0..3 {
+            table.make_look_due();
+            assert_eq!(ask(&table, "a").await, found("1"));
+        }
+        assert_eq!(table.trouble(), None);
+        fs::write(&file, "a 22\n").unwrap();
+        assert_eq!(hangs.await, found("22"));
     }
 
     #[tokio::test]

@@ -45,6 +45,7 @@ fn server(findings: &mut Findings<'_, '_>) {
             1 << 20,
             "messages would crawl",
         ),
+        (section.key("answer_seconds_max"), server.answer_seconds_max, 1, "nobody would be answered"),
         (section.key("password_hashes_max"), server.password_hashes_max as u64, 1, "nobody could log in"),
     ];
     for (place, value, least, consequence) in bounds {

@@ -16,6 +16,9 @@ pub struct ServerSettings {
     /// Bytes of messages that may wait in memory to be written to disk, of all sessions together. Who finds no room
     /// waits. 67,108,864 (64 MiB).
     pub body_memory_bytes_max: usize,
+    /// Seconds within which it must be known whether a login, sender, recipient or message is good, passwords and tables
+    /// included; then the client hears 451 (or 454) and tries again. RFC 5321 §4.5.3.2 lets clients wait 300.
+    pub answer_seconds_max: u64,
     /// Seconds after SIGTERM within which sessions may finish the message in hand; then they are cut, and their clients
     /// send again. Give systemd's `TimeoutStopSec` and the like a little more.
     pub stop_seconds_max: u64,
@@ -33,6 +36,7 @@ impl Default for ServerSettings {
             sessions_max: 5_000,
             sessions_per_network_max: 1_250,
             body_memory_bytes_max: 64 << 20,
+            answer_seconds_max: 60,
             stop_seconds_max: 60,
             reload_check_seconds: 1,
             password_hashes_max: 2,

@@ -24,7 +24,8 @@ impl Asker {
         acts_as: &str,
         secret: Secret,
     ) -> Answer {
-        let login = self.services.accounts.check_password(self.client_ip(), who, secret.reveal()).await;
+        let check = self.services.accounts.check_password(self.client_ip(), who, secret.reveal());
+        let login = self.in_time(check).await.unwrap_or(Login::Busy);
         drop(secret);
         self.logged_in(mechanism, acts_as, &login)
     }
@@ -48,7 +49,8 @@ impl Asker {
         acts_as: &str,
         proved: bool,
     ) -> Answer {
-        let login = self.services.accounts.scram_done(self.client_ip(), who, proved).await;
+        let check = self.services.accounts.scram_done(self.client_ip(), who, proved);
+        let login = self.in_time(check).await.unwrap_or(Login::Busy);
         self.logged_in(mechanism, acts_as, &login)
     }
 

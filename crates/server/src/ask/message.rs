@@ -1,7 +1,7 @@
 //! DATA and the end of data: open a place for the message, then judge, complete, sign and store it.
 
 use mail::Reply;
-use store::{Origin, OriginKind};
+use store::{HeaderEdit, Origin, OriginKind};
 
 use crate::intake::{self, Intake, submission, trace};
 use crate::metrics::Door;
@@ -56,26 +56,38 @@ impl Asker {
         reply
     }
 
+    /// What a message of our own users gets: missing fields, and a signature to stand on top of it. `Err`: the refusal.
+    async fn complete(
+        &self,
+        id: mail::QueueId,
+        body: &mut ReceivedBody,
+    ) -> Result<(Vec<HeaderEdit>, Vec<u8>), Box<Reply>> {
+        let services = &self.services;
+        let head = submission::header_of(body);
+        submission::check_identity(services, &self.facts, &head).await?;
+        let mut edits = Vec::new();
+        if services.config.submission.add_missing_headers {
+            edits = submission::complete(services, id, &head);
+        }
+        let mut signature = None;
+        if services.config.submission.sign {
+            signature = submission::sign(services, &head, &edits, body).await?;
+        }
+        Ok((edits, signature.unwrap_or_default()))
+    }
+
     async fn take_over(&self, transaction: Transaction, mut body: ReceivedBody) -> Reply {
         let services = &self.services;
-        let mut edits = Vec::new();
-        let mut trace = Vec::new();
         let ours = self.facts.account.is_some() || self.facts.local_user.is_some();
-        if ours {
-            let head = submission::header_of(&body);
-            if let Err(refusal) = submission::check_identity(services, &self.facts, &head).await {
-                return *refusal;
+        let (edits, trace) = if ours {
+            match self.in_time(self.complete(transaction.id, &mut body)).await {
+                Some(Ok(additions)) => additions,
+                Some(Err(refusal)) => return *refusal,
+                None => return super::too_late(),
             }
-            if services.config.submission.add_missing_headers {
-                edits = submission::complete(services, transaction.id, &head);
-            }
-            if services.config.submission.sign {
-                match submission::sign(services, &head, &edits, &mut body).await {
-                    Ok(signature) => trace = signature.unwrap_or_default(),
-                    Err(refusal) => return *refusal,
-                }
-            }
-        }
+        } else {
+            (Vec::new(), Vec::new())
+        };
         let mut top = trace::received(services, &self.facts, &transaction);
         top.extend_from_slice(&trace);
         let origin = Origin {

@@ -9,6 +9,7 @@ mod recipient;
 mod sender;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use mail::Reply;
@@ -20,6 +21,11 @@ use crate::services::Services;
 use crate::session::body::BodySink;
 use crate::session::facts::ClientFacts;
 use crate::session::transaction::Transaction;
+
+/// What is said when it is not known in time whether something is good.
+fn too_late() -> Reply {
+    Reply::new(451, (4, 3, 0), "This could not be decided in time, try again later")
+}
 
 /// Answers for one session.
 pub struct Asker {
@@ -105,6 +111,13 @@ impl Asker {
         // RFC 5321 §4.1.4: EHLO in the middle of a session is a RSET too.
         self.transaction = None;
         Reply::plain(250, self.services.config.hostname.to_string())
+    }
+
+    /// What `work` comes to, unless it takes longer than a client may be kept waiting: what is not known by then is
+    /// answered as unavailable. Not for what must not be left half done, such as a commit.
+    async fn in_time<T>(&self, work: impl Future<Output = T>) -> Option<T> {
+        let limit = Duration::from_secs(self.services.config.server.answer_seconds_max);
+        tokio::time::timeout(limit, work).await.ok()
     }
 
     /// Logs a refusal of this stage.

@@ -17,7 +17,9 @@ impl Asker {
         params: RecipientParameters,
         bare: &str,
     ) -> Reply {
-        let resolution = self.services.router.resolve(&path).await;
+        let resolution = self.in_time(self.services.router.resolve(&path)).await;
+        let resolution =
+            resolution.unwrap_or_else(|| Resolution::Unavailable("the look-up took too long".to_owned()));
         let accepted_as = match &path {
             ForwardPath::Postmaster => self.services.postmaster.clone(),
             ForwardPath::Mailbox(address) => address.clone(),

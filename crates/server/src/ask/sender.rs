@@ -18,7 +18,8 @@ impl Asker {
         if let Err(error) = shared.store.room() {
             return self.refuse_sender(intake::not_stored(&error));
         }
-        if let Err(reply) = self.check_owner(&reverse_path).await {
+        let owned = self.in_time(self.check_owner(&reverse_path)).await;
+        if let Err(reply) = owned.unwrap_or_else(|| Err(Box::new(super::too_late()))) {
             return self.refuse_sender(*reply);
         }
         let reply = Reply::new(250, (2, 1, 0), "Ok");

@@ -1,0 +1,80 @@
+//! Tables whose files break, vanish or hang while the server runs: what was known stays known, and nobody becomes
+//! unknown by it (invariant I9).
+
+use std::process::Command;
+
+use support::{Client, Daemon};
+
+use crate::{PROGRAM, codes};
+
+const REST: &str = "[[domain]]\nname = \"table.test\"\nrecipients = \"text:people\"\naliases = \"text:virtual\"\n\
+                    deliver = \"maildir:mail/{domain}/{local}/\"\n[server]\nanswer_seconds_max = 1\n";
+const KEPT: &str = "what was read before stays in use";
+
+fn start() -> Daemon {
+    let mut daemon = Daemon::prepare(PROGRAM, "", REST);
+    daemon.write("people", "joe@table.test x\n");
+    daemon.write("virtual", "info@table.test joe@table.test\n");
+    daemon.run();
+    daemon
+}
+
+fn rcpt(daemon: &Daemon, recipient: &str) -> String {
+    let mut client = Client::hello(daemon.mx);
+    client.command("MAIL FROM:<jim@far.test>");
+    codes(&client.command(&format!("RCPT TO:<{recipient}>")))
+}
+
+#[test]
+fn a_broken_table_stays_as_it_was_until_it_is_mended() {
+    let daemon = start();
+    let known = |recipient: &str| assert_eq!(rcpt(&daemon, recipient), "250 2.1.5", "{recipient}");
+    let told = |words: &str, times: usize| {
+        let said = || {
+            // Look-ups make the server look at the file.
+            known("joe@table.test");
+            known("info@table.test");
+            daemon.log().matches(words).count() >= times
+        };
+        assert!(support::wait_until(said), "{words}:\n{}", daemon.log());
+    };
+    assert_eq!(rcpt(&daemon, "jim@table.test"), "550 5.1.1");
+    daemon.write("people", "jim@table.test x\nno value\nnovalue\n");
+    told(&format!("{KEPT}: {}:3: ", daemon.folder().join("people").display()), 1);
+    daemon.write("virtual", "info@table.test: joe@table.test\n");
+    told(&format!("{KEPT}: {}:1: ", daemon.folder().join("virtual").display()), 1);
+    for file in ["people", "virtual"] {
+        std::fs::remove_file(daemon.folder().join(file)).unwrap();
+    }
+    told(KEPT, 4);
+    assert_eq!(rcpt(&daemon, "jim@table.test"), "550 5.1.1");
+
+    daemon.write("people", "jim@table.test x\n");
+    daemon.write("virtual", "info@table.test jim@table.test\n");
+    assert!(support::wait_until(|| rcpt(&daemon, "jim@table.test") == "250 2.1.5"), "{}", daemon.log());
+    assert_eq!(rcpt(&daemon, "joe@table.test"), "550 5.1.1");
+    known("info@table.test");
+    assert!(support::wait_until(|| daemon.log().contains("all tables are good again")), "{}", daemon.log());
+}
+
+/// A pipe that nobody writes to is read for ever, as is a file on a server that is gone.
+#[test]
+fn a_table_that_hangs_is_told_in_time_and_never_as_an_absence() {
+    let daemon = start();
+    let (pipe, table) = (daemon.folder().join("pipe"), daemon.folder().join("virtual"));
+    assert!(Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    std::fs::rename(&pipe, &table).unwrap();
+    let mut seen = String::new();
+    let unavailable = support::wait_until(|| {
+        seen = rcpt(&daemon, "info@table.test");
+        seen != "250 2.1.5"
+    });
+    assert!(unavailable && seen == "451 4.3.0", "{seen}: {}", daemon.log());
+    // One at a time has to wait; the others go on with what is known.
+    for _ in 0..20 {
+        assert_eq!(rcpt(&daemon, "info@table.test"), "250 2.1.5");
+    }
+    assert_eq!(daemon.metric("staffetta_recipients_refused_total{reason=\"unavailable\"}"), Some(1.0));
+    std::fs::write(&table, "info@table.test nobody@table.test\n").unwrap();
+    assert!(support::wait_until(|| rcpt(&daemon, "info@table.test") == "550 5.1.1"), "{}", daemon.log());
+}
