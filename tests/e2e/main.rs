@@ -9,6 +9,9 @@
     reason = "a test says what is wrong by failing"
 )]
 
+mod activation;
+mod chunking;
+mod dkim;
 mod observing;
 mod receiving;
 mod recipients;

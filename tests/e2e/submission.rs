@@ -63,7 +63,11 @@ fn house() -> Daemon {
                              broken@alias.test :include:/nonexistent/list\n",
     );
     daemon.add_account(USER, "secret");
-    daemon.add_account("other@example.test", "secret2");
+    daemon.add_account_with(
+        "other@example.test",
+        "secret2",
+        &["--send-as", "sales@example.test", "--send-as", "@granted.test"],
+    );
     assert!(daemon.tool(&["dkim", "new", "example.test"]).status.success());
     daemon.run();
     daemon
@@ -112,4 +116,32 @@ fn users_send_as_themselves_and_their_mail_is_completed() {
     let all = daemon.wait_for_mail(USER, 4);
     let mail = all.iter().find(|m| m.contains("Subject: complete")).unwrap();
     assert_eq!(mail.matches("\nDate: ").count() + mail.matches("\nMessage-ID: ").count(), 2, "{mail}");
+}
+
+#[test]
+fn granted_addresses_are_for_those_they_were_granted_to() {
+    let daemon = house();
+    let log_in = |user: &str, password: &str| {
+        let mut client = Client::hello_tls(daemon.submissions);
+        assert_eq!(client.log_in(user, password).code, 235);
+        client
+    };
+    let (mut granted, mut other) = (log_in("other@example.test", "secret2"), log_in(USER, "secret"));
+    for address in ["sales@example.test", "Sales@EXAMPLE.test", "anybody@granted.test"] {
+        let text = |from: &str| format!("From: {from}\r\nSubject: x\r\n\r\ntext\r\n");
+        let reply = granted.mail(address, &[USER], &text(&format!("Sales <{address}>")));
+        assert_eq!(reply.code, 250, "{address}: {reply:?}");
+        let sender = format!("other@example.test\r\nSender: {address}");
+        assert_eq!(granted.mail("other@example.test", &[USER], &text(&sender)).code, 250, "{address}");
+
+        assert_eq!(codes(&other.mail(address, &[USER], &text(USER))), "550 5.7.1", "{address}");
+        assert_eq!(codes(&other.mail(USER, &[USER], &text(address))), "550 5.7.1", "{address}");
+        let sender = format!("{USER}\r\nSender: {address}");
+        assert_eq!(codes(&other.mail(USER, &[USER], &text(&sender))), "550 5.7.1", "{address}");
+    }
+    // A grant is no more than what it says.
+    for address in ["sales@alias.test", "user@example.test", "x@sub.granted.test"] {
+        assert_eq!(codes(&granted.command(&format!("MAIL FROM:<{address}>"))), "550 5.7.1", "{address}");
+    }
+    assert_eq!(daemon.wait_for_mail(USER, 6).len(), 6);
 }

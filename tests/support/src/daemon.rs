@@ -174,8 +174,18 @@ impl Daemon {
     /// # Panics
     /// When the command fails.
     pub fn add_account(&self, address: &str, password: &str) {
+        self.add_account_with(address, password, &[]);
+    }
+
+    /// As [`Self::add_account`], with more options of the command, such as `--send-as`.
+    ///
+    /// # Panics
+    /// When the command fails.
+    pub fn add_account_with(&self, address: &str, password: &str, options: &[&str]) {
         let mut child = self
-            .command(&["account", "add", address, "--password-stdin", "--config"])
+            .command(&["account", "add", address, "--password-stdin"])
+            .args(options)
+            .arg("--config")
             .arg(self.configuration())
             .stdin(Stdio::piped())
             .stdout(Stdio::null())
@@ -209,10 +219,20 @@ impl Daemon {
     /// # Panics
     /// When it does not come up; its log is printed.
     pub fn run(&mut self) {
+        let mut serve = self.command(&["serve", "--config"]);
+        serve.arg(self.configuration());
+        self.run_by(serve);
+    }
+
+    /// As [`Self::run`], by a command of the test's own that becomes `staffetta serve`.
+    ///
+    /// # Panics
+    /// When it does not come up; its log is printed.
+    pub fn run_by(&mut self, mut serve: Command) {
         let log =
             std::fs::OpenOptions::new().create(true).append(true).open(self.log_path()).expect("a log file");
         let errors = log.try_clone().expect("a second handle");
-        let child = self.tool_command().stdin(Stdio::null()).stdout(log).stderr(errors).spawn();
+        let child = serve.stdin(Stdio::null()).stdout(log).stderr(errors).spawn();
         self.child = Some(child.expect("the server starts"));
         let end = Instant::now() + PATIENCE;
         while Instant::now() < end {
@@ -225,12 +245,6 @@ impl Daemon {
             std::thread::sleep(Duration::from_millis(5));
         }
         panic!("the server does not greet:\n{}", self.log());
-    }
-
-    fn tool_command(&self) -> Command {
-        let mut command = self.command(&["serve", "--config"]);
-        command.arg(self.configuration());
-        command
     }
 
     fn greets(&self) -> bool {
