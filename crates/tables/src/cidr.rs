@@ -3,6 +3,7 @@
 //! `!network` matches what it does not contain of the same family; `if network` … `endif` blocks nest. A key that is no IP address matches
 //! nothing. IPv4-mapped IPv6 keys are IPv4 keys here, as addresses are everywhere in this program.
 
+use std::convert::Infallible;
 use std::net::IpAddr;
 use std::path::Path;
 
@@ -57,9 +58,10 @@ impl Pattern {
 impl Contents for Cidr {
     fn find(&self, key: &str) -> Answer {
         let Ok(address) = key.trim().parse().map(mail::canonical_ip) else { return Answer::Absent };
-        match rules::first_match(&self.0, |pattern| pattern.matches(address).then_some(())) {
-            Some((value, ())) => Answer::Found(value.clone()),
-            None => Answer::Absent,
+        let matches = |pattern: &Pattern| Ok::<_, Infallible>(pattern.matches(address).then_some(()));
+        match rules::first_match(&self.0, matches) {
+            Ok(Some((value, ()))) => Answer::Found(value.clone()),
+            Ok(None) => Answer::Absent,
         }
     }
 }

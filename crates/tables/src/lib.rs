@@ -1,7 +1,7 @@
 //! Read-only look-ups that operators write: every answer is Found, Absent or Unavailable.
 //!
 //! A table is named by a [`Spec`] such as `text:virtual`, opened with [`open`] and asked with [`Table::lookup`]. The
-//! files have Postfix's syntax and meaning (texthash, regexp_table(5), cidr_table(5), aliases(5)), and are read again
+//! files have Postfix's syntax and meaning (texthash, regexp_table(5), pcre_table(5), cidr_table(5), aliases(5)), and are read again
 //! when they change; a broken new file is reported and the old contents stay in use. What Postfix skips with a
 //! warning is an error here, with file and line.
 //!
@@ -13,6 +13,8 @@ pub mod aliases;
 mod cidr;
 mod file;
 mod inline;
+mod patterns;
+mod pcre;
 mod regexp;
 mod rules;
 mod source;
@@ -102,6 +104,7 @@ pub fn open(spec: &Spec, base: &Path) -> Result<Arc<dyn Table>, TableError> {
     Ok(match spec {
         Spec::Text(path) => Arc::new(FileTable::open(base.join(path), text::parse)?),
         Spec::Regexp(path) => Arc::new(FileTable::open(base.join(path), regexp::parse)?),
+        Spec::Pcre(path) => Arc::new(FileTable::open(base.join(path), pcre::parse)?),
         Spec::Cidr(path) => Arc::new(FileTable::open(base.join(path), cidr::parse)?),
         Spec::Static(value) => Arc::new(inline::Static(value.clone())),
         Spec::Inline(pairs) => Arc::new(inline::Inline::new(pairs)),

@@ -1,4 +1,4 @@
-//! What `regexp:` and `cidr:` have in common: rules in order, the first match wins, `if` … `endif` blocks.
+//! What `regexp:`, `pcre:` and `cidr:` have in common: rules in order, the first match wins, `if` … `endif` blocks.
 //!
 //! A block whose condition fails is skipped as a whole; blocks nest. An `if` without its `endif`, or the reverse, is an
 //! error here (Postfix warns).
@@ -110,18 +110,21 @@ fn keyword(line: &str) -> Keyword<'_> {
 }
 
 /// Applies rules in order; `matches` gives what a pattern found, `None` when it does not match.
-pub(crate) fn first_match<P, R, M>(
+///
+/// # Errors
+/// That of the first pattern that cannot be matched: what stands behind it must not answer in its place (I9).
+pub(crate) fn first_match<P, R, M, E>(
     rules: &[Rule<P, R>],
-    mut matches: impl FnMut(&P) -> Option<M>,
-) -> Option<(&R, M)> {
+    mut matches: impl FnMut(&P) -> Result<Option<M>, E>,
+) -> Result<Option<(&R, M)>, E> {
     let mut next = 0;
     while let Some(rule) = rules.get(next) {
         next += 1;
-        match (&rule.action, matches(&rule.pattern)) {
-            (Action::Give(result), Some(found)) => return Some((result, found)),
+        match (&rule.action, matches(&rule.pattern)?) {
+            (Action::Give(result), Some(found)) => return Ok(Some((result, found))),
             (Action::SkipTo(end), None) => next = *end,
             (Action::Give(_), None) | (Action::SkipTo(_), Some(_)) => {}
         }
     }
-    None
+    Ok(None)
 }

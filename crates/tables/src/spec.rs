@@ -21,6 +21,8 @@ pub enum Spec {
     Text(PathBuf),
     /// `regexp:path`: patterns and values, the first match wins.
     Regexp(PathBuf),
+    /// `pcre:path`: patterns as Perl writes them, and values, the first match wins.
+    Pcre(PathBuf),
     /// `cidr:path`: networks and values, the first match wins.
     Cidr(PathBuf),
     /// `static:value`: the same value for every key.
@@ -29,7 +31,8 @@ pub enum Spec {
     Inline(Vec<(String, String)>),
 }
 
-const KINDS: &str = "write text:PATH, regexp:PATH, cidr:PATH, static:VALUE or inline:{KEY=VALUE, …}";
+const KINDS: &str =
+    "write text:PATH, regexp:PATH, pcre:PATH, cidr:PATH, static:VALUE or inline:{KEY=VALUE, …}";
 
 impl Spec {
     /// Parses a table's name.
@@ -45,10 +48,10 @@ impl Spec {
         match kind {
             "text" | "texthash" | "hash" | "btree" | "lmdb" | "cdb" => Ok(Self::Text(place.into())),
             "regexp" => Ok(Self::Regexp(place.into())),
+            "pcre" => Ok(Self::Pcre(place.into())),
             "cidr" => Ok(Self::Cidr(place.into())),
             "static" => Ok(Self::Static(braced(place).unwrap_or(place).to_owned())),
             "inline" => pairs(place).map(Self::Inline).map_err(|why| wrong(&why)),
-            "pcre" => Err(wrong("pcre: is not there; most such files also work as regexp:PATH")),
             _ => Err(wrong(KINDS)),
         }
     }
@@ -121,6 +124,7 @@ impl fmt::Display for Spec {
         match self {
             Self::Text(path) => write!(f, "text:{}", path.display()),
             Self::Regexp(path) => write!(f, "regexp:{}", path.display()),
+            Self::Pcre(path) => write!(f, "pcre:{}", path.display()),
             Self::Cidr(path) => write!(f, "cidr:{}", path.display()),
             Self::Static(value) => write!(f, "static:{value}"),
             Self::Inline(pairs) => {
@@ -169,6 +173,7 @@ mod tests {
             ("hash:/etc/postfix/virtual", Spec::Text("/etc/postfix/virtual".into())),
             ("texthash:a:b", Spec::Text("a:b".into())),
             ("regexp:r", Spec::Regexp("r".into())),
+            ("pcre:p", Spec::Pcre("p".into())),
             ("cidr:c", Spec::Cidr("c".into())),
             ("static:hello there", Spec::Static("hello there".into())),
             ("static:{ hello }", Spec::Static("hello".into())),
@@ -186,7 +191,6 @@ mod tests {
         for (text, words) in [
             ("virtual", "text:PATH"),
             ("mysql:/etc/x", "text:PATH"),
-            ("pcre:/etc/x", "regexp:PATH"),
             ("text:", "nothing"),
             ("inline:a=b", "braces"),
             ("inline:{}", "at least one"),

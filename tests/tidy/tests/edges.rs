@@ -19,7 +19,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("delivery", &["mail", "net", "tables", "queue", "store"]),
     ("config", &["mail", "smtp", "store", "net", "tables", "msgauth", "queue", "delivery"]),
     ("server", &["mail", "smtp", "store", "net", "tables", "msgauth", "queue", "delivery", "config"]),
-    ("staffetta", &["mail", "store", "net", "msgauth", "config", "server"]),
+    ("staffetta", &["mail", "store", "net", "tables", "msgauth", "config", "server"]),
     ("support", &[]),
     ("tidy", &[]),
 ];

@@ -17,7 +17,7 @@ pub struct DomainSettings {
     #[schemars(with = "Vec<String>", example = ["example.test", "example.net"])]
     pub names: Vec<Domain>,
     /// Who exists: `accounts` for the mailboxes of the accounts file, or a table as `TYPE:SOURCE` with the type `text`,
-    /// `regexp`, `cidr`, `static` or `inline`. Looked up with the full address first, then with the part before the
+    /// `regexp`, `pcre`, `cidr`, `static` or `inline`. Looked up with the full address first, then with the part before the
     /// `@`. There is no default on purpose: a server that accepts what it cannot deliver becomes a source of bounces.
     #[schemars(example = &"accounts")]
     pub recipients: String,

@@ -13,6 +13,7 @@ mod queue;
 mod quickstart;
 mod serve;
 mod table;
+pub(crate) mod table_query;
 
 use std::error::Error;
 use std::io::{IsTerminal as _, Write as _};
@@ -52,6 +53,7 @@ enum Command {
     Queue(queue::Args),
     Dkim(dkim::Args),
     Check(check::Args),
+    Table(table_query::Args),
     Docs(docs::Args),
 }
 
@@ -66,6 +68,7 @@ pub(crate) fn run(line: CommandLine) -> Outcome {
         Command::Queue(args) => queue::run(args),
         Command::Dkim(args) => dkim::run(args),
         Command::Check(args) => check::run(args),
+        Command::Table(args) => table_query::run(&args),
         Command::Docs(args) => docs::run(args),
     }
 }

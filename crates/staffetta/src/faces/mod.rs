@@ -1,4 +1,4 @@
-//! The classic names: started as `sendmail`, `mailq` or `newaliases`, the program behaves as those do.
+//! The classic names: started as `sendmail`, `mailq`, `newaliases` or `postmap`, the program behaves as those do.
 //!
 //! Programs, scripts and monitoring know these commands; options, output and exit codes (sysexits.h) are those of
 //! Postfix. No setuid or setgid is needed: mail goes over `submit.sock`, where the kernel tells the server who calls.
@@ -13,6 +13,7 @@ mod local_time;
 mod mailq;
 mod options;
 mod place;
+mod postmap;
 mod sendmail;
 
 use exit::Exit;
@@ -25,6 +26,7 @@ enum Face {
     Sendmail,
     Mailq,
     Newaliases,
+    Postmap,
 }
 
 /// Runs the face that the first argument names; none when it is the program's own name.
@@ -33,10 +35,11 @@ pub(crate) fn run() -> Option<ExitCode> {
     let face = face_of(&arguments.next()?)?;
     // Bytes that are no UTF-8 cannot be part of an address.
     let rest: Vec<String> = arguments.map(|argument| argument.to_string_lossy().into_owned()).collect();
-    Some(match act(face, &rest) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(exit) => exit.tell(name_of(face)),
-    })
+    let done = match face {
+        Face::Postmap => postmap::run(&rest),
+        _ => act(face, &rest).map(|()| ExitCode::SUCCESS),
+    };
+    Some(done.unwrap_or_else(|exit| exit.tell(name_of(face))))
 }
 
 fn face_of(argv0: &OsStr) -> Option<Face> {
@@ -44,6 +47,7 @@ fn face_of(argv0: &OsStr) -> Option<Face> {
         "sendmail" => Some(Face::Sendmail),
         "mailq" => Some(Face::Mailq),
         "newaliases" => Some(Face::Newaliases),
+        "postmap" => Some(Face::Postmap),
         _ => None,
     }
 }
@@ -53,6 +57,7 @@ fn name_of(face: Face) -> &'static str {
         Face::Sendmail => "sendmail",
         Face::Mailq => "mailq",
         Face::Newaliases => "newaliases",
+        Face::Postmap => "postmap",
     }
 }
 
@@ -61,7 +66,7 @@ fn act(face: Face, arguments: &[String]) -> Result<(), Exit> {
     match face {
         Face::Mailq => options.mode = Mode::List,
         Face::Newaliases => options.mode = Mode::Newaliases,
-        Face::Sendmail => {}
+        Face::Sendmail | Face::Postmap => {}
     }
     let place = Place::find(options.config.as_deref());
     match &options.mode {
@@ -91,6 +96,7 @@ mod tests {
             ("/usr/sbin/sendmail", Some(Face::Sendmail)),
             ("mailq", Some(Face::Mailq)),
             ("./newaliases", Some(Face::Newaliases)),
+            ("/usr/sbin/postmap", Some(Face::Postmap)),
             ("/usr/bin/staffetta", None),
             ("sendmail2", None),
             ("", None),
