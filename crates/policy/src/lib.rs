@@ -12,8 +12,10 @@
 pub mod auth;
 pub mod book;
 pub mod check;
+pub mod dossier;
 pub mod expression;
 pub mod facts;
+pub mod judge;
 pub mod mode;
 pub mod pipeline;
 pub mod ruling;
@@ -22,14 +24,20 @@ pub mod stage;
 pub mod symbol;
 pub mod tally;
 pub mod thresholds;
+pub mod verdict;
 
 pub use auth::{
     ArcFact, AuthFacts, AuthResult, DkimFact, DmarcFact, DmarcPolicy, IprevFact, SpfFact, SpfIdentity,
 };
 pub use book::{CompositeDef, DefinitionError, Definitions, GroupDef, Members, ScoreBook};
 pub use check::{Check, CheckSettings, DnsAnswer, Finding, Findings, OnUnknown, Work};
+pub use dossier::{Dossier, Evidence};
 pub use facts::{
     BeforeGreeting, ConnectFacts, Content, Door, Facts, HeloFacts, MailFacts, MessageFacts, RcptFacts,
+};
+pub use judge::{
+    AfterData, AfterDataRecipient, AtRcpt, Client, Decision, Greylist, Greylisting, MessageDecision,
+    after_data, at_rcpt,
 };
 pub use mode::Mode;
 pub use pipeline::{CheckEnd, CheckTime, Checks, Pipeline, StageReport, Unfinished};
@@ -39,3 +47,4 @@ pub use stage::{Connect, EndOfData, Helo, Mail, Rcpt, Scope, Stage, StageMarker}
 pub use symbol::{Symbol, SymbolDef, SymbolError};
 pub use tally::Tally;
 pub use thresholds::{Rules, Setting, Threshold, ThresholdOverrides, Thresholds};
+pub use verdict::{Action, DecidedBy, Verdict};

@@ -18,7 +18,7 @@ use crate::check::{Check, CheckSettings, DnsAnswer, Finding, Findings, OnUnknown
 use crate::mode::Mode;
 use crate::ruling::{Ruling, bounded_to};
 use crate::score::Score;
-use crate::stage::{Connect, EndOfData, Helo, Mail, Rcpt, Stage, StageMarker};
+use crate::stage::{Connect, EndOfData, Helo, Mail, Rcpt, Scope, Stage, StageMarker};
 use crate::symbol::{SymbolDef, timeout_symbol};
 
 /// Longest name of a check that records keep, in octets.
@@ -191,6 +191,8 @@ pub struct Unfinished {
     pub mode: Mode,
     /// It acts in every mode.
     pub certain: bool,
+    /// What it counts for: as its stage has it.
+    pub scope: Scope,
 }
 
 /// What a stage has brought.
@@ -239,13 +241,13 @@ impl StageReport {
         let natural = self.stage.scope();
         let settle = |finding: Finding| Finding { scope: finding.scope.max(natural), mode, ..finding };
         self.findings.extend(findings.into_iter().map(settle));
-        self.rulings.extend(rulings.into_iter().map(|r| Ruling { scope: r.scope.max(natural), ..r }));
+        self.rulings.extend(rulings.into_iter().map(|r| Ruling { scope: r.scope.max(natural), mode, ..r }));
         if end != CheckEnd::Finished {
             let why = unfinished.unwrap_or_else(|| reason(end, took));
             self.findings.push(settle(Finding::new(timeout_symbol(&name)).evidence(&why)));
         }
         if tempfail {
-            self.unfinished.push(Unfinished { check: name.clone(), mode, certain });
+            self.unfinished.push(Unfinished { check: name.clone(), mode, certain, scope: natural });
         }
         self.dns.extend(dns);
         self.learnt.learn(learnt);

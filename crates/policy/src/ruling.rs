@@ -132,6 +132,20 @@ impl Order {
             Self::Accept => "accept",
         }
     }
+
+    /// The strictest of several orders wins, in whatever order they were found: this is how strict one is. Those that
+    /// only add something rank alike, and all are carried out.
+    pub(crate) const fn rank(&self) -> u8 {
+        match self {
+            Self::Reject(_) => 6,
+            Self::Defer(_) => 5,
+            Self::Discard => 4,
+            Self::Quarantine => 3,
+            Self::Hold => 2,
+            Self::Accept => 1,
+            Self::Redirect(_) | Self::Bcc(_) | Self::Prepend(_) => 0,
+        }
+    }
 }
 
 /// One ruling: who, what, why.
@@ -145,16 +159,33 @@ pub struct Ruling {
     pub evidence: String,
     /// The configuration key, or file and line, that ordered it: `antispam.access[0] client_access:12`.
     pub key: String,
-    /// Whom it is for.
+    /// Whom it is for. The stage it is found at gives at least its own.
     pub scope: Scope,
+    /// How much its check may do; only [`Source::Backscatter`] heeds it.
+    pub mode: Mode,
 }
 
 impl Ruling {
     /// A ruling for one recipient, the transaction or the session, as the stage it is found at has it.
+    ///
+    /// `key` is the configuration key, or file and line, that ordered it.
     #[must_use]
     pub fn new(source: Source, order: Order, key: &str, evidence: &str) -> Self {
-        let scope = Scope::Recipient;
-        Self { source, order, evidence: bounded(evidence), key: bounded(key), scope }
+        let (scope, mode) = (Scope::Recipient, Mode::Enforce);
+        Self { source, order, evidence: bounded(evidence), key: bounded(key), scope, mode }
+    }
+
+    /// For more than the stage it is found at: found at RCPT, it is to hold for the whole transaction.
+    #[must_use]
+    pub fn holds_for(mut self, scope: Scope) -> Self {
+        self.scope = scope;
+        self
+    }
+
+    /// True when it acts for a recipient of this mode. What only adds something, or lets a message be, always does.
+    #[must_use]
+    pub fn acts_in(&self, mode: Mode) -> bool {
+        self.order.rank() <= Order::Accept.rank() || self.source.acts_in(self.mode.min(mode))
     }
 }
 

@@ -7,7 +7,6 @@ use mail::Timestamp;
 use super::*;
 use crate::check::Work;
 use crate::facts::{BeforeGreeting, ConnectFacts, Door};
-use crate::stage::Scope;
 
 fn facts(trusted: bool) -> ConnectFacts {
     ConnectFacts {
@@ -123,7 +122,10 @@ async fn an_unknown_is_told_and_answered_as_the_operator_wants() {
     let report =
         checks(&[("asks", Does::GivesUp)], settings).run(&facts(false), Duration::from_secs(30)).await;
     assert_eq!(symbols(&report), ["SEEN asks", "ASKS_TIMEOUT SERVFAIL"]);
-    assert_eq!(report.unfinished, [Unfinished { check: "asks".into(), mode: Mode::Tag, certain: false }]);
+    assert_eq!(
+        report.unfinished,
+        [Unfinished { check: "asks".into(), mode: Mode::Tag, certain: false, scope: Scope::Session }]
+    );
     assert!(report.findings.iter().all(|f| f.mode == Mode::Tag));
 }
 
