@@ -195,8 +195,17 @@ fn greylist_reason(case: &AtRcpt<'_>, reached: Option<&Setting<Score>>, score: S
 /// Decides about a message and each of its recipients.
 #[must_use]
 pub fn after_data(case: &AfterData<'_>) -> MessageDecision {
-    let mut recipients: Vec<Decision> =
-        case.recipients.iter().map(|recipient| copy_of(case.book, recipient)).collect();
+    let mut recipients: Vec<Decision> = Vec::with_capacity(case.recipients.len());
+    for (number, recipient) in case.recipients.iter().enumerate() {
+        // Most recipients have seen what the one before has: adding up once is enough.
+        let before = number.checked_sub(1).and_then(|number| case.recipients.get(number));
+        let same = before.is_some_and(|before| before.evidence.findings == recipient.evidence.findings);
+        let tally = recipients.last().filter(|_| same).map_or_else(
+            || Tally::of(case.book, recipient.evidence.findings.iter().copied()),
+            |before| before.tally.clone(),
+        );
+        recipients.push(copy_of(tally, recipient));
+    }
     let (verdict, decided) = message_verdict(case, &recipients);
     if matches!(verdict, Verdict::Accept) {
         recipients.iter_mut().for_each(soften);
@@ -224,9 +233,8 @@ pub fn after_data(case: &AfterData<'_>) -> MessageDecision {
 }
 
 /// What would be done with one recipient's copy if there were no others.
-fn copy_of(book: &ScoreBook, recipient: &AfterDataRecipient<'_>) -> Decision {
+fn copy_of(tally: Tally, recipient: &AfterDataRecipient<'_>) -> Decision {
     let (evidence, rules) = (&recipient.evidence, recipient.rules);
-    let tally = Tally::of(book, evidence.findings.iter().copied());
     let rulings = in_force(evidence, rules);
     let (verdict, action, decided) = copy_verdict(&tally, evidence, rules, &rulings);
     let would = strongest(&tally, rules, evidence).filter(|would| *would > action);
