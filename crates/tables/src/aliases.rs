@@ -10,8 +10,8 @@ use std::path::{Path, PathBuf};
 
 use mail::{Address, Domain};
 
-use crate::file::{Contents, FileTable};
-use crate::{Answer, Lookup, Table, TableError, source};
+use crate::file::FileTable;
+use crate::{Answer, Contents, Entry, Lookup, Table, TableError, source};
 
 /// The system's aliases file. Also a [`Table`], whose values are the lists as written.
 #[derive(Debug)]
@@ -140,6 +140,11 @@ impl Contents for Entries {
             Some(list) => Answer::Found(list.to_string()),
             None => Answer::Absent,
         }
+    }
+
+    fn entries(&self) -> Vec<Entry> {
+        let lists = self.0.values();
+        lists.map(|list| Entry { line: None, value: list.to_string(), has_groups: false }).collect()
     }
 }
 

@@ -9,9 +9,8 @@ use std::path::Path;
 
 use net::Network;
 
-use crate::file::Contents;
 use crate::rules::{self, Rule};
-use crate::{Answer, TableError};
+use crate::{Answer, Contents, Entry, TableError};
 
 /// A file of networks.
 #[derive(Debug)]
@@ -55,14 +54,31 @@ impl Pattern {
     }
 }
 
+impl Cidr {
+    fn rule_for(&self, key: &str) -> Option<(usize, &String)> {
+        let address = key.trim().parse().map(mail::canonical_ip).ok()?;
+        let matches = |pattern: &Pattern| Ok::<_, Infallible>(pattern.matches(address).then_some(()));
+        let Ok(found) = rules::first_match(&self.0, matches);
+        found.map(|(line, value, ())| (line, value))
+    }
+}
+
 impl Contents for Cidr {
     fn find(&self, key: &str) -> Answer {
-        let Ok(address) = key.trim().parse().map(mail::canonical_ip) else { return Answer::Absent };
-        let matches = |pattern: &Pattern| Ok::<_, Infallible>(pattern.matches(address).then_some(()));
-        match rules::first_match(&self.0, matches) {
-            Ok(Some((value, ()))) => Answer::Found(value.clone()),
-            Ok(None) => Answer::Absent,
-        }
+        self.rule_for(key).map_or(Answer::Absent, |(_, value)| Answer::Found(value.clone()))
+    }
+
+    fn line_of(&self, key: &[u8]) -> Option<usize> {
+        self.rule_for(std::str::from_utf8(key).ok()?).map(|(line, _)| line)
+    }
+
+    fn entries(&self) -> Vec<Entry> {
+        let entry = |(line, value): (usize, &String)| Entry {
+            line: Some(line),
+            value: value.clone(),
+            has_groups: false,
+        };
+        rules::results(&self.0).map(entry).collect()
     }
 }
 

@@ -13,16 +13,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, TryLockError};
 use std::time::{Duration, Instant};
 
-use crate::{Answer, Lookup, Table, TableError, source};
+use crate::{Answer, Contents, Lookup, Snapshot, Table, TableError, source};
 
 /// How often a file is looked at, at most.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
-
-/// Contents of a file that can be asked.
-pub(crate) trait Contents: Send + Sync + std::fmt::Debug + 'static {
-    /// The value of a key.
-    fn find(&self, key: &str) -> Answer;
-}
 
 /// How a file's text becomes contents; the path is for error messages and for files named inside.
 pub(crate) type Parse<C> = fn(&Path, &str) -> Result<C, TableError>;
@@ -148,7 +142,21 @@ fn millis(time: Duration) -> u64 {
 
 impl<C: Contents> Table for FileTable<C> {
     fn lookup<'a>(&'a self, key: &'a str) -> Lookup<'a> {
-        Box::pin(async move { self.current().await.find(key) })
+        Box::pin(async move {
+            let contents = self.current().await;
+            match tokio::runtime::Handle::try_current() {
+                Ok(runtime) if contents.may_take_long() => {
+                    let key = key.to_owned();
+                    let found = runtime.spawn_blocking(move || contents.find(&key)).await;
+                    found.unwrap_or_else(|error| Answer::Unavailable(error.to_string()))
+                }
+                _ => contents.find(key),
+            }
+        })
+    }
+
+    fn snapshot(&self) -> Snapshot<'_> {
+        Box::pin(async move { Some(self.current().await as Arc<dyn Contents>) })
     }
 
     fn reload(&self) -> Result<(), TableError> {

@@ -44,10 +44,18 @@ pub enum Answer {
 /// A look-up under way.
 pub type Lookup<'a> = Pin<Box<dyn Future<Output = Answer> + Send + 'a>>;
 
+/// Contents being fetched; `None` for a kind of table that has none to hand out.
+pub type Snapshot<'a> = Pin<Box<dyn Future<Output = Option<Arc<dyn Contents>>> + Send + 'a>>;
+
 /// A table that can be asked. Keys may come in any case; each kind of table folds them as Postfix does.
 pub trait Table: Send + Sync + std::fmt::Debug {
     /// Asks for a key.
     fn lookup<'a>(&'a self, key: &'a str) -> Lookup<'a>;
+
+    /// What the table holds now, to be asked many times on a thread that may be busy.
+    fn snapshot(&self) -> Snapshot<'_> {
+        Box::pin(std::future::ready(None))
+    }
 
     /// Reads the table again now, if it has changed. For a reload by command; reads files, so not for a session.
     ///
@@ -61,6 +69,43 @@ pub trait Table: Send + Sync + std::fmt::Debug {
     fn trouble(&self) -> Option<String> {
         None
     }
+}
+
+/// What a table holds at one moment: whatever happens to its file, the same key has the same value here.
+///
+/// Computes and never waits. With `regexp:` and `pcre:` that may take a while: not for a thread that serves sessions.
+pub trait Contents: Send + Sync + std::fmt::Debug + 'static {
+    /// The value of a key.
+    fn find(&self, key: &str) -> Answer;
+
+    /// The value of a key that may be no UTF-8, as the header and body of a message may not.
+    fn find_octets(&self, key: &[u8]) -> Answer {
+        self.find(&String::from_utf8_lossy(key))
+    }
+
+    /// The line of the file, from 1, that gives the value of this key; asked after it was found, to tell an operator.
+    fn line_of(&self, _key: &[u8]) -> Option<usize> {
+        None
+    }
+
+    /// Every value there is, so that all of a file can be looked through when it is opened.
+    fn entries(&self) -> Vec<Entry>;
+
+    /// True when a look-up can take so long that no session should wait for it in its thread.
+    fn may_take_long(&self) -> bool {
+        false
+    }
+}
+
+/// One value of a table.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Entry {
+    /// Its line in the file, from 1; none where there is no file.
+    pub line: Option<usize>,
+    /// The value as written; what a match is put in for stands there as `$1`, and then [`Self::has_groups`] is true.
+    pub value: String,
+    /// Parts of the value are not known before there is a key.
+    pub has_groups: bool,
 }
 
 /// Why a table cannot be opened or read again: what the administrator wrote.

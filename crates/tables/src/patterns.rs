@@ -3,13 +3,14 @@
 //! How a pattern is written inside its delimiters and what its flags mean is the business of an [`Engine`]. An engine may
 //! give up on a key; the table then cannot be asked about it (I9), and no later rule answers in its place.
 
+use std::borrow::Cow;
+use std::fmt::Write as _;
 use std::ops::Range;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use crate::file::Contents;
-use crate::rules::{self, Rule};
-use crate::{Answer, TableError};
+use crate::rules::{self, Match, Rule};
+use crate::{Answer, Contents, Entry, TableError};
 
 /// Longest time that one look-up may take with an engine that backtracks. Each pattern is bounded by itself; this bounds
 /// a long table of bad ones.
@@ -20,6 +21,9 @@ pub(crate) type Groups = Vec<Option<Range<usize>>>;
 
 /// One kind of regular expressions.
 pub(crate) trait Engine: Sized + Send + Sync + std::fmt::Debug + 'static {
+    /// What it searches: text, or octets of any kind.
+    type Key: ?Sized + ToOwned + AsRef<[u8]>;
+
     /// True when a second pattern may follow, which must not match: `/this/!/not this/`.
     const SECOND_PATTERN: bool;
 
@@ -29,6 +33,9 @@ pub(crate) trait Engine: Sized + Send + Sync + std::fmt::Debug + 'static {
     /// What is wrong with it, in one line.
     fn compile(pattern: &str, flags: &str) -> Result<Self, String>;
 
+    /// A key as it is searched.
+    fn key(octets: &[u8]) -> Cow<'_, Self::Key>;
+
     /// How many parentheses there are that `$1` and so on could stand for.
     fn groups(&self) -> usize;
 
@@ -36,13 +43,13 @@ pub(crate) trait Engine: Sized + Send + Sync + std::fmt::Debug + 'static {
     ///
     /// # Errors
     /// Why it could not be found out.
-    fn matches(&self, key: &str) -> Result<bool, String>;
+    fn matches(&self, key: &Self::Key) -> Result<bool, String>;
 
     /// Where it is found in the key, with its groups.
     ///
     /// # Errors
     /// Why it could not be found out.
-    fn captures(&self, key: &str) -> Result<Option<Groups>, String>;
+    fn captures(&self, key: &Self::Key) -> Result<Option<Groups>, String>;
 }
 
 /// A file of patterns.
@@ -111,7 +118,7 @@ impl<E: Engine> rules::Pattern for Pattern<E> {
 
 impl<E: Engine> Pattern<E> {
     /// What it found: the groups, none for a pattern with `!`.
-    fn find(&self, key: &str) -> Result<Option<Groups>, String> {
+    fn find(&self, key: &E::Key) -> Result<Option<Groups>, String> {
         if let Some(unless) = &self.unless
             && unless.matches(key)?
         {
@@ -195,22 +202,28 @@ fn name(text: &str) -> (&str, &str) {
 }
 
 impl<E: Engine> Patterns<E> {
-    fn answer(&self, key: &str) -> Result<Option<String>, String> {
+    /// The first rule that matches.
+    fn rule_for(&self, key: &E::Key) -> Result<Option<Match<'_, Vec<Piece>, Groups>>, String> {
         let begun = Instant::now();
-        let find = |pattern: &Pattern<E>| {
+        rules::first_match(&self.0, |pattern: &Pattern<E>| {
             if begun.elapsed() > LOOKUP_TIME_MAX {
                 return Err(format!("the patterns before {} took too long", pattern.text));
             }
             pattern.find(key).map_err(|why| format!("{}: {why}", pattern.text))
-        };
-        let Some((value, groups)) = rules::first_match(&self.0, find)? else { return Ok(None) };
+        })
+    }
+
+    fn answer(&self, octets: &[u8]) -> Result<Option<String>, String> {
+        let key = E::key(octets);
+        let Some((_, value, groups)) = self.rule_for(&key)? else { return Ok(None) };
         let mut out: Vec<u8> = Vec::new();
         for piece in value {
             match piece {
                 Piece::Text(text) => out.extend_from_slice(text.as_bytes()),
                 Piece::Group(number) => {
                     let range = groups.get(*number).cloned().flatten();
-                    out.extend(range.and_then(|range| key.as_bytes().get(range)).unwrap_or_default());
+                    let key: &[u8] = (*key).as_ref();
+                    out.extend_from_slice(range.and_then(|range| key.get(range)).unwrap_or_default());
                 }
             }
         }
@@ -224,10 +237,39 @@ impl<E: Engine> Patterns<E> {
 
 impl<E: Engine> Contents for Patterns<E> {
     fn find(&self, key: &str) -> Answer {
+        self.find_octets(key.as_bytes())
+    }
+
+    fn find_octets(&self, key: &[u8]) -> Answer {
         match self.answer(key) {
             Ok(Some(value)) => Answer::Found(value),
             Ok(None) => Answer::Absent,
             Err(why) => Answer::Unavailable(why),
         }
     }
+
+    fn line_of(&self, key: &[u8]) -> Option<usize> {
+        self.rule_for(&E::key(key)).ok().flatten().map(|(line, _, _)| line)
+    }
+
+    fn entries(&self) -> Vec<Entry> {
+        rules::results(&self.0).map(|(line, pieces)| entry(line, pieces)).collect()
+    }
+
+    fn may_take_long(&self) -> bool {
+        true
+    }
+}
+
+fn entry(line: usize, pieces: &[Piece]) -> Entry {
+    let mut value = String::new();
+    for piece in pieces {
+        match piece {
+            Piece::Text(text) => value.push_str(text),
+            // Writing to a string cannot fail.
+            Piece::Group(number) => drop(write!(value, "${number}")),
+        }
+    }
+    let has_groups = pieces.iter().any(|piece| matches!(piece, Piece::Group(_)));
+    Entry { line: Some(line), value, has_groups }
 }

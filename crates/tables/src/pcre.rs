@@ -10,6 +10,7 @@
 //! up the table cannot be asked about that key (I9). No machine code is made of patterns: a process that may not write
 //! code, as the unit file has it, can use them too.
 
+use std::borrow::Cow;
 use std::path::Path;
 
 use pcre2::bytes::{Regex, RegexBuilder};
@@ -79,7 +80,12 @@ impl Flags {
 }
 
 impl Engine for Regex {
+    type Key = [u8];
     const SECOND_PATTERN: bool = false;
+
+    fn key(octets: &[u8]) -> Cow<'_, [u8]> {
+        Cow::Borrowed(octets)
+    }
 
     fn compile(pattern: &str, flags: &str) -> Result<Self, String> {
         let flags = Flags::parse(flags)?;
@@ -97,14 +103,14 @@ impl Engine for Regex {
         self.captures_len().saturating_sub(1)
     }
 
-    fn matches(&self, key: &str) -> Result<bool, String> {
-        with_memory(self, key, |regex| regex.is_match(key.as_bytes()))
+    fn matches(&self, key: &[u8]) -> Result<bool, String> {
+        with_memory(self, key, |regex| regex.is_match(key))
     }
 
-    fn captures(&self, key: &str) -> Result<Option<Groups>, String> {
+    fn captures(&self, key: &[u8]) -> Result<Option<Groups>, String> {
         with_memory(self, key, |regex| {
             let mut found = regex.capture_locations();
-            let whole = regex.captures_read(&mut found, key.as_bytes())?;
+            let whole = regex.captures_read(&mut found, key)?;
             Ok(whole.map(|_| (0..found.len()).map(|n| found.get(n).map(|(from, to)| from..to)).collect()))
         })
     }
@@ -113,7 +119,7 @@ impl Engine for Regex {
 /// Matches with memory that is given back when the key is long.
 fn with_memory<T>(
     regex: &Regex,
-    key: &str,
+    key: &[u8],
     work: impl FnOnce(&Regex) -> Result<T, pcre2::Error>,
 ) -> Result<T, String> {
     let done = if key.len() > KEPT_KEY_BYTES_MAX { work(&regex.clone()) } else { work(regex) };

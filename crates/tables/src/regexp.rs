@@ -11,6 +11,7 @@
 
 mod posix;
 
+use std::borrow::Cow;
 use std::path::Path;
 
 use regex::{Regex, RegexBuilder};
@@ -33,7 +34,12 @@ pub(crate) fn parse(file: &Path, text: &str) -> Result<Regexp, TableError> {
 }
 
 impl Engine for Regex {
+    type Key = str;
     const SECOND_PATTERN: bool = true;
+
+    fn key(octets: &[u8]) -> Cow<'_, str> {
+        String::from_utf8_lossy(octets)
+    }
 
     fn compile(pattern: &str, flags: &str) -> Result<Self, String> {
         // Each flag turns its default over (regexp_table(5)).

@@ -29,6 +29,8 @@ pub(crate) trait Pattern: Sized {
 /// One rule.
 #[derive(Debug)]
 pub(crate) struct Rule<P, R> {
+    /// Its line in the file, from 1.
+    pub(crate) line: usize,
     pub(crate) pattern: P,
     pub(crate) action: Action<R>,
 }
@@ -58,7 +60,7 @@ pub(crate) fn parse<P: Pattern>(file: &Path, text: &str) -> Result<Vec<Rule<P, P
                         "nothing may stand behind the pattern of an `if`; do not indent the lines inside";
                     return Err(line.wrong(file, why));
                 }
-                rules.push(Rule { pattern, action: Action::SkipTo(usize::MAX) });
+                rules.push(Rule { line: line.number, pattern, action: Action::SkipTo(usize::MAX) });
                 open.push((rules.len() - 1, line));
             }
             Keyword::EndIf(rest) => {
@@ -72,7 +74,7 @@ pub(crate) fn parse<P: Pattern>(file: &Path, text: &str) -> Result<Vec<Rule<P, P
                     rule.action = Action::SkipTo(end);
                 }
             }
-            Keyword::None => rules.push(rule(&line.text).map_err(|why| line.wrong(file, why))?),
+            Keyword::None => rules.push(rule(&line).map_err(|why| line.wrong(file, why))?),
         }
     }
     match open.pop() {
@@ -81,14 +83,14 @@ pub(crate) fn parse<P: Pattern>(file: &Path, text: &str) -> Result<Vec<Rule<P, P
     }
 }
 
-fn rule<P: Pattern>(text: &str) -> Result<Rule<P, P::Result>, String> {
-    let (pattern, rest) = P::parse(text)?;
+fn rule<P: Pattern>(line: &Line) -> Result<Rule<P, P::Result>, String> {
+    let (pattern, rest) = P::parse(&line.text)?;
     let rest = rest.trim();
     if rest.is_empty() {
         return Err("there is no result behind the pattern".to_owned());
     }
     let action = Action::Give(pattern.result(rest)?);
-    Ok(Rule { pattern, action })
+    Ok(Rule { line: line.number, pattern, action })
 }
 
 /// The first word of a line, when it is one of ours.
@@ -109,6 +111,9 @@ fn keyword(line: &str) -> Keyword<'_> {
     }
 }
 
+/// A rule that matched: its line in the file, its result, what its pattern found.
+pub(crate) type Match<'r, R, M> = (usize, &'r R, M);
+
 /// Applies rules in order; `matches` gives what a pattern found, `None` when it does not match.
 ///
 /// # Errors
@@ -116,15 +121,23 @@ fn keyword(line: &str) -> Keyword<'_> {
 pub(crate) fn first_match<P, R, M, E>(
     rules: &[Rule<P, R>],
     mut matches: impl FnMut(&P) -> Result<Option<M>, E>,
-) -> Result<Option<(&R, M)>, E> {
+) -> Result<Option<Match<'_, R, M>>, E> {
     let mut next = 0;
     while let Some(rule) = rules.get(next) {
         next += 1;
         match (&rule.action, matches(&rule.pattern)?) {
-            (Action::Give(result), Some(found)) => return Ok(Some((result, found))),
+            (Action::Give(result), Some(found)) => return Ok(Some((rule.line, result, found))),
             (Action::SkipTo(end), None) => next = *end,
             (Action::Give(_), None) | (Action::SkipTo(_), Some(_)) => {}
         }
     }
     Ok(None)
+}
+
+/// The results of all rules, with their lines.
+pub(crate) fn results<P, R>(rules: &[Rule<P, R>]) -> impl Iterator<Item = (usize, &R)> {
+    rules.iter().filter_map(|rule| match &rule.action {
+        Action::Give(result) => Some((rule.line, result)),
+        Action::SkipTo(_) => None,
+    })
 }

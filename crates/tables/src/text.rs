@@ -6,12 +6,11 @@
 use std::collections::HashMap;
 use std::path::Path;
 
-use crate::file::Contents;
-use crate::{Answer, TableError, source};
+use crate::{Answer, Contents, Entry, TableError, source};
 
-/// Keys in lower case, and their values.
+/// Keys in lower case, their values and where they stand.
 #[derive(Debug)]
-pub(crate) struct Text(HashMap<Box<str>, Box<str>>);
+pub(crate) struct Text(HashMap<Box<str>, (u32, Box<str>)>);
 
 /// Parses a file.
 ///
@@ -25,7 +24,8 @@ pub(crate) fn parse(file: &Path, text: &str) -> Result<Text, TableError> {
         if key.ends_with(':') {
             return Err(line.wrong(file, "the key ends with a colon, as in an aliases file; remove it here"));
         }
-        pairs.entry(key.to_lowercase().into_boxed_str()).or_insert_with(|| value.into());
+        let number = u32::try_from(line.number).unwrap_or(u32::MAX);
+        pairs.entry(key.to_lowercase().into_boxed_str()).or_insert_with(|| (number, value.into()));
     }
     Ok(Text(pairs))
 }
@@ -48,12 +48,31 @@ fn split(line: &str) -> Option<(&str, &str)> {
     (!value.is_empty()).then_some((key, value))
 }
 
+impl Text {
+    fn get(&self, key: &str) -> Option<&(u32, Box<str>)> {
+        self.0.get(key.trim().to_lowercase().as_str())
+    }
+}
+
 impl Contents for Text {
     fn find(&self, key: &str) -> Answer {
-        match self.0.get(key.trim().to_lowercase().as_str()) {
-            Some(value) => Answer::Found(value.to_string()),
-            None => Answer::Absent,
-        }
+        self.get(key).map_or(Answer::Absent, |(_, value)| Answer::Found(value.to_string()))
+    }
+
+    fn line_of(&self, key: &[u8]) -> Option<usize> {
+        let (line, _) = self.get(std::str::from_utf8(key).ok()?)?;
+        usize::try_from(*line).ok()
+    }
+
+    fn entries(&self) -> Vec<Entry> {
+        let entry = |(line, value): &(u32, Box<str>)| Entry {
+            line: usize::try_from(*line).ok(),
+            value: value.to_string(),
+            has_groups: false,
+        };
+        let mut entries: Vec<_> = self.0.values().map(entry).collect();
+        entries.sort_by_key(|entry| entry.line);
+        entries
     }
 }
 

@@ -4,8 +4,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use super::*;
-use crate::Answer;
-use crate::file::Contents as _;
+use crate::{Answer, Contents as _};
 
 fn ask(table: &str, key: &str) -> Answer {
     parse(Path::new("p"), table).unwrap().find(key)
@@ -98,6 +97,16 @@ fn a_pattern_that_takes_for_ever_makes_the_table_unavailable_and_no_later_rule_a
     assert!(begun.elapsed() < Duration::from_secs(20), "{:?}", begun.elapsed());
     let deep = ask("/^(?:.|\\n)*x$/ y\n", &"a".repeat(1 << 20));
     assert!(matches!(&deep, Answer::Unavailable(why) if why.contains("limit")), "{deep:?}");
+}
+
+#[test]
+fn octets_that_are_no_text_are_matched_as_they_are() {
+    let table = parse(Path::new("p"), "# x\nif /./\n/^Subject: .*\\xe9(.*)/ WARN $1$$\nendif\n").unwrap();
+    assert_eq!(table.find_octets(b"Subject: caf\xe9 x"), Answer::Found("WARN  x$".to_owned()));
+    assert_eq!(table.line_of(b"Subject: caf\xe9"), Some(3));
+    let entries = table.entries();
+    let seen: Vec<_> = entries.iter().map(|e| (e.line, e.value.as_str(), e.has_groups)).collect();
+    assert_eq!(seen, [(Some(3), "WARN $1$", true)]);
 }
 
 #[test]

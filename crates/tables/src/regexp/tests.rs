@@ -3,8 +3,7 @@
 use std::path::Path;
 
 use super::*;
-use crate::Answer;
-use crate::file::Contents as _;
+use crate::{Answer, Contents as _};
 
 fn find(table: &str, key: &str) -> Option<String> {
     match parse(Path::new("r"), table).unwrap().find(key) {
