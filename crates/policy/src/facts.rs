@@ -236,6 +236,8 @@ pub struct MessageFacts {
     pub queue_id: mail::QueueId,
     /// Its recipients, as accepted at RCPT.
     pub recipients: Arc<[Address]>,
+    /// Each of them was said with a BATV tag of ours that holds: found at RCPT, where the tags are taken off.
+    pub tagged: bool,
     /// The header with the empty line, as received, for `mail::header`.
     pub header: Bytes,
     /// All of it.
