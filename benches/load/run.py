@@ -3,20 +3,26 @@
 
     cargo build --release
     benches/load/run.py                          every cell, three runs each
-    benches/load/run.py --cells c8:4096,k64:4096 --runs 7
-    benches/load/run.py --staffetta PATH         another binary
+    benches/load/run.py --cells c8:4096,maildir/k64:4096 --runs 7
+    benches/load/run.py --staffetta OLD --staffetta NEW   two binaries in turn; --without-postfix leaves Postfix out
+    benches/load/run.py --down                   accepting while the next hop refuses, empty and with a long queue
     benches/load/run.py --idle                   memory and start: idle, with 1,000 idle sessions
 
 A cell is c (a connection per message) or k (kept connections), the number of sessions, and the size of a message in
-octets. Each run sends through smtp-source, relays to smtp-sink, and counts what the sink took; durability is on in both
-servers. CPU is that of the server's processes alone. Needs root, and the Debian package postfix (smtp-source and
-smtp-sink come with it); starts its own instances on high ports in a folder of its own, and stops them. These figures are noisy on
-shared machines: quote the ratios.
+octets; with maildir/ in front the mail goes into a Maildir of this machine instead of to smtp-sink. Each run sends through
+smtp-source and counts what arrived; durability is on in all servers. CPU is that of the server's processes alone: it
+is the steadier figure where others use the machine. With --down nothing listens where the mail is to go, every
+run begins with empty queues, and the ratio to Postfix is that of accepting into an almost empty queue. Needs root, and
+the Debian package postfix (smtp-source and smtp-sink come with it); starts its own instances on high ports in a folder
+of its own, and stops them. These figures are noisy on shared machines: quote the ratios. Beware of ext4 without a journal:
+for some minutes it looks at every file that was deleted before it makes a new one, so that earlier runs, and every
+message that Postfix is done with, slow down all others; --folder chooses another file system.
 """
-import argparse, json, os, pathlib, re, shutil, signal, socket, statistics, subprocess, sys, tempfile, time
+import argparse, json, os, pathlib, pwd, re, shutil, signal, socket, statistics, subprocess, sys, tempfile, time
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 TICKS = os.sysconf("SC_CLK_TCK")
+CELLS = "c1:4096,c8:4096,c64:4096,k8:4096,k64:4096,c64:65536,k64:65536,maildir/c8:4096,maildir/c64:4096"
 
 
 def wait_for(port, seconds=20):
@@ -86,10 +92,19 @@ class Sink:
         self.process.wait()
 
 
-class Staffetta:
-    name = "staffetta"
+class Mailbox:
+    """Counts what is in `new` of the only mailbox."""
 
-    def __init__(self, binary, folder, port, sink):
+    def __init__(self, folder):
+        self.new = folder / "mail/joe/new"
+
+    def count(self):
+        return len(os.listdir(self.new)) if self.new.is_dir() else 0
+
+
+class Staffetta:
+    def __init__(self, name, binary, folder, port, sink):
+        self.name, self.port, self.mailbox = name, port, Mailbox(folder)
         folder.mkdir()
         (folder / "c.toml").write_text(
             f'hostname = "bench.test"\ndata_dir = "{folder}/data"\ntrusted_networks = ["127.0.0.0/8"]\n'
@@ -108,18 +123,21 @@ class Staffetta:
 
 
 class Postfix:
-    name = "postfix"
-
-    def __init__(self, _binary, folder, port, sink):
-        for sub in ("conf", "queue", "data"):
+    def __init__(self, name, _binary, folder, port, sink):
+        self.name, self.port, self.mailbox = name, port, Mailbox(folder)
+        for sub in ("conf", "queue", "data", "mail"):
             (folder / sub).mkdir(parents=True)
         shutil.chown(folder / "data", "postfix")
+        owner = pwd.getpwnam("nobody")
+        shutil.chown(folder / "mail", owner.pw_uid, owner.pw_gid)
         os.chmod(folder, 0o755)
         (folder / "conf/main.cf").write_text(
             f"compatibility_level = 3.6\nqueue_directory = {folder}/queue\ndata_directory = {folder}/data\nmyhostname = bench.test\n"
             f"mynetworks = 127.0.0.0/8\ninet_interfaces = 127.0.0.1\nmydestination =\nrelayhost = [127.0.0.1]:{sink}\nalias_maps =\n"
             f"maillog_file = {folder}/data/log\nmaillog_file_prefixes = {folder}\nsmtpd_client_connection_count_limit = 0\n"
-            f"local_recipient_maps =\nsmtp_host_lookup = native\n")
+            f"local_recipient_maps =\nsmtp_host_lookup = native\nvirtual_mailbox_domains = local.test\n"
+            f"virtual_mailbox_base = {folder}/mail\nvirtual_mailbox_maps = static:joe/\nvirtual_mailbox_limit = 0\n"
+            f"virtual_uid_maps = static:{owner.pw_uid}\nvirtual_gid_maps = static:{owner.pw_gid}\n")
         text = pathlib.Path("/etc/postfix/master.cf").read_text() if os.path.exists("/etc/postfix/master.cf") else ""
         text = text or pathlib.Path("/usr/share/postfix/master.cf.dist").read_text()
         lines = [re.sub(r"^(\S+\s+\S+\s+\S+\s+\S+\s+)y", r"\1n", line) for line in text.splitlines()]
@@ -140,62 +158,109 @@ class Postfix:
 
 
 def send(port, cell, count):
-    kept, sessions, size = cell
-    command = ["smtp-source", "-s", str(sessions), "-m", str(count), "-l", str(size), "-f", "a@bench.test", "-t", "b@sink.test"]
+    where, kept, sessions, size = cell
+    to = "joe@local.test" if where == "maildir" else "b@sink.test"
+    command = ["smtp-source", "-s", str(sessions), "-m", str(count), "-l", str(size), "-f", "a@bench.test", "-t", to]
     subprocess.run(command + (["-d"] if kept else []) + [f"127.0.0.1:{port}"], check=True, stdout=subprocess.DEVNULL)
 
 
-def run(server, port, sink, cell, count):
-    before, used = sink.count(), cpu(server.process.pid)
+def run(server, arrivals, cell, count):
+    """One run; with `arrivals` None only accepting is measured."""
+    before, used = arrivals.count() if arrivals else 0, cpu(server.process.pid)
     started = time.time()
-    send(port, cell, count)
+    send(server.port, cell, count)
     accepted = count / (time.time() - started)
-    while sink.count() - before < count:
+    while arrivals and arrivals.count() - before < count:
         time.sleep(0.005)
         if time.time() - started > 120:
-            sys.exit(f"{server.name}: {sink.count() - before} of {count} arrived after two minutes")
+            sys.exit(f"{server.name}: {arrivals.count() - before} of {count} arrived after two minutes")
     seconds = time.time() - started
     return dict(accepted=accepted, delivered=count / seconds, cpu_ms=(cpu(server.process.pid) - used) * 1000 / count)
 
 
 def parse(cell):
-    kind, rest = cell[0], cell[1:]
-    sessions, size = rest.split(":")
-    return kind == "k", int(sessions), int(size)
+    where, _, shape = cell.rpartition("/")
+    sessions, size = shape[1:].split(":")
+    return where or "relay", shape[0] == "k", int(sessions), int(size)
+
+
+def makers(args):
+    """Name, class and binary of all servers that are compared; the first one is what the others are compared with."""
+    names = [pathlib.Path(path).name for path in args.staffetta]
+    names = names if len(set(names)) == len(names) else args.staffetta
+    names = ["staffetta"] if len(names) == 1 else names
+    ours = [(name, Staffetta, path) for name, path in zip(names, args.staffetta)]
+    return ours if args.without_postfix else [("postfix", Postfix, None)] + ours
+
+
+def medians(results):
+    return {n: {k: statistics.median(r[k] for r in rs) for k in rs[0]} for n, rs in results.items()}
 
 
 def speed(args, folder):
     servers, sinks = [], {}
     try:
-        for i, make in enumerate([Postfix, Staffetta]):
+        for i, (name, make, binary) in enumerate(makers(args)):
             port, sink = args.port + i, args.port + 10 + i
             (folder / f"s{i}").mkdir()
-            sinks[make.name] = Sink(sink, folder / f"s{i}")
-            servers.append((make(args.staffetta, folder / make.name, port, sink), port))
-        print(f"{'cell':>10} {'server':>10} {'accepted/s':>11} {'delivered/s':>12} {'CPU ms':>7} {'ratio':>6} {'CPU ratio':>9}")
-        for cell in map(parse, args.cells.split(",")):
-            results = {}
+            sinks[name] = Sink(sink, folder / f"s{i}")
+            servers.append(make(name, binary, folder / f"server{i}", port, sink))
+        base = servers[0].name
+        print(f"{'cell':>18} {'server':>12} {'accepted/s':>11} {'delivered/s':>12} {'CPU ms':>7} {'ratio':>6} {'CPU ratio':>9}")
+        for label in args.cells.split(","):
+            cell, results = parse(label), {}
             for _ in range(args.runs):
-                for server, port in servers:
-                    many = args.messages if server.name == "postfix" else args.messages * 4
-                    results.setdefault(server.name, []).append(run(server, port, sinks[server.name], cell, many))
-            median = {n: {k: statistics.median(r[k] for r in rs) for k in rs[0]} for n, rs in results.items()}
+                for server in servers:
+                    local = cell[0] == "maildir"
+                    many = args.messages * (1 if server.name == "postfix" else 2 if local else 4)
+                    arrivals = server.mailbox if local else sinks[server.name]
+                    results.setdefault(server.name, []).append(run(server, arrivals, cell, many))
+            median = medians(results)
             for name, m in median.items():
-                base = median["postfix"]
-                label = f"{'k' if cell[0] else 'c'}{cell[1]}:{cell[2]}"
-                print(f"{label:>10} {name:>10} {m['accepted']:11.0f} {m['delivered']:12.0f} {m['cpu_ms']:7.3f} "
-                      f"{m['delivered'] / base['delivered']:5.1f}x {m['cpu_ms'] / base['cpu_ms']:8.2f}x", flush=True)
+                first = median[base]
+                print(f"{label:>18} {name:>12} {m['accepted']:11.0f} {m['delivered']:12.0f} {m['cpu_ms']:7.3f} "
+                      f"{m['delivered'] / first['delivered']:5.1f}x {m['cpu_ms'] / first['cpu_ms']:8.2f}x", flush=True)
             if args.json:
-                print(json.dumps(dict(cell=label, **median)))
+                print(json.dumps(dict(cell=label, runs=results)))
     finally:
-        for server, _ in servers:
+        for server in servers:
             server.stop()
         for sink in sinks.values():
             sink.stop()
 
 
+def down(args, folder):
+    """Accepting while the next hop refuses connections: into an almost empty queue, and behind `--depth` messages."""
+    cell, results = parse(args.cells.split(",")[0] if args.cells != CELLS else "c8:4096"), {}
+    for number in range(args.runs):
+        for i, (name, make, binary) in enumerate(makers(args)):
+            place = folder / f"{number}-{i}"
+            server = make(name, binary, place, args.port + i, args.port + 10 + i)
+            try:
+                many = args.messages * (1 if name == "postfix" else 4)
+                send(server.port, cell, 200)
+                shallow = run(server, None, cell, many)
+                if name != "postfix":
+                    send(server.port, cell, max(args.depth - many - 200, 1))
+                deep = run(server, None, cell, many)
+            finally:
+                server.stop()
+            row = {f"{k}_{when}": r[k] for when, r in (("empty", shallow), ("deep", deep)) for k in ("accepted", "cpu_ms")}
+            results.setdefault(name, []).append(row)
+            shutil.rmtree(place)
+            print(f"{number} {name:>12} " + " ".join(f"{k} {v:.3f}" for k, v in row.items()), flush=True)
+    median = medians(results)
+    first = next(iter(median.values()))
+    print(f"{'server':>12} {'accepted/s':>11} {'CPU ms':>7} {'ratio':>6} {'deep/s':>8} {'CPU ms':>7} {'deep/empty':>10}")
+    for name, m in median.items():
+        print(f"{name:>12} {m['accepted_empty']:11.0f} {m['cpu_ms_empty']:7.3f} {m['accepted_empty'] / first['accepted_empty']:5.1f}x "
+              f"{m['accepted_deep']:8.0f} {m['cpu_ms_deep']:7.3f} {m['accepted_deep'] / m['accepted_empty']:10.2f}")
+    if args.json:
+        print(json.dumps(results))
+
+
 def idle(args, folder):
-    server = Staffetta(args.staffetta, folder / "staffetta", args.port, args.port + 10)
+    server = Staffetta("staffetta", args.staffetta[0], folder / "staffetta", args.port, args.port + 10)
     try:
         time.sleep(2)
         print(f"ready to greet after {server.ready * 1000:.0f} ms; idle RSS {rss(server.process.pid):.1f} MB")
@@ -210,19 +275,26 @@ def idle(args, folder):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     found = sorted(ROOT.glob("target/*/release/staffetta")) + sorted(ROOT.glob("target/release/staffetta"))
-    parser.add_argument("--staffetta", default=str(found[0]) if found else None)
-    parser.add_argument("--cells", default="c1:4096,c8:4096,c64:4096,k8:4096,k64:4096,c64:65536,k64:65536")
+    parser.add_argument("--staffetta", action="append", help="a binary; may be given several times")
+    parser.add_argument("--without-postfix", action="store_true")
+    parser.add_argument("--cells", default=CELLS)
     parser.add_argument("--runs", type=int, default=3)
-    parser.add_argument("--messages", type=int, default=1000, help="for Postfix in one run; Staffetta gets four times as many")
+    parser.add_argument("--messages", type=int, default=1000, help="for Postfix in one run; Staffetta gets two (Maildir) or four times as many")
+    parser.add_argument("--depth", type=int, default=20000, help="with --down: messages of Staffetta's that wait in the end")
     parser.add_argument("--port", type=int, default=27500)
+    parser.add_argument("--folder", help="where queues and mailboxes are, to measure another file system; else in target")
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--idle", action="store_true")
+    parser.add_argument("--down", action="store_true")
     args = parser.parse_args()
+    args.staffetta = args.staffetta or [str(path) for path in found[:1]]
     if not args.staffetta:
         sys.exit("build it first: cargo build --release")
-    with tempfile.TemporaryDirectory(prefix="staffetta-bench-", dir=str(ROOT / "target")) as name:
+    place = pathlib.Path(args.folder).resolve() if args.folder else ROOT / "target"
+    place.mkdir(exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix="staffetta-bench-", dir=place) as name:
         os.chmod(name, 0o755)
-        (idle if args.idle else speed)(args, pathlib.Path(name))
+        (idle if args.idle else down if args.down else speed)(args, pathlib.Path(name))
 
 
 main()
