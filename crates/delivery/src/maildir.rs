@@ -1,17 +1,19 @@
 //! The Maildir agent: final delivery into folders of this machine.
 //!
 //! A message is written to `tmp`, synced, renamed into `new`, and the folder synced; only then is it reported as
-//! delivered. Several that wait at the same time share the folder's sync. Mailbox and folders are made on first use, and
-//! opened beneath their root without following links. The blocking work is done by a bounded number of threads.
+//! delivered. Several that wait at the same time are one batch (`batch.rs`): they share the folder's sync, and their files
+//! are synced side by side (`syncing.rs`). Mailbox and folders are made on first use, and opened beneath their root without
+//! following links. The blocking work is done by a bounded number of threads.
 //! Never reads mail, never changes what is there. What fails is a value: a full mailbox, a link in the way, a disk.
 
+mod batch;
 mod beneath;
 mod message;
 mod quota;
+mod syncing;
 
 use std::collections::VecDeque;
 use std::fmt::Display;
-use std::fs::File;
 use std::hash::{BuildHasher, Hasher};
 use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -19,16 +21,14 @@ use std::time::{Duration, SystemTime};
 
 use mail::Timestamp;
 use nix::errno::Errno;
-use nix::fcntl::{OFlag, PosixFadviseAdvice, openat, posix_fadvise, renameat};
-use nix::sys::stat::{Mode, fchmod};
-use nix::unistd::{Gid, Uid, UnlinkatFlags, fchown, unlinkat};
+use nix::sys::stat::Mode;
 use tokio::sync::oneshot;
 
 use crate::content::Content;
 use crate::error::DeliveryError;
 use crate::next_hop::MaildirPath;
 use crate::settings::MaildirSettings;
-use beneath::{Making, open_below, open_mailbox};
+use beneath::{Making, open_mailbox};
 use quota::Quota;
 
 /// The user that Maildirs belong to, when it is not the server's own. Making it so needs CAP_CHOWN.
@@ -53,6 +53,7 @@ struct Inner {
     names: message::Names,
     writers_max: usize,
     batch_max: usize,
+    syncs_max: usize,
     time_max: Duration,
     waiting: Mutex<Waiting>,
 }
@@ -141,6 +142,7 @@ impl Maildir {
             names: message::Names::new(host, random()),
             writers_max: settings.writers_max.max(1),
             batch_max: settings.batch_max.max(1),
+            syncs_max: settings.syncs_max.max(1),
             time_max: Duration::from_secs(settings.write_seconds_max.max(1)),
             waiting: Mutex::default(),
         })))
@@ -235,7 +237,7 @@ fn write_until_empty(inner: &Inner) {
     loop {
         let writer = Writer(inner);
         while let Some(batch) = writer.next() {
-            write_batch(inner, batch);
+            batch::deliver(inner, batch);
         }
         drop(writer);
         // A job may have come between the last look and giving the place up.
@@ -244,152 +246,6 @@ fn write_until_empty(inner: &Inner) {
             return;
         }
         waiting.writers += 1;
-    }
-}
-
-/// A message that is in `tmp`.
-struct Written {
-    mailbox: File,
-    temporary: File,
-    new: File,
-    file: File,
-    name: String,
-    size: u64,
-    wire_size: u64,
-}
-
-/// Writes all, syncs all, renames all, syncs each folder once, and only then reports.
-fn write_batch(inner: &Inner, batch: Vec<Job>) {
-    let mut pending: Vec<(oneshot::Sender<_>, Result<Written, MaildirError>)> =
-        Vec::with_capacity(batch.len());
-    for Job { delivery, done } in batch {
-        pending.push((done, inner.write(&delivery)));
-    }
-    for (_, result) in &mut pending {
-        advance(result, |written| written.file.sync_all());
-    }
-    for (_, result) in &mut pending {
-        advance(result, Written::publish);
-    }
-    let mut synced: Vec<((u64, u64), bool)> = Vec::new();
-    for (_, result) in &mut pending {
-        advance(result, |written| sync_once(&written.new, &mut synced));
-    }
-    for (done, result) in pending {
-        let result = result.map(|written| {
-            if !inner.quota.is_unlimited() {
-                // The next count mends what is not recorded here.
-                drop(quota::add(&written.mailbox, written.size));
-            }
-        });
-        // Nobody waits any more when the time limit has passed.
-        drop(done.send(result));
-    }
-}
-
-/// Takes a further step with what went well so far; what fails leaves nothing behind in `tmp`.
-fn advance(result: &mut Result<Written, MaildirError>, step: impl FnOnce(&Written) -> io::Result<()>) {
-    if let Ok(written) = result
-        && let Err(error) = step(written)
-    {
-        written.discard();
-        *result = Err(MaildirError::at(&written.name, error));
-    }
-}
-
-/// Syncs a folder unless it was synced since the batch's renames.
-fn sync_once(folder: &File, synced: &mut Vec<((u64, u64), bool)>) -> io::Result<()> {
-    use std::os::unix::fs::MetadataExt;
-    let metadata = folder.metadata()?;
-    let identity = (metadata.dev(), metadata.ino());
-    match synced.iter().find(|(seen, _)| *seen == identity) {
-        Some((_, true)) => Ok(()),
-        Some((_, false)) => Err(io::Error::other("the folder could not be synced")),
-        None => {
-            let result = folder.sync_all();
-            synced.push((identity, result.is_ok()));
-            result
-        }
-    }
-}
-
-impl Inner {
-    /// Opens, or makes, the mailbox and writes the message into its `tmp`.
-    fn write(&self, delivery: &MaildirDelivery) -> Result<Written, MaildirError> {
-        let missing = || MaildirError::at(&delivery.path, Errno::ENOENT);
-        let below =
-            |folder: &File, name: &str| open_below(folder, name, Some(self.making))?.ok_or_else(missing);
-        let mailbox = open_mailbox(&delivery.path, Some(self.making))?.ok_or_else(missing)?;
-        if !self.quota.is_unlimited() {
-            let (size, now) = (delivery.content.size(), SystemTime::now());
-            if quota::is_over(&mailbox, self.quota, size, now, self.file_mode)? {
-                return Err(MaildirError::Full);
-            }
-        }
-        let junk = delivery.junk.then(|| self.junk(&mailbox)).transpose()?;
-        let folder = junk.as_ref().unwrap_or(&mailbox);
-        let (temporary, new) = (below(folder, "tmp")?, below(folder, "new")?);
-        below(folder, "cur")?;
-        let name = self.names.next(delivery.now);
-        let file = self.create(&temporary, &name).map_err(|error| MaildirError::at(&name, error))?;
-        let wire_size = delivery.content.size();
-        let mut written = Written { mailbox, temporary, new, file, name, size: 0, wire_size };
-        match message::write(&written.file, &delivery.content) {
-            Ok(size) => {
-                written.size = size;
-                if let Ok(len) = size.try_into() {
-                    // Starts the write-back, so that the first sync of a batch commits the blocks of all its files and the
-                    // others find nothing left to do. Only a hint.
-                    let _ = posix_fadvise(&written.file, 0, len, PosixFadviseAdvice::POSIX_FADV_DONTNEED);
-                }
-            }
-            Err(error) => {
-                written.discard();
-                return Err(MaildirError::at(written.name, error));
-            }
-        }
-        Ok(written)
-    }
-
-    /// The junk folder, with the empty file that marks a Maildir++ folder.
-    fn junk(&self, mailbox: &File) -> Result<File, MaildirError> {
-        let name = self.junk_folder.as_str();
-        let existing = open_below(mailbox, name, None)?;
-        if let Some(folder) = existing {
-            return Ok(folder);
-        }
-        let made = open_below(mailbox, name, Some(self.making))?;
-        let folder = made.ok_or_else(|| MaildirError::at(name, Errno::ENOENT))?;
-        match self.create(&folder, "maildirfolder") {
-            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(MaildirError::at(name, error)),
-            _ => Ok(folder),
-        }
-    }
-
-    fn create(&self, folder: &File, name: &str) -> io::Result<File> {
-        let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
-        let file = File::from(openat(folder, name, flags, self.file_mode)?);
-        if self.file_mode.bits() & 0o077 != 0 {
-            fchmod(&file, self.file_mode)?;
-        }
-        if let Some(owner) = self.making.owner {
-            fchown(&file, Some(Uid::from_raw(owner.uid)), Some(Gid::from_raw(owner.gid)))?;
-        }
-        Ok(file)
-    }
-}
-
-impl Written {
-    /// From `tmp` into `new`. The final name tells the size on disk (`S`) and with CRLF line ends (`W`), as Maildir++ and
-    /// IMAP servers like to know without looking.
-    fn publish(&self) -> io::Result<()> {
-        let name = format!("{},S={},W={}", self.name, self.size, self.wire_size);
-        Ok(renameat(&self.temporary, self.name.as_str(), &self.new, name.as_str())?)
-    }
-
-    fn discard(&self) {
-        // What cannot be removed now, mail readers remove from `tmp` after 36 hours.
-        let _ = unlinkat(&self.temporary, self.name.as_str(), UnlinkatFlags::NoRemoveDir);
     }
 }
 

@@ -137,6 +137,8 @@ pub struct MaildirSettings {
     pub writers_max: usize,
     /// Messages that one thread writes before it syncs their folders together.
     pub batch_max: usize,
+    /// Threads that sync the messages of one such group at a time: a device flushes once for many who ask together.
+    pub syncs_max: usize,
     /// Seconds that one delivery may take; then it counts as deferred, and may come twice.
     pub write_seconds_max: u64,
 }
@@ -150,7 +152,8 @@ impl Default for MaildirSettings {
             quota_bytes_max: 0,
             quota_messages_max: 0,
             writers_max: 2,
-            batch_max: 32,
+            batch_max: 64,
+            syncs_max: 8,
             write_seconds_max: 300,
         }
     }

@@ -1,5 +1,6 @@
 //! Mailboxes in a real folder: modes, links that are planted, quotas, what a failed write leaves.
 
+use std::fs::File;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 
@@ -82,6 +83,31 @@ async fn many_at_once_all_arrive_once() {
     seen.sort();
     seen.dedup();
     assert_eq!(seen.len(), 200);
+}
+
+#[tokio::test]
+async fn what_comes_together_goes_apart_and_fails_alone() {
+    let (root, elsewhere) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    std::fs::create_dir(root.path().join("a.test")).unwrap();
+    symlink(elsewhere.path(), root.path().join("a.test/planted")).unwrap();
+    let agent = agent(|_| {});
+    // All are begun before the first is waited for, so that they share batches.
+    let begun: Vec<_> = (0..30)
+        .map(|n| {
+            let mut delivery = delivery(root.path(), &format!("N: {n}\r\n"));
+            delivery.path.below[1] = ["joe", "planted", "jim"][n % 3].into();
+            delivery.junk = n % 2 == 1;
+            (n, agent.begin(delivery))
+        })
+        .collect();
+    for (n, begun) in begun {
+        assert_eq!(begun.done().await.is_ok(), n % 3 != 1, "{n}");
+    }
+    for folder in ["joe", "joe/.Junk", "jim", "jim/.Junk"] {
+        let folder = root.path().join("a.test").join(folder);
+        assert_eq!((files(folder.join("new")).len(), files(folder.join("tmp")).len()), (5, 0));
+    }
+    assert!(files(elsewhere.path()).is_empty());
 }
 
 #[tokio::test]
