@@ -18,6 +18,9 @@ use store::{QueueEntry, Settlement};
 use crate::bounce::Report;
 use crate::outcome::Outcome;
 
+/// How the keys of destinations that are Maildirs of this machine begin. Nobody is at the other end who must be spared.
+pub const MAILDIR_KEY: &str = "maildir:";
+
 /// What happened.
 #[derive(Debug, Clone)]
 pub enum Event {
@@ -27,7 +30,7 @@ pub enum Event {
         /// The message.
         entry: Arc<QueueEntry>,
         /// Pending recipients and the destination each is delivered to. The destination's key names what shares
-        /// connections and troubles: a domain, a host, a local agent.
+        /// connections and troubles: a domain, a host, a local agent ([`MAILDIR_KEY`]).
         destinations: Vec<(u32, Arc<str>)>,
         /// Pending recipients for which there is no destination, with the reason: final or for now.
         unroutable: Vec<Outcome>,

@@ -15,7 +15,7 @@ mod testing;
 
 pub use auditor::{Finding, Mend, Problem, audit};
 pub use bounce::{Report, ReportKind, Reported, Suppressed};
-pub use event::{Action, Event, RetryScope};
+pub use event::{Action, Event, MAILDIR_KEY, RetryScope};
 pub use outcome::{DeliveryResult, Outcome, Trouble};
 pub use scheduler::{DestinationStatus, Figures, Scheduler};
 pub use settings::{Settings, SettingsError};

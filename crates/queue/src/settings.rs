@@ -42,6 +42,9 @@ pub struct Settings {
     pub destination_deliveries_start: u32,
     /// Deliveries that run at once to one destination, when all goes well there.
     pub destination_deliveries_max: u32,
+    /// Deliveries that run at once into Maildirs that share a `deliver`. From the start: those that run together share
+    /// their syncs, so that more at once are less work for the disk.
+    pub maildir_deliveries_max: u32,
     /// Deliveries in a row that a destination may fail as a whole (no connection, 421, no answer) before it is left
     /// alone for a while; its messages then wait without being tried.
     pub destination_failures_max: u32,
@@ -79,6 +82,7 @@ impl Default for Settings {
             recipients_per_job: 100,
             destination_deliveries_start: 5,
             destination_deliveries_max: 20,
+            maildir_deliveries_max: 100,
             destination_failures_max: 3,
             destination_retry_seconds_max: 1_800,
             destination_wait_seconds_max: 60,
@@ -126,6 +130,7 @@ impl Settings {
             ("deliveries_max", self.deliveries_max.into()),
             ("recipients_per_job", self.recipients_per_job as u64),
             ("destination_deliveries_start", self.destination_deliveries_start.into()),
+            ("maildir_deliveries_max", self.maildir_deliveries_max.into()),
             ("destination_failures_max", self.destination_failures_max.into()),
             ("destination_wait_seconds_max", self.destination_wait_seconds_max),
             ("delivery_seconds_max", self.delivery_seconds_max),

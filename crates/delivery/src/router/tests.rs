@@ -211,6 +211,7 @@ async fn routes_lead_to_agents_with_canonical_names() {
     let Agent::Maildir(path) = agent else { panic!("{agent:?}") };
     assert_eq!(path.to_string(), "/srv/mail/a.test/jim");
     assert_eq!((&*key, mailbox.as_deref()), ("maildir:/srv/mail/{domain}/{local}/", Some("jim")));
+    assert!(key.starts_with(queue::MAILDIR_KEY), "the scheduler knows Maildirs by it");
     let elsewhere = route("x@else.test").await.unwrap();
     assert_eq!((&*elsewhere.key, elsewhere.mailbox), ("smtp:else.test", None));
     let lmtp = route("real@cover.test").await.unwrap();

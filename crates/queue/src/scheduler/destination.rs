@@ -1,14 +1,16 @@
 //! Destinations: what waits for each, how many deliveries it takes at once, and when it is left alone.
 //!
 //! The limit of a destination starts low, grows by one after as many successes in a row as it allows deliveries, and is halved
-//! by every trouble of the destination's own. After several such troubles in a row it *rests*: nothing is sent until the rest
-//! is over, then one probe at a time until one succeeds. Round robin among destinations that can take a job.
+//! by every trouble of the destination's own. Maildirs of this machine are nobody's to spare: their limit is another, and
+//! holds from the start. After several troubles in a row a destination *rests*: nothing is sent until the rest is over,
+//! then one probe at a time until one succeeds. Round robin among destinations that can take a job.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
 use mail::{QueueId, Reply, Timestamp};
 
+use crate::event::MAILDIR_KEY;
 use crate::outcome::{DeliveryResult, Outcome, Trouble};
 use crate::retry::{self, Chance};
 use crate::settings::Settings;
@@ -58,11 +60,12 @@ pub(crate) struct Destination {
 
 impl Destination {
     fn new(key: Arc<str>, settings: &Settings, now: Timestamp) -> Self {
+        let (start, _) = limits(&key, settings);
         Self {
             key,
             waiting: VecDeque::new(),
             in_flight: 0,
-            limit: settings.destination_deliveries_start.max(1),
+            limit: start,
             run: 0,
             failures: 0,
             rests: 0,
@@ -143,8 +146,9 @@ impl Destination {
     }
 
     fn succeed(&mut self, settings: &Settings) {
+        let (start, most) = limits(&self.key, settings);
         if self.rests_until.take().is_some() {
-            self.limit = settings.destination_deliveries_start.max(1);
+            self.limit = start;
         }
         self.failures = 0;
         self.rests = 0;
@@ -152,7 +156,7 @@ impl Destination {
         self.run += 1;
         if self.run >= self.limit {
             self.run = 0;
-            self.limit = (self.limit + 1).min(settings.destination_deliveries_max.max(1));
+            self.limit = (self.limit + 1).min(most);
         }
     }
 
@@ -196,6 +200,15 @@ impl Destination {
         });
         withdrawn
     }
+}
+
+/// Deliveries at once to a destination, at first and at most.
+fn limits(key: &str, settings: &Settings) -> (u32, u32) {
+    let maildirs = settings.maildir_deliveries_max.max(1);
+    if key.starts_with(MAILDIR_KEY) {
+        return (maildirs, maildirs);
+    }
+    (settings.destination_deliveries_start.max(1), settings.destination_deliveries_max.max(1))
 }
 
 /// The destination as a whole is in trouble, as far as this recipient saw.

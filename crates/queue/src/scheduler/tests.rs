@@ -382,6 +382,18 @@ fn a_destination_that_is_well_takes_more_and_more_up_to_its_limit() {
 }
 
 #[test]
+fn maildirs_take_their_own_number_from_the_start() {
+    let mut bench = Bench::new(|s| s.maildir_deliveries_max = 30);
+    (1..=100).for_each(|id| drop(bench.admit(&plain(id, 1), "maildir:/srv/{local}/")));
+    let mut seen = vec![bench.scheduler.figures().in_flight];
+    for id in 1..=70 {
+        bench.finish(id, "maildir:/srv/{local}/", vec![outcome(0, DeliveryResult::Delivered)]);
+        seen.push(bench.scheduler.figures().in_flight);
+    }
+    assert!(seen.iter().all(|in_flight| *in_flight == 30), "{seen:?}");
+}
+
+#[test]
 fn destinations_take_turns() {
     let mut bench = Bench::new(|s| s.deliveries_max = 1);
     for id in 1..=4 {
