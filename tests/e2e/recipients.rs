@@ -40,6 +40,8 @@ fn aliases_lead_to_their_ends_or_are_refused() {
     daemon.add_account("user@example.test", "secret");
     daemon.run();
 
+    let warned = || daemon.log().contains("virtual:5: the alias `loop-a@alias.test` goes round in a circle");
+    assert!(support::wait_until(warned), "{}", daemon.log());
     let mut client = Client::hello(daemon.mx);
     assert_eq!(client.command("MAIL FROM:<joe@far.test>").code, 250);
     for (recipient, want) in [

@@ -8,6 +8,7 @@
 
 mod checks;
 mod document;
+mod finding;
 mod gateway;
 mod passwd;
 pub mod reference;
@@ -22,6 +23,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use document::Document;
+pub use finding::{Finding, Setting};
 pub use report::{Problem, Report, Severity, Style};
 pub use settings::{
     AccountsSettings, Config, DomainSettings, LogFormat, ObserveSettings, Principal, PrincipalError,

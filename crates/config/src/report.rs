@@ -134,6 +134,11 @@ impl Report {
         &self.problems
     }
 
+    /// The file's text.
+    pub(crate) fn text(&self) -> &str {
+        &self.text
+    }
+
     /// True when there is nothing to tell.
     #[must_use]
     pub fn is_empty(&self) -> bool {

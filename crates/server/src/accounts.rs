@@ -284,6 +284,12 @@ impl Accounts {
         self.get(&self.login_address(login)?)
     }
 
+    /// The mailbox of an account with this address: its local part in lower case.
+    #[must_use]
+    pub fn mailbox_of(address: &Address) -> tables::Answer {
+        tables::Answer::Found(address.local.as_str().to_lowercase())
+    }
+
     /// How many there are.
     #[must_use]
     pub fn count(&self) -> usize {
@@ -453,7 +459,7 @@ impl delivery::router::Directory for Accounts {
     /// as they were: nobody becomes unknown by it (I9).
     fn find(&self, address: &Address) -> tables::Answer {
         match self.get(address) {
-            Some(account) => tables::Answer::Found(account.address.local.as_str().to_lowercase()),
+            Some(account) => Self::mailbox_of(&account.address),
             None => tables::Answer::Absent,
         }
     }

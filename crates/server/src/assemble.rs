@@ -7,7 +7,8 @@ use std::sync::Arc;
 
 use config::{Config, DomainSettings, Loaded, Principal};
 use delivery::{
-    AgentParts, Agents, Directory, LocalDomain, NextHop, Owner, Recipients, Router, RouterParts, Routes,
+    AgentParts, Agents, Directory, LocalDomain, Maildir, NextHop, Owner, Recipients, Router, RouterParts,
+    Routes,
 };
 use mail::{Address, Domain};
 use msgauth::dkim::KeyStore;
@@ -38,7 +39,8 @@ pub fn services(loaded: &Loaded, shared: Arc<Shared>) -> Result<Arc<Services>, E
         mailbox_owner: mailbox_owner(&config, &users)?,
     })?);
     let postmaster = postmaster(&config);
-    let router = router(loaded, &accounts, &agents, &postmaster)?;
+    let directory = Arc::clone(&accounts) as Arc<dyn Directory>;
+    let router = router(loaded, directory, agents.maildir().clone(), &postmaster)?;
     let tls = match &config.tls {
         Some(settings) => Some(ServerTls::load(settings, &loaded.base_dir)?),
         None => None,
@@ -77,7 +79,8 @@ fn outbound(loaded: &Loaded) -> delivery::OutboundSettings {
 }
 
 /// Where `<postmaster>` goes: as configured, or `postmaster@` the first domain, or at our host name.
-fn postmaster(config: &Config) -> Address {
+#[must_use]
+pub fn postmaster(config: &Config) -> Address {
     let origin = config.domains().next().unwrap_or(&config.hostname).clone();
     config.postmaster.clone().unwrap_or_else(|| Address {
         local: mail::LocalPart::from_unquoted("postmaster").unwrap_or_else(|_| unreachable!("a plain word")),
@@ -108,10 +111,14 @@ fn accounts(loaded: &Loaded) -> Result<Accounts, Error> {
     Ok(if needed { Accounts::open(parameters)? } else { Accounts::none(parameters)? })
 }
 
-fn router(
+/// The router over a directory of accounts.
+///
+/// # Errors
+/// What a table, or a setting that names one, has wrong.
+pub fn router(
     loaded: &Loaded,
-    accounts: &Arc<Accounts>,
-    agents: &Agents,
+    directory: Arc<dyn Directory>,
+    maildir: Maildir,
     postmaster: &Address,
 ) -> Result<Router, Error> {
     let config = &loaded.config;
@@ -127,11 +134,11 @@ fn router(
         recipient_delimiter: delimiter(config),
         domains,
         system_aliases,
-        directory: Arc::clone(accounts) as Arc<dyn Directory>,
+        directory,
         routes: Routes::new(&config.outbound, base)?,
         tls: config.outbound.tls,
         alias: config.delivery.alias.clone(),
-        maildir: agents.maildir().clone(),
+        maildir,
     }))
 }
 

@@ -5,6 +5,7 @@
 
 pub mod accounts;
 pub mod admin;
+pub mod aliases;
 pub mod ask;
 pub mod assemble;
 pub mod chores;

@@ -10,13 +10,13 @@ use config::Loaded;
 use net::ListenerSettings;
 use tokio::sync::watch;
 
-use crate::assemble;
 use crate::error::Error;
 use crate::listeners::{self, DoorSettings};
 use crate::maillog::Level;
 use crate::metrics::Success;
 use crate::runner::Message;
 use crate::services::Current;
+use crate::{aliases, assemble};
 
 /// Keeps what a reload needs to know, and the open doors.
 pub struct Reloader {
@@ -102,6 +102,7 @@ impl Reloader {
                 .map_err(|e| e.to_string())??
         };
         let Prepared { services, sockets } = fresh;
+        tokio::spawn(aliases::tell(Arc::clone(&loaded), Arc::clone(&services)));
         let settings = services.config.queue.clone();
         let runner = services.shared.runner.clone();
         services.show_certificates();

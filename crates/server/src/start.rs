@@ -35,7 +35,7 @@ use crate::reload::Reloader;
 use crate::runner::{Message, Runner, RunnerHandle};
 use crate::services::{Current, Shared};
 use crate::signals::Signals;
-use crate::{accounts, chores, local};
+use crate::{accounts, aliases, chores, local};
 
 /// Listening sockets with the settings of their door.
 pub type Doors = Vec<(ListenerSettings, Vec<TcpListener>)>;
@@ -160,6 +160,7 @@ async fn serve(
         let health: Arc<dyn Health> = Arc::clone(&daemon) as _;
         tasks.spawn(async move { drop(health::serve(listener, health).await) });
     }
+    tasks.spawn(aliases::tell(Arc::clone(&loaded), current.get()));
     chores::start(&mut tasks, &loaded, &current, &daemon);
     drop(sd_notify::notify(false, &[sd_notify::NotifyState::Ready]));
     shared

@@ -31,6 +31,88 @@ fn a_wrong_configuration_is_exit_code_1_with_the_line_underlined() {
     assert_eq!((&problems[0]["key"], &problems[0]["line"]), (&"hostnam".into(), &1.into()));
 }
 
+const HOUSE: &str = r#"
+hostname = "mx.example.test"
+[[domain]]
+name = "example.test"
+recipients = "accounts"
+deliver = "maildir:mail/{domain}/{local}/"
+aliases = "text:virtual"
+[[domain]]
+name = "inline.test"
+recipients = "inline:{joe=x}"
+deliver = "maildir:mail/{domain}/{local}/"
+aliases = "inline:{a@inline.test=b@inline.test, b@inline.test=a@inline.test, @inline.test=joe}"
+[accounts]
+file = "accounts.toml"
+aliases = "aliases"
+"#;
+
+/// What a sender would be refused with is told before, with the place; nothing is written.
+#[test]
+fn aliases_that_lead_nowhere_are_told_with_file_and_line() {
+    let folder = tempfile::tempdir().unwrap();
+    let write = |name: &str, text: &str| std::fs::write(folder.path().join(name), text).unwrap();
+    let check =
+        |more: &[&str]| told(&staffetta(folder.path(), &[&["config", "check", "a.toml"], more].concat()));
+    write("a.toml", HOUSE);
+    write("accounts.toml", "[[account]]\naddress = \"user@example.test\"\n");
+    let secret = std::os::unix::fs::PermissionsExt::from_mode(0o600);
+    std::fs::set_permissions(folder.path().join("accounts.toml"), secret).unwrap();
+    let good = "team@example.test user@example.test, friend@far.test\n@example.test user@example.test\n\
+                other@elsewhere.test nobody@example.test\n";
+    write("virtual", good);
+    write("aliases", "postmaster: root\nroot: user\n");
+    write("a.toml", &HOUSE.replace("b@inline.test=a@inline.test", "b@inline.test=joe"));
+    let (code, out, err) = check(&[]);
+    // Nobody listens, as is said with or without aliases.
+    assert_eq!((code, out.as_str()), (0, "a.toml: works, with 1 warning\n"), "{err}");
+
+    write("a.toml", HOUSE);
+    let bad = "# comment\nloop@example.test two@example.test,\n user@example.test\ntwo@example.test three@example.test\n\
+               three@example.test loop@example.test\ngone@example.test joe@inline.test, jim@example.test\n\
+               lists@example.test :include:/nonexistent/list\n";
+    write("virtual", bad);
+    write("aliases", "root: user\nhelp: support\n");
+    let (code, out, err) = check(&[]);
+    assert_eq!((code, out.as_str()), (0, "a.toml: works, with 9 warnings\n"), "{err}");
+    let file = |name: &str| folder.path().join(name).display().to_string();
+    for words in [
+        format!(
+            "Warning: {}:2: the alias `loop@example.test` goes round in a circle by way of ",
+            file("virtual")
+        ),
+        format!(
+            "Warning: {}:6: the alias `gone@example.test` leads to jim@example.test, which does not",
+            file("virtual")
+        ),
+        format!(
+            "Warning: {}:7: the alias `lists@example.test` cannot be followed: /nonexistent/list",
+            file("virtual")
+        ),
+        format!(
+            "Warning: {}:2: the alias `help` leads to support@example.test, which does not",
+            file("aliases")
+        ),
+        "Warning: the alias `a@inline.test` goes round in a circle".to_owned(),
+        "7 | aliases = \"text:virtual\"".to_owned(),
+        "mail for it is refused (550 5.4.6)".to_owned(),
+    ] {
+        assert!(err.contains(&words), "{words}:\n{err}");
+    }
+    let (_, out, _) = check(&["--json"]);
+    let problems: serde_json::Value = serde_json::from_str(&out).unwrap();
+    assert!(
+        problems.as_array().unwrap().iter().any(|p| p["key"] == "domain[1].aliases" && p["line"] == 12),
+        "{out}"
+    );
+
+    write("accounts.toml", "[[account]]\naddres = \"user@example.test\"\n");
+    let (code, _, err) = check(&[]);
+    assert!(code == 1 && err.contains("accounts.toml:2: ") && err.contains("addres"), "{err}");
+    assert!(!folder.path().join("data").exists() && std::fs::read_dir(folder.path()).unwrap().count() == 4);
+}
+
 #[test]
 fn a_missing_configuration_is_told_with_the_way_out() {
     let folder = tempfile::tempdir().unwrap();

@@ -5,13 +5,13 @@
 //! (`|command`) and files (`/path`) are recognised and refused: mail runs no programs and writes no files here. Nothing is
 //! expanded further than one step: loops and depth are the router's.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 
 use mail::{Address, Domain};
 
 use crate::file::FileTable;
-use crate::{Answer, Contents, Entry, Lookup, Table, TableError, source};
+use crate::{Answer, Contents, Entry, Lookup, Row, Table, TableError, source};
 
 /// The system's aliases file. Also a [`Table`], whose values are the lists as written.
 #[derive(Debug)]
@@ -148,8 +148,21 @@ impl Contents for Entries {
     }
 }
 
+/// The names of an aliases file, with their lists as written. Reads it anew.
+///
+/// # Errors
+/// [`TableError`] with the line that is wrong.
+pub fn rows(file: &Path) -> Result<Vec<Row>, TableError> {
+    parse_rows(file, &source::read(file)?)
+}
+
 fn parse(file: &Path, text: &str) -> Result<Entries, TableError> {
-    let mut entries = HashMap::new();
+    let rows = parse_rows(file, text)?.into_iter();
+    Ok(Entries(rows.map(|row| (row.key.to_lowercase().into(), row.value.into())).collect()))
+}
+
+fn parse_rows(file: &Path, text: &str) -> Result<Vec<Row>, TableError> {
+    let (mut rows, mut seen) = (Vec::new(), HashSet::new());
     for line in source::logical_lines(file, text)? {
         let (name, list) = split_name(&line.text)
             .ok_or_else(|| line.wrong(file, "there must be a name, a colon and targets on each line"))?;
@@ -158,11 +171,12 @@ fn parse(file: &Path, text: &str) -> Result<Entries, TableError> {
             return Err(line.wrong(file, why));
         }
         parse_list(list).map_err(|why| line.wrong(file, why))?;
-        if entries.insert(name.to_lowercase().into_boxed_str(), list.trim().into()).is_some() {
+        if !seen.insert(name.to_lowercase()) {
             return Err(line.wrong(file, "this name has already been given targets above"));
         }
+        rows.push(Row { line: Some(line.number), key: name, value: list.trim().to_owned() });
     }
-    Ok(Entries(entries))
+    Ok(rows)
 }
 
 /// The name before the colon, unquoted, and the rest.

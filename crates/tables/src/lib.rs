@@ -141,6 +141,36 @@ pub enum TableError {
     },
 }
 
+/// A key of a table and its value, as they are written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Row {
+    /// The line of the file it stands on, from 1; none for a table without a file.
+    pub line: Option<usize>,
+    /// The key.
+    pub key: String,
+    /// Its value.
+    pub value: String,
+}
+
+/// The rows of a table whose keys can be listed: `text:` and `inline:`; of other kinds none. Reads files.
+///
+/// # Errors
+/// As [`open`].
+pub fn rows(spec: &Spec, base: &Path) -> Result<Vec<Row>, TableError> {
+    match spec {
+        Spec::Text(path) => {
+            let file = base.join(path);
+            text::rows(&file, &source::read(&file)?)
+        }
+        Spec::Inline(pairs) => {
+            let row =
+                |(key, value): &(String, String)| Row { line: None, key: key.clone(), value: value.clone() };
+            Ok(pairs.iter().map(row).collect())
+        }
+        Spec::Regexp(_) | Spec::Pcre(_) | Spec::Cidr(_) | Spec::Static(_) => Ok(Vec::new()),
+    }
+}
+
 /// Opens a table. Relative paths are relative to `base`; files are read now.
 ///
 /// # Errors

@@ -6,7 +6,7 @@
 use std::collections::HashMap;
 use std::path::Path;
 
-use crate::{Answer, Contents, Entry, TableError, source};
+use crate::{Answer, Contents, Entry, Row, TableError, source};
 
 /// Keys in lower case, their values and where they stand.
 #[derive(Debug)]
@@ -18,16 +18,28 @@ pub(crate) struct Text(HashMap<Box<str>, (u32, Box<str>)>);
 /// The first line that is no key and value.
 pub(crate) fn parse(file: &Path, text: &str) -> Result<Text, TableError> {
     let mut pairs = HashMap::new();
+    for Row { line, key, value } in rows(file, text)? {
+        let number = u32::try_from(line.unwrap_or_default()).unwrap_or(u32::MAX);
+        pairs.entry(key.to_lowercase().into_boxed_str()).or_insert_with(|| (number, value.into()));
+    }
+    Ok(Text(pairs))
+}
+
+/// Keys and values as they are written.
+///
+/// # Errors
+/// The first line that is no key and value.
+pub(crate) fn rows(file: &Path, text: &str) -> Result<Vec<Row>, TableError> {
+    let mut rows = Vec::new();
     for line in source::logical_lines(file, text)? {
         let (key, value) = split(&line.text)
             .ok_or_else(|| line.wrong(file, "there must be a key, white space and a value on each line"))?;
         if key.ends_with(':') {
             return Err(line.wrong(file, "the key ends with a colon, as in an aliases file; remove it here"));
         }
-        let number = u32::try_from(line.number).unwrap_or(u32::MAX);
-        pairs.entry(key.to_lowercase().into_boxed_str()).or_insert_with(|| (number, value.into()));
+        rows.push(Row { line: Some(line.number), key: key.to_owned(), value: value.to_owned() });
     }
-    Ok(Text(pairs))
+    Ok(rows)
 }
 
 /// Key and value; `None` when one of them is missing.

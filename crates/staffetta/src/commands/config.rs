@@ -48,26 +48,31 @@ Examples:
 /// Neither command needs rights or touches anything.
 pub(crate) fn run(args: Args) -> Outcome {
     match args.what {
-        What::Check { file, json } => Ok(check(&file, json)),
+        What::Check { file, json } => check(&file, json),
         What::Show { file } => show(&file),
     }
 }
 
 /// Pictures go to standard error, the summary or the JSON to standard output.
-fn check(file: &std::path::Path, json: bool) -> ExitCode {
-    let (report, code) = match config::load(file) {
-        Ok(loaded) => (loaded.warnings, ExitCode::SUCCESS),
-        Err(report) => (report, ExitCode::FAILURE),
+fn check(file: &std::path::Path, json: bool) -> Outcome {
+    let report = match config::load(file) {
+        Ok(loaded) => {
+            // Lists that aliases include are read on a runtime's pool.
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+            loaded.report_with(runtime.block_on(server::aliases::check(&loaded))?)
+        }
+        Err(report) => report,
     };
+    let code = if report.has_errors() { ExitCode::FAILURE } else { ExitCode::SUCCESS };
     if json {
         println!("{}", report.to_json());
-        return code;
+        return Ok(code);
     }
     if !report.is_empty() {
         eprint!("{}", report.render(report_style()));
     }
     println!("{}", summary(&report, &file.display().to_string()));
-    code
+    Ok(code)
 }
 
 /// The last line: how many of what.
