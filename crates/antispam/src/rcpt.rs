@@ -1,1 +1,3 @@
 //! Checks of a recipient (RCPT).
+
+pub mod greylist;
