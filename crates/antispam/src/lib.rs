@@ -5,6 +5,8 @@
 //! another check's symbol and never adds points: what a symbol is worth, what several of them come to and what is done
 //! about it belongs to `policy`. A look-up that fails is "unknown", never a listing and never an absence (invariant I9).
 
+pub mod access;
+pub mod action;
 pub mod backscatter;
 pub mod connect;
 pub mod end_of_data;

@@ -1,0 +1,214 @@
+//! Tables at every stage, asked with facts as a session makes them.
+
+use std::net::IpAddr;
+use std::path::Path;
+
+use mail::{Address, BodyType, Domain, ReversePath, Timestamp};
+use policy::{AuthFacts, BeforeGreeting, Door, IprevFact};
+
+use super::*;
+
+fn connect(ip: &str) -> ConnectFacts {
+    ConnectFacts {
+        session: "S1".into(),
+        at: Timestamp::from_seconds(1),
+        client: ip.parse::<IpAddr>().unwrap(),
+        port: 4711,
+        local: None,
+        door: Door::Mx,
+        trusted: false,
+        known: false,
+        before_greeting: BeforeGreeting::NotWatched,
+        auth: AuthFacts::default(),
+    }
+}
+
+fn helo(ip: &str, name: &str, result: AuthResult, host: Option<&str>) -> HeloFacts {
+    let host = host.map(|host| Domain::parse(host).unwrap());
+    let names = host.iter().cloned().collect();
+    let iprev = IprevFact { result, name: host, names };
+    HeloFacts {
+        connect: Arc::new(connect(ip)),
+        name: name.into(),
+        esmtp: true,
+        tls: false,
+        pipelined_early: false,
+        auth: AuthFacts { iprev: Some(Arc::new(iprev)), ..AuthFacts::default() },
+    }
+}
+
+fn mail(sender: &str) -> MailFacts {
+    let reverse_path = match sender {
+        "" => ReversePath::Null,
+        sender => ReversePath::Mailbox(Address::parse(sender).unwrap()),
+    };
+    MailFacts {
+        helo: Arc::new(helo("192.0.2.9", "mx.b.test", AuthResult::Fail, None)),
+        at: Timestamp::from_seconds(1),
+        account: None,
+        reverse_path,
+        size: None,
+        body_type: BodyType::default(),
+        smtputf8: false,
+        sender_is_ours: false,
+        earlier_transactions: 0,
+        auth: AuthFacts::default(),
+    }
+}
+
+fn rcpt(recipient: &str) -> RcptFacts {
+    RcptFacts {
+        mail: Arc::new(mail("joe@b.test")),
+        at: Timestamp::from_seconds(1),
+        recipient: Address::parse(recipient).unwrap(),
+        said: None,
+        is_ours: true,
+        exists: Some(true),
+        accepted_before: 0,
+        unknown_before: 0,
+        auth: AuthFacts::default(),
+    }
+}
+
+fn access(stage: AccessStage, table: &str) -> Access {
+    let table: Spec = table.parse().unwrap();
+    let opened = tables::open(&table, Path::new("/")).unwrap();
+    Access::new(3, Settings { stage, table, everyone: false }, opened, Some('+')).unwrap()
+}
+
+async fn run<S: policy::StageMarker>(access: &Access, facts: &S::Facts) -> Findings
+where
+    Access: Check<S>,
+{
+    let mut found = Findings::default();
+    Check::<S>::run(access, facts, &mut found).await;
+    found
+}
+
+fn orders(found: &Findings) -> Vec<&'static str> {
+    found.rulings().iter().map(|ruling| ruling.order.as_str()).collect()
+}
+
+#[tokio::test]
+async fn clients_are_found_by_address_and_network() {
+    let table =
+        access(AccessStage::Connect, "inline:{{192.0.2.9 = OK}, {192.0.2 = REJECT net}, {2001:db8 = HOLD}}");
+    for (ip, want) in [
+        ("192.0.2.9", vec!["accept"]),
+        ("192.0.2.10", vec!["reject"]),
+        ("192.0.3.1", vec![]),
+        ("2001:db8::9", vec!["hold"]),
+    ] {
+        assert_eq!(orders(&run::<Connect>(&table, &connect(ip)).await), want, "{ip}");
+    }
+}
+
+#[tokio::test]
+async fn clients_are_found_by_a_name_that_leads_back_unless_their_address_was() {
+    let table = access(
+        AccessStage::Connect,
+        "inline:{{192.0.2.9 = DUNNO}, {b.test = REJECT}, {unknown = DEFER who}, {x.test = HOLD}}",
+    );
+    for (ip, result, host, want) in [
+        ("192.0.2.10", AuthResult::Pass, Some("mx.b.test"), vec!["reject"]),
+        ("192.0.2.9", AuthResult::Pass, Some("mx.b.test"), vec![]),
+        ("192.0.2.10", AuthResult::Fail, Some("mx.b.test"), vec!["defer"]),
+        ("192.0.2.10", AuthResult::Fail, None, vec!["defer"]),
+        ("192.0.2.10", AuthResult::TempError, Some("mx.b.test"), vec![]),
+        ("192.0.2.10", AuthResult::None, None, vec![]),
+    ] {
+        // What is said in HELO is not asked for in a table of clients.
+        let facts = helo(ip, "mx.x.test", result, host);
+        assert_eq!(orders(&run::<Helo>(&table, &facts).await), want, "{ip} {result} {host:?}");
+    }
+}
+
+#[tokio::test]
+async fn names_senders_and_recipients_are_found() {
+    let table = access(AccessStage::Helo, "inline:{{b.test = REJECT}}");
+    let facts = helo("192.0.2.9", "Mx.B.test", AuthResult::Fail, None);
+    assert_eq!(orders(&run::<Helo>(&table, &facts).await), ["reject"]);
+
+    let table =
+        access(AccessStage::Mail, "inline:{{<> = HOLD}, {joe@b.test = DISCARD}, {.b.test = BCC a@a.test}}");
+    for (sender, want) in [
+        ("", vec!["hold"]),
+        ("Joe+x@b.test", vec!["discard"]),
+        ("x@y.b.test", vec!["bcc"]),
+        ("x@b.test", vec![]),
+    ] {
+        assert_eq!(orders(&run::<Mail>(&table, &mail(sender)).await), want, "{sender}");
+    }
+
+    let table =
+        access(AccessStage::Rcpt, "inline:{{root@ = REDIRECT joe@a.test}, {a.test = PREPEND X-To: us}}");
+    assert_eq!(orders(&run::<Rcpt>(&table, &rcpt("joe@a.test")).await), ["prepend"]);
+    assert_eq!(orders(&run::<Rcpt>(&table, &rcpt("root@b.test")).await), ["redirect"]);
+}
+
+#[tokio::test]
+async fn a_decision_names_table_and_line_and_points_are_points() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("client_access");
+    std::fs::write(
+        &file,
+        "# us\n192.0.2.0/24 554 5.7.1 no\n198.51.100.0/24 SCORE 2.5\n203.0.113.0/24 WARN seen\n",
+    )
+    .unwrap();
+    let table = access(AccessStage::Connect, &format!("cidr:{}", file.display()));
+    assert_eq!(table.problems().await, []);
+
+    let found = run::<Connect>(&table, &connect("192.0.2.9")).await;
+    let ruling = found.rulings().first().unwrap();
+    assert!(
+        ruling.key.starts_with("antispam.access[3] cidr:/") && ruling.key.ends_with("client_access:2"),
+        "{ruling:?}"
+    );
+    assert_eq!(ruling.evidence, "192.0.2.9: 554 5.7.1 no");
+    assert_eq!(ruling.order, Order::Reject(Reply::new(554, (5, 7, 1), "no")));
+
+    let found = run::<Connect>(&table, &connect("198.51.100.1")).await;
+    let finding = found.findings().first().unwrap();
+    assert_eq!((finding.symbol.as_str(), finding.factor, orders(&found)), ("ACCESS_3", 2500, vec![]));
+    let found = run::<Connect>(&table, &connect("203.0.113.1")).await;
+    let finding = found.findings().first().unwrap();
+    assert_eq!((finding.factor, finding.evidence.as_str()), (0, "203.0.113.1: WARN seen"));
+}
+
+// A value that orders nothing must not look like a client that is not listed.
+#[tokio::test]
+async fn what_cannot_be_understood_or_asked_is_451_and_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("senders");
+    std::fs::write(&file, "/^(a+)+$/ OK\n/joe/ REJEKT $1$$\n".replace("$1", "")).unwrap();
+    let table = access(AccessStage::Mail, &format!("pcre:{}", file.display()));
+    let problems = table.problems().await;
+    assert_eq!(problems.iter().map(|problem| problem.line).collect::<Vec<_>>(), [Some(2)]);
+    assert!(
+        problems[0].to_string().contains("senders:2: `REJEKT $` is not an action for senders"),
+        "{}",
+        problems[0]
+    );
+
+    for (sender, words) in [
+        ("joe@b.test".to_owned(), "senders:2, key joe@b.test: `REJEKT"),
+        (format!("{}@b.test", "a".repeat(60)), "limit"),
+    ] {
+        let found = run::<Mail>(&table, &mail(&sender)).await;
+        let ruling = found.rulings().first().unwrap();
+        let Order::Defer(reply) = &ruling.order else { panic!("{ruling:?}") };
+        assert_eq!((ruling.source, reply.code), (Source::Unavailable, 451));
+        assert!(ruling.evidence.contains(words), "{ruling:?}");
+    }
+}
+
+#[test]
+fn who_is_vouched_for_is_not_asked_about_unless_it_says_so() {
+    let mut trusted = connect("192.0.2.9");
+    trusted.trusted = true;
+    let mut table = access(AccessStage::Connect, "static:REJECT");
+    assert!(!Check::<Connect>::applies(&table, &trusted));
+    assert!(Check::<Connect>::applies(&table, &connect("192.0.2.9")));
+    table.settings.everyone = true;
+    assert!(Check::<Connect>::applies(&table, &trusted));
+}
