@@ -6,6 +6,7 @@
 //! Names are always taken as fully qualified: no search list, no hosts file, no C library. Every look-up ends within
 //! [`DnsSettings::lookup_seconds_max`], and the cache is bounded.
 
+mod lists;
 mod name;
 
 use std::fmt;
@@ -29,6 +30,7 @@ use mail::Domain;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+pub use lists::{LIST_RECORDS_MAX, ListAnswer, ListFailure};
 pub use name::{DnsName, Family};
 
 /// `[dns]`: which name servers are asked, how long they may take, and what is remembered.

@@ -18,6 +18,7 @@ pub mod tls;
 
 pub use dial::{DialError, DialSettings, dial};
 pub use dns::{DnsAnswer, DnsName, DnsSettings, Exchange, Family, Mx, NameServer, Resolver, ResolverError};
+pub use dns::{LIST_RECORDS_MAX, ListAnswer, ListFailure};
 pub use listener::{Accepted, AuthPolicy, ListenError, ListenerKind, ListenerSettings};
 pub use network::{Network, NetworkError, Networks};
 pub use proxy::{ProxyError, ProxyHeader, ProxyLimits};
