@@ -10,6 +10,10 @@ pub mod action;
 pub mod backscatter;
 pub mod connect;
 pub mod end_of_data;
+pub mod groups;
 pub mod helo;
 pub mod mail_from;
 pub mod rcpt;
+
+#[cfg(test)]
+mod testing;

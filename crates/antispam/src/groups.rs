@@ -1,0 +1,23 @@
+//! The groups that correlated symbols of the checks are in, and the most that each adds.
+//!
+//! Correlated means: seen together because of one cause. A host without a name of its own also cannot greet by it; that
+//! is one reason for doubt and not four.
+
+use policy::Score;
+use policy::book::GroupDef;
+
+/// Reverse DNS.
+pub const RDNS: &str = "rdns";
+/// The name given in HELO.
+pub const HELO: &str = "helo";
+/// Haste and carelessness in the protocol.
+pub const PROTOCOL: &str = "protocol";
+/// The domain of the reverse-path.
+pub const SENDER: &str = "sender";
+
+/// The groups and their caps; those of DNS lists are in [`crate::connect::dnsbl::settings::groups`].
+#[must_use]
+pub fn all() -> Vec<GroupDef> {
+    let caps = [(RDNS, 30), (HELO, 40), (PROTOCOL, 40), (SENDER, 60)];
+    caps.into_iter().map(|(name, tenths)| GroupDef::new(name, Score::tenths(tenths))).collect()
+}

@@ -1,0 +1,109 @@
+//! Facts for tests of checks: an ordinary stranger with an ordinary letter, to be changed where a test needs it.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use mail::{Address, BodyType, ReversePath, Timestamp};
+use policy::{
+    AuthFacts, AuthResult, BeforeGreeting, Check, ConnectFacts, Door, Findings, HeloFacts, IprevFact,
+    MailFacts, RcptFacts, StageMarker,
+};
+
+/// When it all happens.
+pub(crate) const NOW: Timestamp = Timestamp(1_795_000_000_000);
+
+/// A connection to the MX door.
+pub(crate) fn connect(client: &str) -> ConnectFacts {
+    ConnectFacts {
+        session: "S1".into(),
+        at: NOW,
+        client: ip(client),
+        port: 40_000,
+        local: Some(ip("198.51.100.25")),
+        door: Door::Mx,
+        trusted: false,
+        known: false,
+        before_greeting: BeforeGreeting::NotWatched,
+        auth: AuthFacts::default(),
+    }
+}
+
+/// EHLO with this name.
+pub(crate) fn helo(client: &str, name: &str) -> HeloFacts {
+    HeloFacts {
+        connect: Arc::new(connect(client)),
+        name: name.into(),
+        esmtp: true,
+        tls: false,
+        pipelined_early: false,
+        auth: AuthFacts::default(),
+    }
+}
+
+/// MAIL with this reverse-path, empty for the null one.
+pub(crate) fn mail_from(client: &str, sender: &str) -> MailFacts {
+    let reverse_path =
+        if sender.is_empty() { ReversePath::Null } else { ReversePath::Mailbox(address(sender)) };
+    MailFacts {
+        helo: Arc::new(helo(client, "mail.far.test")),
+        at: NOW,
+        account: None,
+        reverse_path,
+        size: None,
+        body_type: BodyType::SevenBit,
+        smtputf8: false,
+        sender_is_ours: false,
+        earlier_transactions: 0,
+        auth: AuthFacts::default(),
+    }
+}
+
+/// RCPT of somebody of ours.
+pub(crate) fn rcpt(sender: &str) -> RcptFacts {
+    RcptFacts {
+        mail: Arc::new(mail_from("192.0.2.9", sender)),
+        at: NOW,
+        recipient: address("joe@example.test"),
+        said: None,
+        is_ours: true,
+        exists: Some(true),
+        accepted_before: 0,
+        unknown_before: 0,
+        auth: AuthFacts::default(),
+    }
+}
+
+/// What reverse DNS found: the result, and the names.
+pub(crate) fn iprev(result: AuthResult, names: &[&str]) -> AuthFacts {
+    let names: Vec<_> = names.iter().map(|name| mail::Domain::parse(name).unwrap()).collect();
+    let fact = IprevFact { result, name: names.first().cloned(), names };
+    AuthFacts { iprev: Some(Arc::new(fact)), ..AuthFacts::default() }
+}
+
+pub(crate) fn ip(text: &str) -> IpAddr {
+    text.parse().unwrap()
+}
+
+pub(crate) fn address(text: &str) -> Address {
+    Address::parse(text).unwrap()
+}
+
+/// What a check finds. Fails when it names a symbol that it has not declared.
+pub(crate) async fn run<S: StageMarker>(check: &dyn Check<S>, facts: &S::Facts) -> Findings {
+    let mut found = Findings::default();
+    check.run(facts, &mut found).await;
+    let declared = check.symbols();
+    for finding in found.findings() {
+        assert!(
+            declared.iter().any(|def| def.symbol == finding.symbol),
+            "{} is not declared",
+            finding.symbol
+        );
+    }
+    found
+}
+
+/// The names of the symbols, in the order they were found.
+pub(crate) fn symbols(found: &Findings) -> Vec<&str> {
+    found.findings().iter().map(|finding| finding.symbol.as_str()).collect()
+}
