@@ -1,1 +1,5 @@
-//! Checks of the name that the client gives itself.
+//! Checks of the name that the client gives itself, and of what is known once it has given it.
+
+pub mod claim;
+pub mod early_pipelining;
+pub mod rdns;
