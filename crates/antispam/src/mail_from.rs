@@ -1,1 +1,4 @@
 //! Checks of the reverse-path (MAIL).
+
+pub mod own_sender;
+pub mod sender_domain;
