@@ -116,7 +116,7 @@ const STEADY: &[&str] = &[
 pub fn look(name: &str, address: IpAddr) -> Look {
     let name = name.trim_end_matches('.').to_ascii_lowercase();
     let labels: Vec<&str> = name.split('.').collect();
-    let own = labels.get(..labels.len().saturating_sub(registered(&labels))).unwrap_or_default();
+    let own = labels.get(..labels.len().saturating_sub(registered(&name))).unwrap_or_default();
     let address_in = holds_address(&own.join("."), mail::canonical_ip(address));
     let mut words = own.iter().flat_map(|label| words_of(label));
     let has = |list: &[&str]| own.iter().flat_map(|label| words_of(label)).any(|word| list.contains(&word));
@@ -130,12 +130,12 @@ pub fn look(name: &str, address: IpAddr) -> Look {
     }
 }
 
-/// Labels at the end that somebody has registered: two, or three where the second level is a registry's.
-fn registered(labels: &[&str]) -> usize {
-    const SECOND_LEVELS: &[&str] =
-        &["ac", "co", "com", "edu", "gob", "gov", "gv", "ne", "net", "nom", "or", "org"];
-    let second = labels.len().checked_sub(2).and_then(|at| labels.get(at));
-    if second.is_some_and(|label| SECOND_LEVELS.contains(label)) { 3 } else { 2 }
+/// Labels at the end that somebody has registered. What providers have put on the list of public suffixes for their own
+/// customers is not meant: `192-0-2-1.compute.example` would be a registration.
+fn registered(name: &str) -> usize {
+    let suffix = psl::suffix(name.as_bytes()).filter(|suffix| suffix.typ() == Some(psl::Type::Icann));
+    let dots = suffix.map_or(0, |suffix| suffix.as_bytes().iter().filter(|byte| **byte == b'.').count());
+    dots + 2
 }
 
 /// `adsl-12a` has the words `adsl` and `a`; digits and signs part words.

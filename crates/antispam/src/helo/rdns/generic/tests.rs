@@ -91,8 +91,8 @@ const CHOSEN_NAMES: &[(&str, &str)] = &[
     ("mail.city-of-2001.example.test", "2001:db8::1"),
     ("mx6.example.test", "2001:db8:1:2:3:4:5:6"),
     ("deadbeef.example.test", "2001:db8::25"),
-    ("www.adsl-experts.co.example", "192.0.2.77"),
-    ("dialup-history.com.example", "192.0.2.77"),
+    ("www.adsl-experts-of-ruritania.co.uk", "192.0.2.77"),
+    ("dialup-history-of-ruritania.com.au", "192.0.2.77"),
     ("localhost", "192.0.2.77"),
     ("", "192.0.2.77"),
 ];
