@@ -14,6 +14,7 @@ pub mod memory;
 pub mod model;
 pub mod queue_store;
 pub mod settings;
+mod sled_db;
 pub mod state;
 
 pub use body::{BodyWriter, SpooledBody};
@@ -23,6 +24,6 @@ pub use model::*;
 pub use queue_store::{Page, Pending, QueueFigures, QueueStore, StoreError};
 pub use settings::Settings;
 pub use state::{
-    MemoryState, Op, StateEntry, StateKey, StateNotice, StatePage, StateSettings, StateStore, StateUsage,
-    Write, Written,
+    EmbeddedState, MemoryState, Op, StateEntry, StateKey, StateNotice, StatePage, StateSettings, StateStore,
+    StateUsage, Write, Written,
 };

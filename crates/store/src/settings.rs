@@ -41,6 +41,8 @@ pub struct Settings {
     pub compact_live_percent: u64,
     /// The journal.
     pub journal: crate::journal::Settings,
+    /// What the judging of mail remembers.
+    pub state: crate::StateSettings,
 }
 
 impl Default for Settings {
@@ -57,6 +59,7 @@ impl Default for Settings {
             settle_millis_max: 100,
             compact_live_percent: 25,
             journal: crate::journal::Settings::default(),
+            state: crate::StateSettings::default(),
         }
     }
 }

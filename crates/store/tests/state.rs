@@ -7,7 +7,9 @@ use std::collections::BTreeMap;
 
 use mail::Timestamp;
 use store::state::{KEY_BYTES_MAX, VALUE_BYTES_MAX};
-use store::{MemoryState, StateEntry, StateKey, StateSettings, StateStore, StoreError, Write, Written};
+use store::{
+    EmbeddedState, MemoryState, StateEntry, StateKey, StateSettings, StateStore, StoreError, Write, Written,
+};
 
 /// An engine, and what keeps its files.
 struct Engine {
@@ -24,6 +26,12 @@ impl std::ops::Deref for Engine {
 
 fn memory(settings: &StateSettings) -> Engine {
     Engine { store: Box::new(MemoryState::new(settings)), _folder: None }
+}
+
+fn embedded(settings: &StateSettings) -> Engine {
+    let folder = tempfile::tempdir().unwrap();
+    let store = EmbeddedState::open(folder.path(), settings.clone()).unwrap();
+    Engine { store: Box::new(store), _folder: Some(folder) }
 }
 
 fn at(seconds: u64) -> Timestamp {
@@ -318,3 +326,4 @@ macro_rules! engine {
 }
 
 engine!(memory);
+engine!(embedded);

@@ -10,19 +10,14 @@
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
-use std::sync::mpsc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use mail::{QueueId, Timestamp};
 
 use super::row::{Row, key};
 use crate::codec::{self, Checkpoint};
 use crate::model::RecipientStatus;
-
-/// What sled says when its folder is in use.
-const LOCKED: &str = "could not acquire lock";
-/// How soon a folder that is in use is tried again.
-const LOCK_RETRY: Duration = Duration::from_millis(5);
+use crate::sled_db;
 
 /// The index cannot be relied on any more.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -75,32 +70,10 @@ pub(crate) struct Index {
 }
 
 impl Index {
-    /// Opens the index in `folder`, or makes it. A panic, or more time than `limit`, is an error: the thread that hangs
-    /// is left behind.
+    /// Opens the index in `folder`, or makes it, within `limit`.
     pub(crate) fn open(folder: &Path, cache_bytes: u64, limit: Duration) -> Result<Self> {
-        let (sender, receiver) = mpsc::channel();
-        let path = folder.to_owned();
-        let open = move || {
-            let opened = std::panic::catch_unwind(|| Self::open_here(&path, cache_bytes, limit));
-            drop(sender.send(opened.unwrap_or_else(|_| Err(IndexError("it panicked in open".into())))));
-        };
-        std::thread::Builder::new().name("index-open".into()).spawn(open)?;
-        receiver.recv_timeout(limit).unwrap_or_else(|_| Err(IndexError("it did not open in time".into())))
-    }
-
-    fn open_here(path: &Path, cache_bytes: u64, limit: Duration) -> Result<Self> {
-        let begun = Instant::now();
-        loop {
-            let config = sled::Config::new().path(path).cache_capacity(cache_bytes).flush_every_ms(None);
-            match config.open() {
-                Ok(db) => return Ok(Self { db, file: File::open(path.join("db"))? }),
-                // Threads of sled's outlive a store that was dropped in this process by a moment, with its lock.
-                Err(error) if error.to_string().contains(LOCKED) && begun.elapsed() < limit / 2 => {
-                    std::thread::sleep(LOCK_RETRY);
-                }
-                Err(error) => return Err(error.into()),
-            }
-        }
+        let db = sled_db::open(folder, cache_bytes, limit).map_err(IndexError)?;
+        Ok(Self { db, file: File::open(folder.join("db"))? })
     }
 
     /// The row of a message.

@@ -9,7 +9,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use bytes::Bytes;
 use mail::Timestamp;
 
-use super::rules::{Row, Rows, RowsFailed, Table};
+use super::rules::{Row, Rows, RowsFailed, Table, Usages};
 use super::{
     Each, StateEntry, StateKey, StateNotice, StatePage, StateSettings, StateStore, StateUsage, Write, Written,
 };
@@ -20,7 +20,11 @@ const SWEEP_MAX: usize = 1_000;
 
 /// A state store in memory.
 #[derive(Debug)]
-pub struct MemoryState(Mutex<(Table<Map>, bool)>);
+pub struct MemoryState {
+    /// The table, and whether it is closed.
+    table: Mutex<(Table<Map>, bool)>,
+    usage: Usages,
+}
 
 impl Default for MemoryState {
     fn default() -> Self {
@@ -32,14 +36,15 @@ impl MemoryState {
     /// An empty one.
     #[must_use]
     pub fn new(settings: &StateSettings) -> Self {
-        let mut table = Table::new(Map::default(), settings);
+        let usage = Usages::default();
+        let mut table = Table::new(Map::default(), settings, usage.clone());
         // There is nothing to count, and a map does not fail.
         let _ = table.count_some(1);
-        Self(Mutex::new((table, false)))
+        Self { table: Mutex::new((table, false)), usage }
     }
 
     fn lock(&self) -> MutexGuard<'_, (Table<Map>, bool)> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.table.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn ask<T>(
@@ -82,7 +87,7 @@ impl StateStore for MemoryState {
     }
 
     fn usage(&self) -> Vec<(String, StateUsage)> {
-        self.lock().0.usage()
+        self.usage.list()
     }
 
     fn health(&self) -> Result<(), String> {

@@ -7,16 +7,21 @@
 //! Time is passed in. What has expired is never returned, whether it has been removed yet or not.
 //!
 //! A write is *not* durable when it is answered: a crash may lose the last few seconds, and damage may lose everything. What is
-//! kept here can be learnt again, or is exported now and then. An answer says whether something failed;
+//! kept here can be learnt again, or is exported now and then ([`export`]). An answer says whether something failed;
 //! it never takes a failure for an absence.
 
+mod embedded;
+mod export;
 mod memory;
+mod rows;
 mod rules;
 mod settings;
 
 use bytes::Bytes;
 use mail::Timestamp;
 
+pub use self::embedded::EmbeddedState;
+pub use self::export::{ExportError, Exported, export, import};
 pub use self::memory::MemoryState;
 pub use self::settings::StateSettings;
 use crate::queue_store::{Pending, StoreError};

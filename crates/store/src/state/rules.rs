@@ -4,6 +4,7 @@
 //! where rows are kept; only rows can fail, and then the engine is of no use any more.
 
 use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 use mail::Timestamp;
@@ -60,20 +61,41 @@ enum Counted {
     All,
 }
 
+/// How much each namespace holds, its slash included in the name. Shared, so that it can be read without asking the owner of
+/// the rows; held for a moment only.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Usages(Arc<Mutex<BTreeMap<Bytes, StateUsage>>>);
+
+impl Usages {
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<Bytes, StateUsage>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// With the names of the namespaces.
+    pub(super) fn list(&self) -> Vec<(String, StateUsage)> {
+        let name = |namespace: &Bytes| {
+            let name = namespace.strip_suffix(b"/").unwrap_or(namespace);
+            String::from_utf8_lossy(name).into_owned()
+        };
+        self.lock().iter().map(|(namespace, usage)| (name(namespace), *usage)).collect()
+    }
+}
+
 /// Rows with the rules upon them.
 #[derive(Debug)]
 pub(super) struct Table<R> {
     pub(super) rows: R,
     limits: (u64, u64),
-    usage: BTreeMap<Bytes, StateUsage>,
+    usage: Usages,
     counted: Counted,
 }
 
 impl<R: Rows> Table<R> {
     /// Upon rows that may hold something; they are counted by [`Self::count_some`].
-    pub(super) fn new(rows: R, settings: &StateSettings) -> Self {
+    pub(super) fn new(rows: R, settings: &StateSettings, usage: Usages) -> Self {
         let limits = (settings.namespace_entries_max, settings.namespace_bytes_max);
-        Self { rows, limits, usage: BTreeMap::new(), counted: Counted::To(Bytes::new()) }
+        usage.lock().clear();
+        Self { rows, limits, usage, counted: Counted::To(Bytes::new()) }
     }
 
     pub(super) fn get(&self, keys: Vec<StateKey>, now: Timestamp) -> Result<Each<Option<StateEntry>>> {
@@ -137,9 +159,11 @@ impl<R: Rows> Table<R> {
             let text = format!("a value of {} octets is too long", new.value.len());
             return Ok(Err(StoreError::NotApplied(text)));
         }
-        if !self.usage.contains_key(namespace) && self.usage.len() >= NAMESPACES_MAX {
+        let known = self.usage.lock();
+        if !known.contains_key(namespace) && known.len() >= NAMESPACES_MAX {
             return Ok(Err(StoreError::NotApplied("there are too many namespaces".into())));
         }
+        drop(known);
         if self.fits(namespace, key, old, new) {
             return Ok(Ok(()));
         }
@@ -162,7 +186,7 @@ impl<R: Rows> Table<R> {
     }
 
     fn fits(&self, namespace: &Bytes, key: &Bytes, old: Option<&Row>, new: &Row) -> bool {
-        let usage = self.usage.get(namespace).copied().unwrap_or_default();
+        let usage = self.usage.lock().get(namespace).copied().unwrap_or_default();
         let more = u64::from(old.is_none());
         let freed = old.map_or(0, |row| cost(key, row));
         let bytes = usage.bytes.saturating_add(cost(key, new)).saturating_sub(freed);
@@ -184,10 +208,11 @@ impl<R: Rows> Table<R> {
         self.rows.replace(key, old, new)?;
         if matches!(&self.counted, Counted::To(place) if key > place) {
             // It is counted when the counting comes there.
-            self.usage.entry(namespace.clone()).or_default();
+            self.usage.lock().entry(namespace.clone()).or_default();
             return Ok(());
         }
-        let usage = self.usage.entry(namespace.clone()).or_default();
+        let mut usages = self.usage.lock();
+        let usage = usages.entry(namespace.clone()).or_default();
         if let Some(row) = old {
             usage.entries = usage.entries.saturating_sub(1);
             usage.bytes = usage.bytes.saturating_sub(cost(key, row));
@@ -234,7 +259,7 @@ impl<R: Rows> Table<R> {
     /// Removes what has expired, at most `limit` entries; gives how many.
     pub(super) fn sweep(&mut self, now: Timestamp, limit: usize) -> Result<usize> {
         let mut removed = 0;
-        let namespaces: Vec<Bytes> = self.usage.keys().cloned().collect();
+        let namespaces: Vec<Bytes> = self.usage.lock().keys().cloned().collect();
         for namespace in namespaces {
             for (expires, key) in self.rows.soonest(&namespace, limit.saturating_sub(removed))? {
                 if expires > now.seconds() {
@@ -252,24 +277,18 @@ impl<R: Rows> Table<R> {
     pub(super) fn count_some(&mut self, limit: usize) -> Result<bool> {
         let Counted::To(place) = &self.counted else { return Ok(true) };
         let rows = self.rows.page(b"", Some(place), limit)?;
+        let mut usages = self.usage.lock();
         for (key, row) in &rows {
-            let usage = self.usage.entry(namespace_of(key)).or_default();
+            let usage = usages.entry(namespace_of(key)).or_default();
             usage.entries += 1;
             usage.bytes += cost(key, row);
         }
+        drop(usages);
         self.counted = match rows.into_iter().nth(limit.saturating_sub(1)) {
             Some((key, _)) => Counted::To(key),
             None => Counted::All,
         };
         Ok(self.counted == Counted::All)
-    }
-
-    pub(super) fn usage(&self) -> Vec<(String, StateUsage)> {
-        let name = |namespace: &Bytes| {
-            let name = namespace.strip_suffix(b"/").unwrap_or(namespace);
-            String::from_utf8_lossy(name).into_owned()
-        };
-        self.usage.iter().map(|(namespace, usage)| (name(namespace), *usage)).collect()
     }
 }
 
