@@ -9,6 +9,7 @@ use tokio::task::JoinSet;
 
 use crate::control::Daemon;
 use crate::maillog::Level;
+use crate::memory;
 use crate::runner::auditor;
 use crate::services::Current;
 
@@ -18,6 +19,8 @@ const ROOM_EVERY: Duration = Duration::from_secs(1);
 /// Starts them.
 pub fn start(tasks: &mut JoinSet<()>, loaded: &Loaded, current: &Current, daemon: &Arc<Daemon>) {
     tasks.spawn(room(current.clone()));
+    let shared = Arc::clone(&current.get().shared);
+    tasks.spawn(memory::tend(Arc::clone(&shared.state), shared.log.clone(), loaded.data_dir()));
     let every = Duration::from_secs(loaded.config.server.reload_check_seconds.max(1));
     tasks.spawn(certificates(current.clone(), every));
     tasks.spawn(tables(current.clone(), every));

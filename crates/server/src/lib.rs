@@ -18,6 +18,7 @@ pub mod limits;
 pub mod listeners;
 pub mod local;
 pub mod maillog;
+pub mod memory;
 pub mod metrics;
 pub mod privileges;
 pub mod reload;

@@ -10,7 +10,7 @@ use delivery::{Agents, Router};
 use mail::{Address, Timestamp};
 use net::tls::Expiry;
 use net::{Networks, Resolver, ServerTls};
-use store::QueueStore;
+use store::{QueueStore, StateStore};
 
 use crate::accounts::{Accounts, Failures};
 use crate::clock::IdMaker;
@@ -71,6 +71,8 @@ impl Services {
 pub struct Shared {
     /// The queue.
     pub store: Arc<dyn QueueStore>,
+    /// What the judging of mail remembers.
+    pub state: Arc<dyn StateStore>,
     /// The counters.
     pub metrics: Arc<Metrics>,
     /// The mail log.

@@ -1,6 +1,6 @@
 //! Start and stop order, in one place.
 //!
-//! As root: ports, then privileges. Then, as the user for good: data folder and its lock, log, counters, queue, services,
+//! As root: ports, then privileges. Then, as the user for good: data folder and its lock, log, counters, queue, state, services,
 //! runner, doors; then ready. Stopping goes the other way: doors, sessions (the message in hand may be finished), runner
 //! (what is in flight may be finished), queue, log. What is not finished by the deadline is in the queue, or was never
 //! answered 250: nothing is lost.
@@ -35,7 +35,10 @@ use crate::reload::Reloader;
 use crate::runner::{Message, Runner, RunnerHandle};
 use crate::services::{Current, Shared};
 use crate::signals::Signals;
-use crate::{accounts, aliases, chores, local};
+use crate::{accounts, aliases, chores, local, memory};
+
+/// How long the state store may take to write down what it has, at the end: no mail waits for it.
+const STATE_PATIENCE: Duration = Duration::from_secs(3);
 
 /// Listening sockets with the settings of their door.
 pub type Doors = Vec<(ListenerSettings, Vec<TcpListener>)>;
@@ -172,6 +175,7 @@ async fn serve(
     stop(&loaded, &shared, &reloader, &handle, runner).await;
     tasks.shutdown().await;
     current.get().agents.close().await;
+    close_state(&shared, &loaded.data_dir().join("state.export")).await;
     let _ = shared.store.close().await;
     shared.log.notice(Level::Info, "stopped");
     shared.log.flush();
@@ -190,8 +194,10 @@ fn shared(loaded: &Loaded, runner: RunnerHandle) -> Result<Shared, Error> {
     let disk = Arc::new(RealDisk);
     let store = EmbeddedStore::open(disk, &folder, loaded.config.store.clone());
     let store: Arc<dyn QueueStore> = Arc::new(store.map_err(|error| Error::Store(error.to_string()))?);
+    let state = memory::open(&loaded.data_dir(), loaded.config.store.state.clone())?;
     Ok(Shared {
         store,
+        state,
         metrics: Arc::new(Metrics::new()?),
         log,
         ids: IdMaker::default(),
@@ -201,6 +207,14 @@ fn shared(loaded: &Loaded, runner: RunnerHandle) -> Result<Shared, Error> {
         runner,
         stopping: watch::channel(false).0,
     })
+}
+
+/// Exports what cannot be learnt again and closes the state store, unless that takes too long.
+async fn close_state(shared: &Arc<Shared>, path: &Path) {
+    let (at_work, path) = (Arc::clone(shared), path.to_owned());
+    let export = tokio::task::spawn_blocking(move || memory::finish(&*at_work.state, &at_work.log, &path));
+    drop(tokio::time::timeout(STATE_PATIENCE, export).await);
+    drop(tokio::time::timeout(STATE_PATIENCE, shared.state.close()).await);
 }
 
 fn warn(shared: &Shared, loaded: &Loaded, standing: &Standing) {
