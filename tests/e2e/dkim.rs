@@ -1,11 +1,11 @@
 //! What users submit is signed, and the signature fits the record that the operator was told to publish (RFC 6376).
 
 use std::net::SocketAddr;
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 
 use mail_auth::{AuthenticatedMessage, DkimResult, MessageAuthenticator};
 use net::{DnsSettings, NameServer, Resolver};
-use support::{Client, Daemon, Dns, Sink};
+use support::{Client, Daemon, Dns, Running, Sink};
 
 use crate::{PROGRAM, letter};
 
@@ -49,16 +49,6 @@ fn relayed_mail_verifies_against_the_printed_records() {
         // It is this text that is vouched for, and this key.
         assert_eq!(verify(&zone, &relayed.replace("Subject: ", "Subject: Re: ")), [false, false]);
         assert_eq!(verify("other.test. IN A 192.0.2.1", &relayed), [false, false]);
-    }
-}
-
-/// Ends with the test.
-struct Running(Child);
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        drop(self.0.kill());
-        drop(self.0.wait());
     }
 }
 

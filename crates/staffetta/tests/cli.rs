@@ -3,7 +3,9 @@
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test says what is wrong by failing")]
 
 use std::path::Path;
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Command, Output, Stdio};
+
+use support::Running;
 
 /// Runs `staffetta` in a folder.
 fn staffetta(folder: &Path, arguments: &[&str]) -> Output {
@@ -167,16 +169,6 @@ fn what_is_not_understood_is_exit_code_2() {
     let (code, out, err) = told(&staffetta(Path::new("."), &["quickstrat"]));
     assert_eq!((code, out.as_str()), (2, ""));
     assert!(err.contains("quickstart"), "{err}");
-}
-
-/// A server that is stopped when the test ends, however it ends.
-struct Running(Child);
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        drop(self.0.kill());
-        drop(self.0.wait());
-    }
 }
 
 /// Quickstart as its page promises it: a second run serves, the command that was printed sends the first message, and it

@@ -15,6 +15,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use std::net::TcpListener;
 use std::path::PathBuf;
+use std::process::Child;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
@@ -55,6 +56,16 @@ pub fn skip(why: &str) {
         "{why}, and {ALL_TESTS}=1 lets no test be skipped"
     );
     eprintln!("\n=== SKIPPED: {why} ===\n");
+}
+
+/// A process that ends with the test, however that ends.
+pub struct Running(pub Child);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        drop(self.0.kill());
+        drop(self.0.wait());
+    }
 }
 
 /// A port on 127.0.0.1 that nothing listens on. Prefer port 0 where the program can tell what it got.

@@ -20,7 +20,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("config", &["mail", "smtp", "store", "net", "tables", "msgauth", "queue", "delivery"]),
     ("server", &["mail", "smtp", "store", "net", "tables", "msgauth", "queue", "delivery", "config"]),
     ("staffetta", &["mail", "store", "net", "tables", "msgauth", "config", "server"]),
-    ("support", &[]),
+    ("support", &["net"]),
     ("tidy", &[]),
 ];
 
