@@ -15,15 +15,12 @@ use std::collections::{BTreeMap, BTreeSet, BinaryHeap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
-use mail::{Address, BodyType, Disposition, Notify, QueueId, Reply, ReversePath, Timestamp};
+use mail::{Address, Notify, QueueId, Reply, ReversePath, Timestamp};
 use queue::retry::Chance;
 use queue::{
     Action, DeliveryResult, Event, Outcome, Report, ReportKind, RetryScope, Scheduler, Settings, Trouble,
 };
-use store::{
-    Change, Hold, MessageRecord, MessageState, Origin, OriginKind, QueueEntry, RecipientRecord,
-    RecipientState, RecipientStatus, Settlement,
-};
+use store::{Change, Hold, MessageRecord, QueueEntry, RecipientRecord, RecipientState, Settlement};
 
 const START: Timestamp = Timestamp(1_800_000_000_000);
 const HOUR: u64 = 3600;
@@ -178,40 +175,14 @@ impl World {
                 1 => Notify::NEVER,
                 _ => Notify::default(),
             };
-            recipients.push(RecipientRecord {
-                address: Address::parse(&format!("r{i}@{}.test", key(to))).unwrap(),
-                accepted_as: None,
-                original: None,
-                notify,
-                disposition: Disposition::Inbox,
-                header_lines: Vec::new(),
-            });
+            let address = Address::parse(&format!("r{i}@{}.test", key(to))).unwrap();
+            recipients.push(RecipientRecord { notify, ..RecipientRecord::new(address) });
         }
         let sender = ReversePath::Mailbox(Address::parse("s@b.test").unwrap());
         let reverse_path = if self.pick(10) == 0 { ReversePath::Null } else { sender };
         let id = QueueId::from_parts(self.now.0, number);
-        let state = MessageState {
-            hold: None,
-            attempts: 0,
-            next_attempt: self.now,
-            warned: false,
-            recipients: vec![RecipientStatus::default(); recipients.len()],
-        };
-        let record = MessageRecord {
-            id,
-            arrived: self.now,
-            origin: Origin { kind: OriginKind::Mx, client: None, account: None, helo: None },
-            reverse_path,
-            body_type: BodyType::SevenBit,
-            smtputf8: false,
-            ret: None,
-            envid: None,
-            trace: Vec::new(),
-            edits: Vec::new(),
-            recipients,
-            size: 1,
-        };
-        let entry = QueueEntry { record, state };
+        let record = MessageRecord::new(id, self.now, reverse_path, recipients);
+        let entry = QueueEntry::new(MessageRecord { size: 1, ..record }, self.now);
         self.messages.insert(id, entry.clone());
         self.due.insert((self.now, id));
         self.admit(entry);

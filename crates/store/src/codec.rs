@@ -262,27 +262,12 @@ pub(crate) fn wreck_id(generation: u64, offset: u32) -> QueueId {
 /// What the queue shows of a record that cannot be read: held, from nobody, to a recipient that cannot exist
 /// (RFC 2606 §2), because a message without recipients would count as settled.
 pub(crate) fn wreck_entry(id: QueueId, arrived: Timestamp, size: u64, state: SparseState) -> QueueEntry {
-    let recipients = Address::parse("damaged@record.invalid").map(|address| RecipientRecord {
-        address,
-        accepted_as: None,
-        original: None,
-        notify: mail::Notify::NEVER,
-        disposition: mail::Disposition::Inbox,
-        header_lines: Vec::new(),
-    });
+    let recipients = Address::parse("damaged@record.invalid")
+        .map(|address| RecipientRecord { notify: mail::Notify::NEVER, ..RecipientRecord::new(address) });
     let record = MessageRecord {
-        id,
-        arrived,
         origin: Origin { kind: OriginKind::Local, client: None, account: None, helo: None },
-        reverse_path: ReversePath::Null,
-        body_type: mail::BodyType::SevenBit,
-        smtputf8: false,
-        ret: None,
-        envid: None,
-        trace: Vec::new(),
-        edits: Vec::new(),
-        recipients: recipients.into_iter().collect(),
         size,
+        ..MessageRecord::new(id, arrived, ReversePath::Null, recipients.into_iter().collect())
     };
     QueueEntry { state: state.expand(record.recipients.len()), record }
 }

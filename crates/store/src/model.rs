@@ -88,6 +88,32 @@ pub struct MessageRecord {
     pub size: u64,
 }
 
+impl MessageRecord {
+    /// A message of which no more is known than this: no MAIL parameters, no trace, no size.
+    #[must_use]
+    pub fn new(
+        id: QueueId,
+        arrived: Timestamp,
+        reverse_path: ReversePath,
+        recipients: Vec<RecipientRecord>,
+    ) -> Self {
+        Self {
+            id,
+            arrived,
+            origin: Origin { kind: OriginKind::Mx, client: None, account: None, helo: None },
+            reverse_path,
+            body_type: BodyType::default(),
+            smtputf8: false,
+            ret: None,
+            envid: None,
+            trace: Vec::new(),
+            edits: Vec::new(),
+            recipients,
+            size: 0,
+        }
+    }
+}
+
 /// One final recipient.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RecipientRecord {
@@ -108,6 +134,21 @@ pub struct RecipientRecord {
     /// Header lines for this recipient alone, each with its CRLF.
     #[serde(with = "serde_bytes", default)]
     pub header_lines: Vec<u8>,
+}
+
+impl RecipientRecord {
+    /// A recipient of which no more is known than its address.
+    #[must_use]
+    pub fn new(address: Address) -> Self {
+        Self {
+            address,
+            accepted_as: None,
+            original: None,
+            notify: Notify::default(),
+            disposition: Disposition::default(),
+            header_lines: Vec::new(),
+        }
+    }
 }
 
 /// The message as received, on its way in.

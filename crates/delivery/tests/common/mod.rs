@@ -20,9 +20,7 @@ use delivery::{
 };
 use mail::{Address, Domain, QueueId, ReversePath, Timestamp};
 use queue::Outcome;
-use store::{
-    MessageRecord, MessageState, Origin, OriginKind, QueueEntry, RecipientRecord, RecipientStatus, StoredBody,
-};
+use store::{MessageRecord, MessageState, QueueEntry, RecipientRecord, RecipientStatus, StoredBody};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, UnixListener};
 
@@ -355,28 +353,11 @@ pub fn address(text: &str) -> Address {
 }
 
 pub fn record(recipients: &[&str]) -> MessageRecord {
-    let recipient = |text: &&str| RecipientRecord {
-        address: address(text),
-        accepted_as: None,
-        original: None,
-        notify: mail::Notify::default(),
-        disposition: mail::Disposition::Inbox,
-        header_lines: Vec::new(),
-    };
-    MessageRecord {
-        id: QueueId::from_parts(1_795_309_323_000, 7),
-        arrived: Timestamp(1_795_309_323_000),
-        origin: Origin { kind: OriginKind::Mx, client: None, account: None, helo: None },
-        reverse_path: ReversePath::Mailbox(address("sender@from.test")),
-        body_type: mail::BodyType::SevenBit,
-        smtputf8: false,
-        ret: None,
-        envid: None,
-        trace: b"Received: by us.test\r\n".to_vec(),
-        edits: Vec::new(),
-        recipients: recipients.iter().map(recipient).collect(),
-        size: 0,
-    }
+    let recipients = recipients.iter().map(|text| RecipientRecord::new(address(text))).collect();
+    let sender = ReversePath::Mailbox(address("sender@from.test"));
+    let id = QueueId::from_parts(1_795_309_323_000, 7);
+    let record = MessageRecord::new(id, Timestamp(1_795_309_323_000), sender, recipients);
+    MessageRecord { trace: b"Received: by us.test\r\n".to_vec(), ..record }
 }
 
 pub fn hop(endpoint: Endpoint) -> Hop {

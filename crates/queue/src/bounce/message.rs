@@ -5,7 +5,7 @@
 
 use bytes::Bytes;
 use mail::dsn::{self, DsnAction, DsnInput, DsnRecipient, Original};
-use mail::{BodyType, Disposition, Notify, QueueId, Ret, ReversePath, Timestamp, header};
+use mail::{BodyType, Notify, QueueId, Ret, ReversePath, Timestamp, header};
 use store::{MessageRecord, NewBody, NewMessage, Origin, OriginKind, QueueEntry, RecipientRecord};
 
 use super::{Report, ReportKind};
@@ -115,28 +115,14 @@ fn action(kind: ReportKind) -> DsnAction {
 }
 
 fn record_for(with: &Composition<'_>, to: mail::Address, smtputf8: bool, content: &[u8]) -> MessageRecord {
-    let recipient = RecipientRecord {
-        address: to,
-        accepted_as: None,
-        original: None,
-        // RFC 3461 §6.2: no report is wanted of a report.
-        notify: Notify::NEVER,
-        disposition: Disposition::Inbox,
-        header_lines: Vec::new(),
-    };
+    // RFC 3461 §6.2: no report is wanted of a report.
+    let recipient = RecipientRecord { notify: Notify::NEVER, ..RecipientRecord::new(to) };
     MessageRecord {
-        id: with.id,
-        arrived: with.now,
         origin: Origin { kind: OriginKind::Report, client: None, account: None, helo: None },
-        reverse_path: ReversePath::Null,
         body_type: if content.is_ascii() { BodyType::SevenBit } else { BodyType::EightBitMime },
         smtputf8,
-        ret: None,
-        envid: None,
-        trace: Vec::new(),
-        edits: Vec::new(),
-        recipients: vec![recipient],
         size: content.len() as u64,
+        ..MessageRecord::new(with.id, with.now, ReversePath::Null, vec![recipient])
     }
 }
 

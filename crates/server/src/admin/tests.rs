@@ -4,7 +4,7 @@ use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
-use mail::{Disposition, Notify, QueueId, Reply, ReversePath, Timestamp};
+use mail::{QueueId, Reply, ReversePath, Timestamp};
 use store::{
     Change, Hold, LastAttempt, MemoryStore, MessageRecord, MessageState, NewBody, NewMessage, Origin,
     OriginKind, QueueEntry, QueueStore, RecipientRecord, RecipientState, RecipientStatus, Settlement,
@@ -29,38 +29,21 @@ fn entry(n: u64, sender: &str, recipients: &[&str], attempts: u32) -> QueueEntry
         reply: Reply::new(451, (4, 7, 1), "Greylisted"),
     };
     let status = RecipientStatus { state: RecipientState::Pending, last: (attempts > 0).then_some(last) };
-    let recipient = |address: &&str| RecipientRecord {
-        address: address.parse().unwrap(),
-        accepted_as: None,
-        original: None,
-        notify: Notify::default(),
-        disposition: Disposition::Inbox,
-        header_lines: Vec::new(),
-    };
+    let recipient = |address: &&str| RecipientRecord::new(address.parse().unwrap());
     let sender = sender.parse().map_or(ReversePath::Null, ReversePath::Mailbox);
-    QueueEntry {
-        record: MessageRecord {
-            id: QueueId(n),
-            arrived: Timestamp(NOW.0 - n * 1000),
-            origin: Origin { kind: OriginKind::Submission, client: None, account: None, helo: None },
-            reverse_path: sender,
-            body_type: mail::BodyType::SevenBit,
-            smtputf8: false,
-            ret: None,
-            envid: None,
-            trace: b"Received: by us\r\n".to_vec(),
-            edits: Vec::new(),
-            recipients: recipients.iter().map(recipient).collect(),
-            size: 100 * n,
-        },
-        state: MessageState {
-            hold: None,
-            attempts,
-            next_attempt: NOW,
-            warned: false,
-            recipients: vec![status; recipients.len()],
-        },
-    }
+    let all = recipients.iter().map(recipient).collect();
+    let record = MessageRecord {
+        origin: Origin { kind: OriginKind::Submission, client: None, account: None, helo: None },
+        trace: b"Received: by us\r\n".to_vec(),
+        size: 100 * n,
+        ..MessageRecord::new(QueueId(n), Timestamp(NOW.0 - n * 1000), sender, all)
+    };
+    let state = MessageState {
+        attempts,
+        recipients: vec![status; recipients.len()],
+        ..QueueEntry::new(record.clone(), NOW).state
+    };
+    QueueEntry { record, state }
 }
 
 impl QueueControl for Queue {

@@ -19,27 +19,15 @@ pub(crate) fn address(text: &str) -> Address {
 
 /// The record of the nth message, to so many recipients.
 pub(crate) fn record(n: u64, recipients: usize, size: usize) -> MessageRecord {
-    let recipient = |i| RecipientRecord {
-        address: address(&format!("r{i}@b.test")),
-        accepted_as: None,
-        original: None,
-        notify: mail::Notify::default(),
-        disposition: mail::Disposition::Inbox,
-        header_lines: Vec::new(),
-    };
+    let recipient = |i| RecipientRecord::new(address(&format!("r{i}@b.test")));
+    let sender = ReversePath::Mailbox(address(&format!("s{n}@a.test")));
+    let (id, arrived) = (QueueId::from_parts(1_000_000 + n, 0), Timestamp(1_000_000 + n));
     MessageRecord {
-        id: QueueId::from_parts(1_000_000 + n, 0),
-        arrived: Timestamp(1_000_000 + n),
         origin: Origin { kind: OriginKind::Mx, client: None, account: None, helo: Some("c.test".into()) },
-        reverse_path: ReversePath::Mailbox(address(&format!("s{n}@a.test"))),
         body_type: mail::BodyType::EightBitMime,
-        smtputf8: false,
-        ret: None,
-        envid: None,
         trace: b"Received: from c.test by m.test; Thu, 1 Jan 1970 00:00:00 +0000\r\n".to_vec(),
-        edits: Vec::new(),
-        recipients: (0..recipients).map(recipient).collect(),
         size: size as u64,
+        ..MessageRecord::new(id, arrived, sender, (0..recipients).map(recipient).collect())
     }
 }
 
