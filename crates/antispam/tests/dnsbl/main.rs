@@ -13,3 +13,4 @@ mod faults;
 mod parts;
 mod rbldnsd;
 mod servers;
+mod witness;

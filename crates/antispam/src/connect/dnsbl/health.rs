@@ -50,7 +50,8 @@ impl Default for HealthSettings {
 
 /// Probes in a row without an answer after which a list that worked is suspended.
 pub const SILENT_PROBES_MAX: u32 = 3;
-/// Questions about clients in a row without an answer after which a list is probed at once.
+/// Questions about clients in a row without an answer after which a list is probed at once, and suspended when that is
+/// not answered either: each client has waited for it.
 pub const SILENT_ANSWERS_MAX: u32 = 5;
 /// Seconds until a probe without an answer is repeated, and between the first probes of a suspended list.
 const RETRY_SECONDS: u64 = 60;
@@ -277,7 +278,8 @@ impl Health {
             (Probe::Unknown(failure), State::Healthy { .. }) => {
                 self.silent_probes += 1;
                 self.probe_at = now.plus(Duration::from_secs(RETRY_SECONDS));
-                if self.silent_probes < SILENT_PROBES_MAX {
+                // Clients wait for it already, or it had its chances.
+                if self.silent_probes < SILENT_PROBES_MAX && self.silent_answers < SILENT_ANSWERS_MAX {
                     return None;
                 }
                 self.suspend(Why::Silent(failure), now)

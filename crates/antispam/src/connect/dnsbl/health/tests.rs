@@ -146,12 +146,16 @@ fn silence_about_clients_brings_a_probe_and_silent_probes_a_suspension() {
     assert_eq!(health.probe_at(), at(3_600));
     health.answered(&unknown, at(5), &settings());
     assert_eq!(health.probe_at(), at(5));
-    assert_eq!(health.probed(SILENT, at(5), &settings()), None);
-    assert!(health.is_healthy() && health.probe_at() == at(65));
-    assert_eq!(health.probed(SILENT, at(65), &settings()), None);
     let silent = Some(Change::Suspended(Why::Silent(ListFailure::Silent)));
-    assert_eq!(health.probed(SILENT, at(125), &settings()), silent);
+    assert_eq!(health.probed(SILENT, at(5), &settings()), silent);
     assert_eq!(health.probed(Probe::Passed, at(200), &settings()), Some(Change::Recovered));
+
+    // Where no client waits, one lost probe is nothing.
+    let mut quiet = healthy(0);
+    assert_eq!(quiet.probed(SILENT, at(3_600), &settings()), None);
+    assert!(quiet.is_healthy() && quiet.probe_at() == at(3_660));
+    assert_eq!(quiet.probed(SILENT, at(3_660), &settings()), None);
+    assert_eq!(quiet.probed(SILENT, at(3_720), &settings()), silent);
 }
 
 #[test]
