@@ -1,20 +1,28 @@
-//! DKIM signatures (RFC 6376), by RSA with 2,048 bits (RFC 8301) and Ed25519 (RFC 8463).
+//! DKIM (RFC 6376): our signatures, by RSA with 2,048 bits (RFC 8301) and Ed25519 (RFC 8463), and those of others.
+//!
+//! Signatures of others are verified by [`crate::examine`] and [`crate::Examined::dkim`]; each becomes an [`Outcome`].
 //!
 //! Keys are files, `<folder>/<domain>/<selector>.pem`; every key of a domain signs, so that a new one can be published
 //! before the old one goes. Header and body are canonicalised `relaxed/relaxed`. What is wrong with a key file is a
 //! [`KeyError`] that names it; a message that cannot be signed is a [`SignError`].
 
 mod key;
+pub(crate) mod public_key;
 mod record;
 mod sign;
+pub(crate) mod signature;
 mod store;
+pub(crate) mod verify;
 
 use std::io;
 use std::path::PathBuf;
 
 pub use key::{Algorithm, Key};
+pub use public_key::RSA_BITS_MIN;
 pub use record::{Publication, Record};
 pub use store::KeyStore;
+pub(crate) use verify::Prepared;
+pub use verify::{Outcome, summary};
 
 /// Why there is no key: the administrator's files.
 #[derive(Debug, thiserror::Error)]

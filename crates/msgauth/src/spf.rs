@@ -12,13 +12,12 @@ mod evaluate;
 mod macros;
 mod record;
 
-use std::fmt;
 use std::net::IpAddr;
 
 use mail::Domain;
 use net::DnsName;
 
-use crate::Lookups;
+use crate::{AuthResult, Lookups};
 
 /// Terms of a record, and of those it includes, that may ask DNS (RFC 7208 §4.6.4).
 pub const TERMS_MAX: usize = 10;
@@ -44,25 +43,6 @@ pub struct Request<'a> {
     pub now_seconds: u64,
 }
 
-/// The result words of RFC 8601 §2.7.2, which are those of RFC 7208 §2.6.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum SpfResult {
-    /// There is no record, or no domain to look one up for.
-    None,
-    /// The domain says nothing about this client.
-    Neutral,
-    /// The client may send for the domain.
-    Pass,
-    /// The client may not.
-    Fail,
-    /// The client may probably not.
-    SoftFail,
-    /// DNS failed: another time the result may be another.
-    TempError,
-    /// The record cannot be evaluated, until its owner changes it.
-    PermError,
-}
-
 /// Whose domain was judged (RFC 7208 §2.3, §2.4).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Identity {
@@ -75,15 +55,15 @@ pub enum Identity {
 /// What came out.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Outcome {
-    /// The result.
-    pub result: SpfResult,
+    /// The result (RFC 7208 §2.6): every word but `policy`.
+    pub result: AuthResult,
     /// What it is about.
     pub identity: Identity,
     /// The domain whose record was asked for; as it came where it is none.
     pub domain: String,
     /// The term that decided, as it stands in the record; `default` where none matched (RFC 7208 §9.1).
     pub mechanism: Option<String>,
-    /// For [`SpfResult::Fail`] the domain's own words, printable ASCII (RFC 7208 §6.2). A stranger wrote them.
+    /// For [`AuthResult::Fail`] the domain's own words, printable ASCII (RFC 7208 §6.2). A stranger wrote them.
     pub explanation: Option<String>,
     /// For the two errors, what went wrong.
     pub problem: Option<String>,
@@ -122,7 +102,7 @@ async fn judge(identity: Identity, sender: &Sender<'_>, request: &Request<'_>, l
         explanation: None,
         problem: None,
     };
-    let Some(domain) = usable(sender.domain) else { return outcome(SpfResult::None) };
+    let Some(domain) = usable(sender.domain) else { return outcome(AuthResult::None) };
     let request = Request { client: mail::canonical_ip(request.client), ..*request };
     let mut evaluation = evaluate::Evaluation::new(&request, sender, lookups);
     match evaluation.record_of(&domain).await {
@@ -132,8 +112,8 @@ async fn judge(identity: Identity, sender: &Sender<'_>, request: &Request<'_>, l
         }
         Err(stop) => {
             let (result, why) = match stop {
-                evaluate::Stop::Temporary(why) => (SpfResult::TempError, why),
-                evaluate::Stop::Permanent(why) => (SpfResult::PermError, why),
+                evaluate::Stop::Temporary(why) => (AuthResult::TempError, why),
+                evaluate::Stop::Permanent(why) => (AuthResult::PermError, why),
             };
             Outcome { problem: Some(why), domain, ..outcome(result) }
         }
@@ -156,28 +136,6 @@ fn usable(domain: &str) -> Option<String> {
         Err(_) => domain.to_ascii_lowercase(),
     };
     (domain.contains('.') && DnsName::parse(&domain).is_some()).then_some(domain)
-}
-
-impl SpfResult {
-    /// The word of RFC 8601 §2.7.2.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::None => "none",
-            Self::Neutral => "neutral",
-            Self::Pass => "pass",
-            Self::Fail => "fail",
-            Self::SoftFail => "softfail",
-            Self::TempError => "temperror",
-            Self::PermError => "permerror",
-        }
-    }
-}
-
-impl fmt::Display for SpfResult {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
-    }
 }
 
 impl Identity {

@@ -4,8 +4,8 @@
 
 use std::time::Duration;
 
-use msgauth::Lookups;
-use msgauth::spf::{self, Identity, Outcome, Request, SpfResult};
+use msgauth::spf::{self, Identity, Outcome, Request};
+use msgauth::{AuthResult, Lookups};
 use net::{DnsSettings, NameServer, Resolver};
 use support::{Dns, Trouble};
 
@@ -55,14 +55,14 @@ async fn ask(dns: &Dns, client: &str, helo: &str, mail_from: &str) -> Outcome {
 }
 
 /// The result for a sender in `p.example.com`.
-async fn result(record: &str, more: &str, client: &str) -> SpfResult {
+async fn result(record: &str, more: &str, client: &str) -> AuthResult {
     ask(&dns(record, more), client, "mail.example.net", "joe@p.example.com").await.result
 }
 
 /// RFC 7208 appendix A, with the domains written out, since the record stands under another name here.
 #[tokio::test]
 async fn the_examples_of_the_rfc() {
-    use SpfResult::{Fail, Neutral, Pass};
+    use AuthResult::{Fail, Neutral, Pass};
     for (record, client, meant) in [
         ("v=spf1 +all", "192.0.2.99", Pass),
         ("v=spf1 a:example.com -all", "192.0.2.10", Pass),
@@ -91,11 +91,11 @@ async fn macros_ask_for_what_they_make() {
     let record =
         "v=spf1 exists:%{l1r+-}.mobile-users._spf.%{o2} exists:%{ir}.%{l1r+-}.remote-users._spf.%{o2} -all";
     let dns = dns(record, "");
-    assert_eq!(ask(&dns, "192.0.2.1", "h", "mary+list@p.example.com").await.result, SpfResult::Pass);
-    assert_eq!(ask(&dns, "192.168.15.15", "h", "joel@p.example.com").await.result, SpfResult::Pass);
-    assert_eq!(ask(&dns, "192.168.15.16", "h", "joel@p.example.com").await.result, SpfResult::Fail);
+    assert_eq!(ask(&dns, "192.0.2.1", "h", "mary+list@p.example.com").await.result, AuthResult::Pass);
+    assert_eq!(ask(&dns, "192.168.15.15", "h", "joel@p.example.com").await.result, AuthResult::Pass);
+    assert_eq!(ask(&dns, "192.168.15.16", "h", "joel@p.example.com").await.result, AuthResult::Fail);
     // IPv4 inside of IPv6 is IPv4.
-    assert_eq!(ask(&dns, "::ffff:192.168.15.15", "h", "joel@p.example.com").await.result, SpfResult::Pass);
+    assert_eq!(ask(&dns, "::ffff:192.168.15.15", "h", "joel@p.example.com").await.result, AuthResult::Pass);
 }
 
 #[tokio::test]
@@ -113,17 +113,17 @@ async fn a_failed_look_up_is_temporary_and_a_wrong_record_permanent() {
             let dns = dns(record, "m MX 5 bad");
             dns.trouble(name, trouble);
             let outcome = ask(&dns, "192.0.2.1", "h", "joe@p.example.com").await;
-            assert_eq!(outcome.result, SpfResult::TempError, "{record} {trouble:?}");
+            assert_eq!(outcome.result, AuthResult::TempError, "{record} {trouble:?}");
             assert!(outcome.problem.is_some());
         }
     }
     // What comes before the failure decides; names of the client are skipped (RFC 7208 §5.5).
     let dns = dns("v=spf1 ip4:192.0.2.1 a:bad.example.com -all", "");
     dns.trouble("bad.example.com", Trouble::ServFail);
-    assert_eq!(ask(&dns, "192.0.2.1", "h", "joe@p.example.com").await.result, SpfResult::Pass);
+    assert_eq!(ask(&dns, "192.0.2.1", "h", "joe@p.example.com").await.result, AuthResult::Pass);
     let dns = self::dns("v=spf1 ptr -all", "");
     dns.trouble("65.2.0.192.in-addr.arpa", Trouble::ServFail);
-    assert_eq!(ask(&dns, "192.0.2.65", "h", "joe@p.example.com").await.result, SpfResult::Fail);
+    assert_eq!(ask(&dns, "192.0.2.65", "h", "joe@p.example.com").await.result, AuthResult::Fail);
 
     for (record, more) in [
         ("v=spf1 a:b -all", ""),
@@ -135,28 +135,28 @@ async fn a_failed_look_up_is_temporary_and_a_wrong_record_permanent() {
         ("v=spf1 include:p.example.com", ""),
         ("v=spf1 redirect=p.example.com", ""),
     ] {
-        assert_eq!(result(record, more, "192.0.2.1").await, SpfResult::PermError, "{record}");
+        assert_eq!(result(record, more, "192.0.2.1").await, AuthResult::PermError, "{record}");
     }
-    assert_eq!(result("v=spf2 -all", "", "192.0.2.1").await, SpfResult::None);
+    assert_eq!(result("v=spf2 -all", "", "192.0.2.1").await, AuthResult::None);
 }
 
 #[tokio::test]
 async fn ten_terms_two_of_them_in_vain_and_ten_hosts() {
     let terms = |count: usize| "a:amy.example.com ".repeat(count);
-    assert_eq!(result(&format!("v=spf1 {}-all", terms(10)), "", "192.0.2.1").await, SpfResult::Fail);
-    assert_eq!(result(&format!("v=spf1 {}-all", terms(11)), "", "192.0.2.1").await, SpfResult::PermError);
+    assert_eq!(result(&format!("v=spf1 {}-all", terms(10)), "", "192.0.2.1").await, AuthResult::Fail);
+    assert_eq!(result(&format!("v=spf1 {}-all", terms(11)), "", "192.0.2.1").await, AuthResult::PermError);
     let nested = format!("q TXT \"v=spf1 {}\"", terms(10));
     let record = "v=spf1 include:q.example.com -all";
-    assert_eq!(result(record, &nested, "192.0.2.1").await, SpfResult::PermError);
+    assert_eq!(result(record, &nested, "192.0.2.1").await, AuthResult::PermError);
 
     let vain = |count: usize| (0..count).map(|n| format!("exists:n{n}.example.com ")).collect::<String>();
-    assert_eq!(result(&format!("v=spf1 {}-all", vain(2)), "", "192.0.2.1").await, SpfResult::Fail);
-    assert_eq!(result(&format!("v=spf1 {}-all", vain(3)), "", "192.0.2.1").await, SpfResult::PermError);
+    assert_eq!(result(&format!("v=spf1 {}-all", vain(2)), "", "192.0.2.1").await, AuthResult::Fail);
+    assert_eq!(result(&format!("v=spf1 {}-all", vain(3)), "", "192.0.2.1").await, AuthResult::PermError);
 
     let hosts =
         |count: usize| (0..count).map(|n| format!("m MX {n} amy\nm MX {n} h{n}\n")).collect::<String>();
-    assert_eq!(result("v=spf1 mx:m.example.com -all", &hosts(5), "192.0.2.65").await, SpfResult::Pass);
-    assert_eq!(result("v=spf1 mx:m.example.com -all", &hosts(6), "192.0.2.65").await, SpfResult::PermError);
+    assert_eq!(result("v=spf1 mx:m.example.com -all", &hosts(5), "192.0.2.65").await, AuthResult::Pass);
+    assert_eq!(result("v=spf1 mx:m.example.com -all", &hosts(6), "192.0.2.65").await, AuthResult::PermError);
 }
 
 #[tokio::test]
@@ -172,22 +172,22 @@ async fn time_that_is_used_up_is_a_temporary_error() {
         receiver: "",
         now_seconds: 0,
     };
-    assert_eq!(spf::check(&request, &lookups).await.result, SpfResult::TempError);
+    assert_eq!(spf::check(&request, &lookups).await.result, AuthResult::TempError);
 }
 
 #[tokio::test]
 async fn the_null_sender_is_judged_by_helo() {
     let dns = dns("v=spf1 a:amy.example.com -all", "amy TXT \"v=spf1 a -all\"");
     let outcome = ask(&dns, "192.0.2.65", "amy.example.com", "").await;
-    assert_eq!((outcome.result, outcome.identity), (SpfResult::Pass, Identity::Helo));
+    assert_eq!((outcome.result, outcome.identity), (AuthResult::Pass, Identity::Helo));
     assert_eq!(outcome.mechanism.as_deref(), Some("a"));
     let outcome = ask(&dns, "192.0.2.65", "amy.example.com", "joe@p.example.com").await;
-    assert_eq!((outcome.result, outcome.identity), (SpfResult::Pass, Identity::MailFrom));
+    assert_eq!((outcome.result, outcome.identity), (AuthResult::Pass, Identity::MailFrom));
     for helo in ["", "[192.0.2.65]", "localhost", "a..b", "amy example.com"] {
-        assert_eq!(ask(&dns, "192.0.2.65", helo, "").await.result, SpfResult::None, "{helo}");
+        assert_eq!(ask(&dns, "192.0.2.65", helo, "").await.result, AuthResult::None, "{helo}");
     }
     let outcome = ask(&dns, "192.0.2.1", "h", "@p.example.com").await;
-    assert_eq!((outcome.result, outcome.domain.as_str()), (SpfResult::Fail, "p.example.com"));
+    assert_eq!((outcome.result, outcome.domain.as_str()), (AuthResult::Fail, "p.example.com"));
 }
 
 #[tokio::test]
@@ -202,6 +202,6 @@ async fn explanations_are_for_fail_alone_and_are_a_stranger_s_words() {
     for more in ["", "why TXT \"two\"\nwhy TXT \"texts\"", "why TXT \"%{bad}\""] {
         let dns = self::dns("v=spf1 -all exp=why.example.com", more);
         let outcome = ask(&dns, "192.0.2.65", "h", "joe@p.example.com").await;
-        assert_eq!((outcome.result, outcome.explanation), (SpfResult::Fail, None), "{more}");
+        assert_eq!((outcome.result, outcome.explanation), (AuthResult::Fail, None), "{more}");
     }
 }

@@ -217,3 +217,41 @@ fn quickstart_serves_and_the_printed_command_sends_the_first_message() {
     assert!(stopped.success());
     assert_eq!(server.0.wait().unwrap().code(), Some(0));
 }
+
+#[test]
+fn a_sender_is_checked_without_a_configuration() {
+    let folder = tempfile::tempdir().unwrap();
+    let dns = support::Dns::start(
+        "example.test. TXT \"v=spf1 ip4:192.0.2.1 -all exp=why.example.test\"\n\
+         why.example.test. TXT \"%{i} is not ours\"\n_dmarc.example.test. TXT \"v=DMARC1; p=reject\"",
+    );
+    // Line ends of a file, an octet that is no text, and two authors.
+    std::fs::write(folder.path().join("a.eml"), b"From: joe@example.test\nSubject: \xe9\n\nhello\n").unwrap();
+    std::fs::write(folder.path().join("b.eml"), "From: a@one.test\r\nFrom: b@two.test\r\n\r\n").unwrap();
+    let resolver = dns.addr.to_string();
+    let check = |arguments: &[&str]| {
+        told(&staffetta(folder.path(), &[&["check"], arguments, &["--resolver", &resolver]].concat()))
+    };
+    let client = ["--ip", "192.0.2.9", "--mail-from", "joe@example.test"];
+    let (code, out, err) = check(&[&["spf"], &client[..]].concat());
+    assert!(code == 0 && err.is_empty() && out.starts_with("fail "), "{out}{err}");
+    assert!(out.contains("\nexplanation: 192.0.2.9 is not ours\n"), "{out}");
+    let (_, out, _) = check(&[&["spf", "--json"], &client[..]].concat());
+    let object: serde_json::Value = serde_json::from_str(&out).unwrap();
+    assert_eq!((&object["result"], &object["mechanism"]), (&"fail".into(), &"-all".into()));
+
+    assert!(check(&["dkim", "--message", "a.eml"]).1.starts_with("none "));
+    assert!(check(&["arc", "--message", "a.eml"]).1.starts_with("none "));
+    let (_, out, _) = check(&[&["dmarc", "--message", "a.eml"], &client[..]].concat());
+    assert!(out.starts_with("fail ") && out.contains("policy: reject\n"), "{out}");
+    let ours = ["--ip", "192.0.2.1", "--mail-from", "<joe@example.test>"];
+    assert!(check(&[&["dmarc", "--message", "a.eml"], &ours[..]].concat()).1.starts_with("pass "));
+    let (_, out, _) = check(&[&["dmarc", "--json", "--message", "b.eml"], &client[..]].concat());
+    let object: serde_json::Value = serde_json::from_str(&out).unwrap();
+    assert_eq!((&object["result"], &object["spf"]["result"]), (&"none".into(), &"fail".into()));
+
+    dns.trouble("example.test", support::Trouble::ServFail);
+    assert!(check(&[&["spf"], &client[..]].concat()).1.starts_with("temperror "));
+    let (code, _, err) = check(&["dkim", "--message", "none.eml"]);
+    assert!(code == 1 && err.contains("none.eml"), "{err}");
+}

@@ -7,6 +7,7 @@ use mail_auth::common::headers::HeaderWriter;
 use mail_auth::dkim::{DkimSigner, Done};
 
 use super::{Key, SignError};
+use crate::canonical::{Body, Canonical};
 
 /// Fields that are signed; where one is absent, so that nobody can add it (RFC 6376 §5.4.2), that is signed too.
 ///
@@ -53,12 +54,15 @@ pub(super) fn sign<B: AsRef<[u8]>>(
         stream.write(fields);
         stream.write(b"\r\n");
     }
+    // The library is given the canonical body: it would keep empty lines that have to go (RFC 6376 §3.4.4).
+    let (mut canonical, mut text) = (Body::new(Canonical::Relaxed), Vec::new());
     for chunk in body {
-        let chunk = chunk?;
-        for stream in &mut streams {
-            stream.write(chunk.as_ref());
-        }
+        canonical.update(chunk?.as_ref(), &mut text);
+        streams.iter_mut().for_each(|stream| stream.write(&text));
+        text.clear();
     }
+    canonical.finish(&mut text);
+    streams.iter_mut().for_each(|stream| stream.write(&text));
     let mut signatures = Vec::new();
     for stream in streams {
         let signature = stream.finish().map_err(|error| match error {

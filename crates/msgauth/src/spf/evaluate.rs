@@ -9,8 +9,8 @@ use net::{DnsAnswer, DnsName, Family};
 
 use super::macros::{MacroString, Place, Values};
 use super::record::{Directive, Mechanism, Prefixes, Record, is_spf, same_network};
-use super::{EXPLANATION_BYTES_MAX, NAMES_MAX, Request, Sender, SpfResult, TERMS_MAX, VOID_TERMS_MAX};
-use crate::Lookups;
+use super::{EXPLANATION_BYTES_MAX, NAMES_MAX, Request, Sender, TERMS_MAX, VOID_TERMS_MAX};
+use crate::{AuthResult, Lookups};
 
 /// One check with what it has used up so far.
 pub(super) struct Evaluation<'a> {
@@ -36,7 +36,7 @@ pub(super) enum Stop {
 /// What a record says.
 #[derive(Debug)]
 pub(super) struct Answer {
-    pub(super) result: SpfResult,
+    pub(super) result: AuthResult,
     pub(super) mechanism: Option<String>,
     /// The `exp` of the record that decided, and that record's domain.
     explanation: Option<(MacroString, String)>,
@@ -54,7 +54,7 @@ impl<'a> Evaluation<'a> {
     pub(super) fn record_of<'s>(&'s mut self, domain: &'s str) -> Judged<'s> {
         Box::pin(async move {
             let Some(record) = self.fetch(domain).await? else {
-                return Ok(Answer { result: SpfResult::None, mechanism: None, explanation: None });
+                return Ok(Answer { result: AuthResult::None, mechanism: None, explanation: None });
             };
             for directive in &record.directives {
                 if self.matches(directive, domain).await? {
@@ -69,7 +69,7 @@ impl<'a> Evaluation<'a> {
                 Some(target) => self.redirect(target, domain).await,
                 // RFC 7208 §4.7.
                 None => Ok(Answer {
-                    result: SpfResult::Neutral,
+                    result: AuthResult::Neutral,
                     mechanism: Some("default".to_owned()),
                     explanation: None,
                 }),
@@ -79,7 +79,7 @@ impl<'a> Evaluation<'a> {
 
     /// RFC 7208 §6.2: only for fail, and never an error. Not counted as a term.
     pub(super) async fn explanation(&mut self, answer: &Answer) -> Option<String> {
-        let (target, domain) = answer.explanation.as_ref().filter(|_| answer.result == SpfResult::Fail)?;
+        let (target, domain) = answer.explanation.as_ref().filter(|_| answer.result == AuthResult::Fail)?;
         let name = DnsName::parse(&self.name(target, domain).await)?;
         let texts = self.lookups.txt(&name).await.found()?;
         let [text] = texts.as_slice() else { return None };
@@ -161,8 +161,8 @@ impl<'a> Evaluation<'a> {
     async fn include(&mut self, target: &MacroString, domain: &str) -> Result<bool, Stop> {
         let name = self.target(Some(target), domain).await?;
         match self.record_of(&name).await?.result {
-            SpfResult::Pass => Ok(true),
-            SpfResult::None => Err(Stop::Permanent(format!("{name} is included and has no SPF record"))),
+            AuthResult::Pass => Ok(true),
+            AuthResult::None => Err(Stop::Permanent(format!("{name} is included and has no SPF record"))),
             _ => Ok(false),
         }
     }
@@ -171,7 +171,7 @@ impl<'a> Evaluation<'a> {
     async fn redirect(&mut self, target: &MacroString, domain: &str) -> Result<Answer, Stop> {
         let name = self.target(Some(target), domain).await?;
         let answer = self.record_of(&name).await?;
-        if answer.result == SpfResult::None {
+        if answer.result == AuthResult::None {
             return Err(Stop::Permanent(format!("{name} is redirected to and has no SPF record")));
         }
         Ok(answer)

@@ -2,8 +2,8 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use super::SpfResult;
 use super::macros::{MacroString, Place};
+use crate::AuthResult;
 
 /// A record that is right by the grammar.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -17,7 +17,7 @@ pub(super) struct Record {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Directive {
     /// The result where the mechanism matches.
-    pub(super) result: SpfResult,
+    pub(super) result: AuthResult,
     pub(super) mechanism: Mechanism,
     /// As it stands in the record.
     pub(super) text: String,
@@ -92,14 +92,14 @@ impl Record {
     }
 }
 
-fn qualified(name: &str) -> (SpfResult, &str) {
+fn qualified(name: &str) -> (AuthResult, &str) {
     let rest = name.get(1..).unwrap_or_default();
     match name.chars().next() {
-        Some('+') => (SpfResult::Pass, rest),
-        Some('-') => (SpfResult::Fail, rest),
-        Some('~') => (SpfResult::SoftFail, rest),
-        Some('?') => (SpfResult::Neutral, rest),
-        _ => (SpfResult::Pass, name),
+        Some('+') => (AuthResult::Pass, rest),
+        Some('-') => (AuthResult::Fail, rest),
+        Some('~') => (AuthResult::SoftFail, rest),
+        Some('?') => (AuthResult::Neutral, rest),
+        _ => (AuthResult::Pass, name),
     }
 }
 
@@ -217,7 +217,7 @@ mod tests {
         }
         let record = Record::parse(b"v=spf1 ~MX/25 -all redirect=b.c").unwrap();
         let results: Vec<_> = record.directives.iter().map(|d| (d.result, d.text.as_str())).collect();
-        assert_eq!(results, [(SpfResult::SoftFail, "~MX/25"), (SpfResult::Fail, "-all")]);
+        assert_eq!(results, [(AuthResult::SoftFail, "~MX/25"), (AuthResult::Fail, "-all")]);
     }
 
     #[test]
