@@ -15,5 +15,10 @@ pub mod helo;
 pub mod mail_from;
 pub mod rcpt;
 
+mod pipeline;
+mod settings;
 #[cfg(test)]
 mod testing;
+
+pub use pipeline::pipeline;
+pub use settings::{DomainOverrides, RecipientSettings, Settings};

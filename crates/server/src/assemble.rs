@@ -17,6 +17,7 @@ use tables::{Spec, Table};
 
 use crate::accounts::{Accounts, Parameters};
 use crate::error::Error;
+use crate::judge::Judge;
 use crate::privileges::{Identity, PrivilegeError, Users};
 use crate::services::{Services, Shared};
 use crate::submit::Senders;
@@ -45,10 +46,12 @@ pub fn services(loaded: &Loaded, shared: Arc<Shared>) -> Result<Arc<Services>, E
         Some(settings) => Some(ServerTls::load(settings, &loaded.base_dir)?),
         None => None,
     };
+    let judge = judge(loaded)?;
     let keys = loaded.data_dir().join("dkim");
     Ok(Arc::new(Services {
         smtp: Arc::new(smtp_settings(&config)),
         router,
+        judge: Arc::new(judge),
         agents,
         accounts,
         dkim: Some(Arc::new(KeyStore::open(&keys)?)),
@@ -61,6 +64,11 @@ pub fn services(loaded: &Loaded, shared: Arc<Shared>) -> Result<Arc<Services>, E
         shared,
         config,
     }))
+}
+
+fn judge(loaded: &Loaded) -> Result<Judge, Error> {
+    let (pipeline, definitions) = antispam::pipeline(&loaded.config.antispam);
+    Judge::new(&loaded.config, definitions, pipeline, &loaded.base_dir)
 }
 
 fn smtp_settings(config: &Config) -> smtp::Settings {

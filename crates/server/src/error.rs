@@ -60,6 +60,9 @@ pub enum Error {
     /// The counters could not be made.
     #[error("metrics: {0}")]
     Metrics(#[from] prometheus::Error),
+    /// What symbols are worth does not fit together.
+    #[error("scores: {0}")]
+    Scores(String),
     /// The system refused a thread, a signal handler or a socket.
     #[error("{what}: {error}")]
     System {

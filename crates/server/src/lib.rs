@@ -14,6 +14,7 @@ pub mod control;
 pub mod error;
 pub mod health;
 pub mod intake;
+pub mod judge;
 pub mod limits;
 pub mod listeners;
 pub mod local;

@@ -107,7 +107,11 @@ async fn serve(
     (peer, local): (SocketAddr, SocketAddr),
     trusted: bool,
 ) {
-    let facts = ClientFacts::new(metrics_door(door.kind), Some(peer.ip()), trusted);
+    let facts = ClientFacts {
+        port: peer.port(),
+        local: Some(local.ip()),
+        ..ClientFacts::new(metrics_door(door.kind), Some(peer.ip()), trusted)
+    };
     let info = PeerInfo {
         ip: peer.ip(),
         port: peer.port(),

@@ -14,6 +14,7 @@ use store::{QueueStore, StateStore};
 
 use crate::accounts::{Accounts, Failures};
 use crate::clock::IdMaker;
+use crate::judge::Judge;
 use crate::limits::{BodyRoom, SessionCounts};
 use crate::maillog::MailLog;
 use crate::metrics::Metrics;
@@ -28,6 +29,8 @@ pub struct Services {
     pub smtp: Arc<smtp::Settings>,
     /// Where recipients lead.
     pub router: Router,
+    /// Who judges.
+    pub judge: Arc<Judge>,
     /// Who delivers.
     pub agents: Arc<Agents>,
     /// Who may log in, and as whom they may send.

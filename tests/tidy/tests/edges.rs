@@ -17,8 +17,14 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("antispam", &["mail", "net", "store", "tables", "msgauth", "policy"]),
     ("queue", &["mail", "store"]),
     ("delivery", &["mail", "net", "tables", "queue", "store"]),
-    ("config", &["mail", "smtp", "store", "net", "tables", "msgauth", "queue", "delivery"]),
-    ("server", &["mail", "smtp", "store", "net", "tables", "msgauth", "queue", "delivery", "config"]),
+    ("config", &["mail", "smtp", "store", "net", "tables", "msgauth", "antispam", "queue", "delivery"]),
+    (
+        "server",
+        &[
+            "mail", "smtp", "store", "net", "tables", "msgauth", "policy", "antispam", "queue", "delivery",
+            "config",
+        ],
+    ),
     ("staffetta", &["mail", "store", "net", "tables", "msgauth", "config", "server"]),
     ("support", &["net"]),
     ("tidy", &[]),

@@ -31,6 +31,9 @@ pub struct DomainSettings {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(example = &"text:virtual")]
     pub aliases: Option<String>,
+    /// What holds for its recipients when mail is judged. Not set: as `[antispam]` has it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub antispam: Option<antispam::DomainOverrides>,
 }
 
 impl DomainSettings {

@@ -75,6 +75,9 @@ pub struct Config {
     /// What is done to mail that our own users hand in.
     #[serde(default)]
     pub submission: SubmissionSettings,
+    /// How strangers and their mail are judged.
+    #[serde(default)]
+    pub antispam: antispam::Settings,
     /// Where mail for other domains goes, and how connections there are made.
     #[serde(default)]
     pub outbound: delivery::OutboundSettings,

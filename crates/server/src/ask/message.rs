@@ -1,9 +1,12 @@
 //! DATA and the end of data: open a place for the message, then judge, complete, sign and store it.
 
+use std::sync::Arc;
+
 use mail::Reply;
 use store::{HeaderEdit, Origin, OriginKind};
 
 use crate::intake::{self, Intake, submission, trace};
+use crate::judge::{Judged, Submitted};
 use crate::metrics::Door;
 use crate::session::body::{BodySink, ReceivedBody};
 use crate::session::transaction::Transaction;
@@ -18,7 +21,7 @@ impl Asker {
         };
         let services = &self.services;
         let bounds = (services.inline_bytes_max, services.smtp.header_bytes_max);
-        let store = std::sync::Arc::clone(&services.shared.store);
+        let store = Arc::clone(&services.shared.store);
         let sink =
             BodySink::open(store, &services.shared.room, transaction.id, transaction.declared, bounds).await;
         let Some(sink) = sink else {
@@ -76,10 +79,11 @@ impl Asker {
         Ok((edits, signature.unwrap_or_default()))
     }
 
-    async fn take_over(&self, transaction: Transaction, mut body: ReceivedBody) -> Reply {
-        let services = &self.services;
+    async fn take_over(&mut self, transaction: Transaction, mut body: ReceivedBody) -> Reply {
+        let services = Arc::clone(&self.services);
+        let services = &*services;
         let ours = self.facts.account.is_some() || self.facts.local_user.is_some();
-        let (edits, trace) = if ours {
+        let (mut edits, trace) = if ours {
             match self.in_time(self.complete(transaction.id, &mut body)).await {
                 Some(Ok(additions)) => additions,
                 Some(Err(refusal)) => return *refusal,
@@ -88,7 +92,13 @@ impl Asker {
         } else {
             (Vec::new(), Vec::new())
         };
+        let judged = match self.judge(&transaction, &mut body).await {
+            Ok(judged) => judged,
+            Err(refusal) => return *refusal,
+        };
+        edits.extend(judged.edits.iter().cloned());
         let mut top = trace::received(services, &self.facts, &transaction);
+        top.extend_from_slice(&judged.trace);
         top.extend_from_slice(&trace);
         let origin = Origin {
             kind: match self.facts.door {
@@ -104,6 +114,24 @@ impl Asker {
                 .or_else(|| self.facts.local_user.as_ref().map(|u| u.user.clone())),
             helo: self.facts.helo.clone(),
         };
-        intake::commit(services, &self.facts, Intake { transaction, origin, trace: top, edits, body }).await
+        intake::commit(services, &self.facts, Intake { transaction, origin, trace: top, edits, body, judged })
+            .await
+    }
+
+    /// What the judge says of a message as a whole, and whether it is taken at all.
+    async fn judge(
+        &mut self,
+        transaction: &Transaction,
+        body: &mut ReceivedBody,
+    ) -> Result<Judged, Box<Reply>> {
+        let recipients =
+            transaction.recipients.iter().map(|recipient| recipient.accepted_as.clone()).collect();
+        let judged = self.case.message(Submitted { id: transaction.id, recipients, body }).await;
+        let judged =
+            judged.map_err(|error| Box::new(intake::refusal(&self.services, transaction.id, &error)))?;
+        match judged.refused {
+            Some(reply) => Err(Box::new(reply)),
+            None => Ok(judged),
+        }
     }
 }

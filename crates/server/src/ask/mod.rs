@@ -15,6 +15,8 @@ use bytes::Bytes;
 use mail::Reply;
 use smtp::{Answer, BodyAbort, Question};
 
+use crate::clock;
+use crate::judge::Case;
 use crate::maillog::RefusedLine;
 use crate::metrics::MessageResult;
 use crate::services::Services;
@@ -32,6 +34,8 @@ pub struct Asker {
     services: Arc<Services>,
     /// What is known of the client.
     pub facts: ClientFacts,
+    /// What its judge knows of it.
+    case: Case,
     transaction: Option<Transaction>,
     sink: Option<BodySink>,
     /// Octets of messages that were accepted.
@@ -42,14 +46,16 @@ impl Asker {
     /// An answerer for a client.
     #[must_use]
     pub fn new(services: Arc<Services>, facts: ClientFacts) -> Self {
-        Self { services, facts, transaction: None, sink: None, bytes_accepted: 0 }
+        let name = services.shared.ids.next().to_string();
+        let case = services.judge.open(name.into(), clock::now());
+        Self { services, facts, case, transaction: None, sink: None, bytes_accepted: 0 }
     }
 
     /// One question, one answer.
     pub async fn ask(&mut self, question: Question) -> Answer {
         match question {
-            Question::Connect => Answer::Reply(self.greeting()),
-            Question::Helo { name, esmtp } => Answer::Reply(self.helo(name, esmtp)),
+            Question::Connect => Answer::Reply(self.greeting().await),
+            Question::Helo { name, esmtp } => Answer::Reply(self.helo(name, esmtp).await),
             Question::Mail { reverse_path, params } => Answer::Reply(self.mail(reverse_path, params).await),
             Question::Recipient { path, params, bare } => {
                 Answer::Reply(self.recipient(path, params, &bare).await)
@@ -83,6 +89,7 @@ impl Asker {
     pub async fn body_aborted(&mut self, why: BodyAbort) {
         self.sink = None;
         self.transaction = None;
+        self.case.end_transaction();
         let result = match why {
             BodyAbort::TooLarge => MessageResult::TooLarge,
             BodyAbort::BareNewline => MessageResult::BareNewline,
@@ -99,15 +106,22 @@ impl Asker {
         self.transaction = None;
     }
 
-    fn greeting(&self) -> Reply {
+    /// What the client sent before it was greeted, in octets.
+    pub fn before_greeting(&mut self, bytes: usize) {
+        self.case.before_greeting(bytes);
+    }
+
+    async fn greeting(&mut self) -> Reply {
+        self.case.connected(&self.facts).await;
         let banner = &self.services.smtp.banner;
         let space = if banner.is_empty() { "" } else { " " };
         Reply::plain(220, format!("{} ESMTP{space}{banner}", self.services.config.hostname))
     }
 
-    fn helo(&mut self, name: String, esmtp: bool) -> Reply {
-        self.facts.helo = Some(name);
+    async fn helo(&mut self, name: String, esmtp: bool) -> Reply {
         self.facts.extended = esmtp;
+        self.case.helo(&name, &self.facts).await;
+        self.facts.helo = Some(name);
         // RFC 5321 §4.1.4: EHLO in the middle of a session is a RSET too.
         self.transaction = None;
         Reply::plain(250, self.services.config.hostname.to_string())

@@ -35,14 +35,26 @@ impl Asker {
             other => Err(refusal(&other)),
         };
         match verdict {
-            Ok(finals) => self.add(accepted_as, finals, params),
+            Ok(finals) => {
+                let is_ours = self.services.router.is_ours(&accepted_as.domain);
+                if let Err(reply) = self.case.recipient(&accepted_as, None, is_ours).await {
+                    return self.refuse_recipient(RecipientRefusal::Policy, bare, *reply);
+                }
+                self.add(accepted_as, finals, params)
+            }
             Err((reason, (code, enhanced, words))) => {
-                let reply = Reply::new(code, enhanced, words);
-                self.services.shared.metrics.recipient_refused(reason);
-                self.log_refusal("rcpt", Some(bare.trim_matches(['<', '>'])), &reply);
-                reply
+                if matches!(reason, RecipientRefusal::Unknown) {
+                    self.case.unknown_recipient();
+                }
+                self.refuse_recipient(reason, bare, Reply::new(code, enhanced, words))
             }
         }
+    }
+
+    fn refuse_recipient(&self, reason: RecipientRefusal, bare: &str, reply: Reply) -> Reply {
+        self.services.shared.metrics.recipient_refused(reason);
+        self.log_refusal("rcpt", Some(bare.trim_matches(['<', '>'])), &reply);
+        reply
     }
 
     fn add(&mut self, accepted_as: Address, finals: Vec<Address>, params: RecipientParameters) -> Reply {

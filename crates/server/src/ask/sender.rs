@@ -22,6 +22,8 @@ impl Asker {
         if let Err(reply) = owned.unwrap_or_else(|| Err(Box::new(super::too_late()))) {
             return self.refuse_sender(*reply);
         }
+        let is_ours = reverse_path.mailbox().is_some_and(|a| self.services.router.is_ours(&a.domain));
+        self.case.sender(&reverse_path, &params, (&self.facts, is_ours)).await;
         let reply = Reply::new(250, (2, 1, 0), "Ok");
         self.transaction = Some(Transaction {
             id: shared.ids.next(),

@@ -3,23 +3,26 @@
 //! The one place that makes a 250 for a message, and it makes it only after the store said that it is durable
 //! (RFC 5321 §4.2.5; invariant I1). Never decides whether a message is wanted: that has been answered before.
 
+pub mod copies;
 pub mod submission;
 pub mod trace;
 
-use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Instant;
 
-use mail::{Address, Disposition, QueueId, Reply};
-use store::{HeaderEdit, MessageRecord, NewMessage, Origin, QueueEntry, RecipientRecord, StoreError};
+use mail::{Address, QueueId, Reply};
+use store::{HeaderEdit, Hold, MessageRecord, NewBody, NewMessage, Origin, QueueEntry, StoreError};
 
 use crate::clock;
-use crate::maillog::{AcceptedLine, Level};
+use crate::judge::Judged;
+use crate::maillog::{AcceptedLine, DeliveryLine, Level};
 use crate::metrics::MessageResult;
 use crate::services::Services;
 use crate::session::body::ReceivedBody;
 use crate::session::facts::ClientFacts;
-use crate::session::transaction::{AcceptedRecipient, Transaction};
+use crate::session::transaction::Transaction;
+
+use copies::Copies;
 
 /// A message that is to become ours.
 pub struct Intake {
@@ -33,17 +36,22 @@ pub struct Intake {
     pub edits: Vec<HeaderEdit>,
     /// Its octets.
     pub body: ReceivedBody,
+    /// What the judge made of it.
+    pub judged: Judged,
 }
 
 /// Stores a message and hands it to the runner.
 ///
-/// The reply is 250 with the queue id only when the message is durable; 452 when the disk is full; 451 else.
+/// The reply is 250 with the queue id only when the message is durable, every copy of it; 452 when the disk is full; 451
+/// else. Copies that a rule throws away are logged instead of stored.
 pub async fn commit(services: &Services, facts: &ClientFacts, intake: Intake) -> Reply {
     let started = Instant::now();
     let arrived = clock::now();
-    let Intake { transaction, origin, trace, edits, body } = intake;
-    let record = MessageRecord {
-        id: transaction.id,
+    let Intake { transaction, origin, trace, edits, body, judged } = intake;
+    let id = transaction.id;
+    let copies = Copies::of(&transaction.recipients, &judged);
+    let mut record = MessageRecord {
+        id,
         arrived,
         origin,
         reverse_path: transaction.reverse_path,
@@ -53,23 +61,83 @@ pub async fn commit(services: &Services, facts: &ClientFacts, intake: Intake) ->
         envid: transaction.envid,
         trace,
         edits,
-        recipients: expand(&transaction.recipients),
+        recipients: copies.delivered,
         size: body.bytes,
     };
-    let shared = &services.shared;
-    let entry = Arc::new(QueueEntry::new(record.clone(), arrived));
-    let message = NewMessage { record, body: body.body, next_attempt: arrived, hold: None };
-    let stored = shared.store.enqueue(message).await;
-    drop(body.room);
-    shared.metrics.committed(started.elapsed());
-    match stored {
-        Ok(()) => {
-            let reply = Reply::new(250, (2, 0, 0), format!("Ok: queued as {}", entry.record.id));
-            log(services, facts, &entry);
-            shared.runner.admit(services, entry).await;
-            reply
+    let mut hold = judged.hold.then_some(Hold::Operator);
+    let mut octets = body.body;
+    if record.recipients.is_empty() {
+        // All that is left of it, if anything, is kept back.
+        record.recipients = copies.quarantined;
+        hold = Some(Hold::Quarantine);
+    } else if !copies.quarantined.is_empty() {
+        // First: were the second to fail, the client would come again, and a copy that nobody gets does no harm.
+        let kept = MessageRecord {
+            id: services.shared.ids.next(),
+            recipients: copies.quarantined,
+            ..record.clone()
+        };
+        octets = match keep_back(services, facts, kept, octets).await {
+            Ok(octets) => octets,
+            Err(error) => return refusal(services, id, &error),
+        };
+    }
+    if !record.recipients.is_empty() {
+        let message = NewMessage { record, body: octets, next_attempt: arrived, hold };
+        if let Err(error) = store(services, facts, message).await {
+            return refusal(services, id, &error);
         }
-        Err(error) => refusal(services, entry.record.id, &error),
+    }
+    drop(body.room);
+    log_discarded(services, id, &copies.discarded);
+    services.shared.metrics.committed(started.elapsed());
+    Reply::new(250, (2, 0, 0), format!("Ok: queued as {id}"))
+}
+
+/// Makes a message durable, and tells the log and the runner.
+async fn store(services: &Services, facts: &ClientFacts, message: NewMessage) -> Result<(), StoreError> {
+    let mut entry = QueueEntry::new(message.record.clone(), message.next_attempt);
+    entry.state.hold = message.hold;
+    services.shared.store.enqueue(message).await?;
+    log(services, facts, &entry);
+    if entry.state.hold.is_none() {
+        services.shared.runner.admit(services, Arc::new(entry)).await;
+    }
+    Ok(())
+}
+
+/// Stores the copy of those whose verdict keeps it from them; gives the octets back.
+async fn keep_back(
+    services: &Services,
+    facts: &ClientFacts,
+    record: MessageRecord,
+    octets: NewBody,
+) -> Result<NewBody, StoreError> {
+    let (queue, id, arrived) = (Arc::clone(&services.shared.store), record.id, record.arrived);
+    let copied = tokio::task::spawn_blocking(move || {
+        let second = copies::second_body(&*queue, id, &octets);
+        (octets, second)
+    });
+    let (octets, second) = copied.await.map_err(|panic| StoreError::NotApplied(panic.to_string()))?;
+    let message = NewMessage { record, body: second?, next_attempt: arrived, hold: Some(Hold::Quarantine) };
+    store(services, facts, message).await?;
+    Ok(octets)
+}
+
+/// What is thrown away ends with this line and no other (I2).
+fn log_discarded(services: &Services, id: QueueId, discarded: &[Address]) {
+    let reply = Reply::new(250, (2, 0, 0), "discarded by a rule");
+    for address in discarded {
+        services.shared.log.delivery(&DeliveryLine {
+            id,
+            to: &address.to_string(),
+            accepted_as: None,
+            agent: "discard",
+            relay: None,
+            delay: std::time::Duration::ZERO,
+            result: queue::DeliveryResult::Discarded,
+            reply: &reply,
+        });
     }
 }
 
@@ -114,25 +182,4 @@ pub fn not_stored(error: &StoreError) -> Reply {
         StoreError::Full(_) => Reply::new(452, (4, 3, 1), "Insufficient system storage, try again later"),
         _ => Reply::new(451, (4, 3, 0), "The message could not be stored, try again later"),
     }
-}
-
-/// The final recipients: each address once (RFC 5321 §3.9 leaves copies to us; two to one mailbox help nobody).
-fn expand(accepted: &[AcceptedRecipient]) -> Vec<RecipientRecord> {
-    let mut seen: HashSet<&Address> = HashSet::new();
-    let mut records = Vec::new();
-    for recipient in accepted {
-        for address in &recipient.finals {
-            if seen.insert(address) {
-                records.push(RecipientRecord {
-                    address: address.clone(),
-                    accepted_as: (*address != recipient.accepted_as).then(|| recipient.accepted_as.clone()),
-                    original: recipient.original.clone(),
-                    notify: recipient.notify,
-                    disposition: Disposition::Inbox,
-                    header_lines: Vec::new(),
-                });
-            }
-        }
-    }
-    records
 }

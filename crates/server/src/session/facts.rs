@@ -15,6 +15,10 @@ pub struct ClientFacts {
     pub door: Door,
     /// Its canonical address; none for local users.
     pub client: Option<IpAddr>,
+    /// Its port; 0 for local users.
+    pub port: u16,
+    /// The address of ours that it connected to.
+    pub local: Option<IpAddr>,
     /// In a trusted network.
     pub trusted: bool,
     /// What it called itself.
@@ -36,6 +40,8 @@ impl ClientFacts {
         Self {
             door,
             client,
+            port: 0,
+            local: None,
             trusted,
             helo: None,
             extended: false,

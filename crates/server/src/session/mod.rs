@@ -157,7 +157,11 @@ impl Driver {
                 Output::Body(chunk) => self.asker.body(chunk).await,
                 Output::BodyAborted(why) => self.asker.body_aborted(why).await,
                 Output::Ask(question) => {
+                    let first = matches!(question, smtp::Question::Connect);
                     let answer = Box::pin(self.asker.ask(question)).await;
+                    if first {
+                        self.asker.before_greeting(self.stream.waiting());
+                    }
                     self.session.answer(answer, Instant::now());
                 }
                 Output::StartTls => self.start_tls().await,

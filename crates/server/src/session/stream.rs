@@ -1,7 +1,7 @@
 //! The byte stream of a session: plain or TLS, TCP or a local socket, one type for the driver.
 
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
@@ -17,6 +17,23 @@ pub enum Stream {
     Local(Box<dyn crate::submit::Stream>),
     /// Between two states, while TLS is negotiated: reads nothing, takes nothing.
     Gone,
+}
+
+/// Octets that are looked at, at most, when a client speaks before it is greeted.
+const WAITING_MAX: usize = 64;
+
+impl Stream {
+    /// Octets that have come in the clear and were not read yet, as far as a look without waiting tells. They stay there.
+    #[must_use]
+    pub fn waiting(&self) -> usize {
+        let Self::Tcp(stream) = self else { return 0 };
+        let mut octets = [0; WAITING_MAX];
+        let mut buffer = ReadBuf::new(&mut octets);
+        match stream.poll_peek(&mut Context::from_waker(Waker::noop()), &mut buffer) {
+            Poll::Ready(Ok(count)) => count,
+            _ => 0,
+        }
+    }
 }
 
 impl AsyncRead for Stream {

@@ -1,0 +1,103 @@
+//! Who gets a message, and how: the final recipients with what the verdict made of each.
+//!
+//! Recipients whose copy is kept back are stored as a message of their own, held; so that the rest is delivered, and
+//! nothing that is released later can reach anybody twice.
+
+use std::collections::HashSet;
+
+use mail::{Address, Disposition, Notify};
+use store::{NewBody, QueueStore, RecipientRecord, SpooledBody, StoreError};
+
+use crate::judge::{Copy, Judged};
+use crate::session::transaction::AcceptedRecipient;
+
+/// The recipients of a message, sorted by what becomes of their copies.
+#[derive(Debug, Default)]
+pub struct Copies {
+    /// To be delivered.
+    pub delivered: Vec<RecipientRecord>,
+    /// To be kept until an operator releases them.
+    pub quarantined: Vec<RecipientRecord>,
+    /// Accepted, and thrown away by an operator's rule.
+    pub discarded: Vec<Address>,
+}
+
+impl Copies {
+    /// Sorts them. Each address once (RFC 5321 §3.9 leaves copies to us; two to one mailbox help nobody).
+    #[must_use]
+    pub fn of(accepted: &[AcceptedRecipient], judged: &Judged) -> Self {
+        let mut copies = Self::default();
+        let mut seen: HashSet<&Address> = HashSet::new();
+        for (number, recipient) in accepted.iter().enumerate() {
+            let own = judged.copies.get(number);
+            let redirect = own.and_then(|copy| copy.redirect.as_ref()).map(std::slice::from_ref);
+            for address in redirect.unwrap_or(&recipient.finals) {
+                if seen.insert(address) {
+                    copies.add(record(recipient, address, own), own.is_some_and(|copy| copy.discarded));
+                }
+            }
+        }
+        for address in &judged.bcc {
+            if seen.insert(address) {
+                copies.delivered.push(blind(address));
+            }
+        }
+        copies
+    }
+
+    fn add(&mut self, record: RecipientRecord, discarded: bool) {
+        if discarded {
+            self.discarded.push(record.address);
+        } else if record.disposition == Disposition::Quarantine {
+            self.quarantined.push(record);
+        } else {
+            self.delivered.push(record);
+        }
+    }
+}
+
+fn record(recipient: &AcceptedRecipient, address: &Address, own: Option<&Copy>) -> RecipientRecord {
+    RecipientRecord {
+        address: address.clone(),
+        accepted_as: (*address != recipient.accepted_as).then(|| recipient.accepted_as.clone()),
+        original: recipient.original.clone(),
+        notify: recipient.notify,
+        disposition: own.map_or(Disposition::Inbox, |copy| copy.disposition),
+        header_lines: own.map(|copy| copy.header_lines.clone()).unwrap_or_default(),
+    }
+}
+
+/// A copy that the sender knows nothing of, and hears nothing of.
+fn blind(address: &Address) -> RecipientRecord {
+    RecipientRecord {
+        address: address.clone(),
+        accepted_as: None,
+        original: None,
+        notify: Notify::NEVER,
+        disposition: Disposition::Inbox,
+        header_lines: Vec::new(),
+    }
+}
+
+/// The same octets once more, for a second message. What is in memory is shared; a file is copied.
+///
+/// # Errors
+/// What the store says of the copy. Reads and writes files: for the blocking pool.
+pub fn second_body(store: &dyn QueueStore, id: mail::QueueId, body: &NewBody) -> Result<NewBody, StoreError> {
+    match body {
+        NewBody::Memory(chunks) => Ok(NewBody::Memory(chunks.clone())),
+        NewBody::File(file) => Ok(NewBody::File(copy_file(store, id, file)?)),
+    }
+}
+
+fn copy_file(
+    store: &dyn QueueStore,
+    id: mail::QueueId,
+    file: &SpooledBody,
+) -> Result<SpooledBody, StoreError> {
+    let mut writer = store.spool(id)?;
+    for piece in file.pieces() {
+        writer.write(&piece.map_err(|error| StoreError::NotApplied(error.to_string()))?)?;
+    }
+    writer.finish()
+}

@@ -1,0 +1,229 @@
+//! One session before its judge: facts are gathered stage by stage, and each recipient gets its verdict.
+//!
+//! The checks of a stage run in the session's own task, under the stage's deadline. What they find about the client stays
+//! for the session, what they find about a transaction goes with it. Never replies 250: a positive verdict is no reply.
+
+use std::net::{IpAddr, Ipv6Addr};
+use std::sync::Arc;
+
+use mail::{Address, Reply, ReversePath, Timestamp};
+use policy::judge::{AtRcpt, Client, Greylist, at_rcpt};
+use policy::{
+    AuthFacts, BeforeGreeting, ConnectFacts, Decision, Door, Dossier, Facts, HeloFacts, MailFacts, RcptFacts,
+    Rules, Verdict,
+};
+use smtp::MailParameters;
+
+use crate::clock;
+use crate::metrics;
+use crate::session::facts::ClientFacts;
+
+use super::Judge;
+
+/// What is known and was found of one session.
+pub struct Case {
+    pub(super) judge: Arc<Judge>,
+    /// The session's name.
+    pub(super) id: Arc<str>,
+    began: Timestamp,
+    connect: Option<Arc<ConnectFacts>>,
+    helo: Option<Arc<HeloFacts>>,
+    pub(super) mail: Option<Arc<MailFacts>>,
+    /// What authentication found about the client.
+    auth: AuthFacts,
+    /// The same, and about the sender of the transaction.
+    pub(super) sender_auth: AuthFacts,
+    pub(super) dossier: Dossier,
+    /// What holds for the first recipient of the transaction.
+    first: Option<Arc<Rules>>,
+    transactions: usize,
+    unknown_recipients: usize,
+}
+
+impl Case {
+    pub(super) fn new(judge: Arc<Judge>, id: Arc<str>, began: Timestamp) -> Self {
+        Self {
+            judge,
+            id,
+            began,
+            connect: None,
+            helo: None,
+            mail: None,
+            auth: AuthFacts::default(),
+            sender_auth: AuthFacts::default(),
+            dossier: Dossier::default(),
+            first: None,
+            transactions: 0,
+            unknown_recipients: 0,
+        }
+    }
+
+    /// The session's name, for logs and replies.
+    #[must_use]
+    pub fn id(&self) -> &str {
+        &self.id
+    }
+
+    /// A client has connected. Waits for the checks of its address.
+    pub async fn connected(&mut self, client: &ClientFacts) {
+        let ip = client.client.unwrap_or(IpAddr::V6(Ipv6Addr::LOCALHOST));
+        let facts = ConnectFacts {
+            session: Arc::clone(&self.id),
+            at: self.began,
+            client: ip,
+            port: client.port,
+            local: client.local,
+            door: door(client.door),
+            trusted: client.trusted || self.judge.exempt.contains(ip),
+            known: false,
+            before_greeting: BeforeGreeting::NotWatched,
+            auth: AuthFacts::default(),
+        };
+        let report = self.judge.pipeline.connect.run(&facts, self.judge.greeting_time()).await;
+        self.auth.learn(report.learnt.clone());
+        self.dossier.add(report);
+        self.connect = Some(Arc::new(facts));
+    }
+
+    /// What the client sent before it was greeted, in octets.
+    pub fn before_greeting(&mut self, bytes: usize) {
+        let Some(connect) = self.connect.as_mut().map(Arc::make_mut) else { return };
+        connect.before_greeting =
+            if bytes == 0 { BeforeGreeting::Silent } else { BeforeGreeting::Spoke { bytes } };
+        connect.auth = self.auth.clone();
+    }
+
+    /// HELO or EHLO.
+    pub async fn helo(&mut self, name: &str, client: &ClientFacts) {
+        self.end_transaction();
+        let Some(connect) = &self.connect else { return };
+        let facts = Arc::new(HeloFacts {
+            connect: Arc::clone(connect),
+            name: name.into(),
+            esmtp: client.extended,
+            tls: client.tls.is_some(),
+            pipelined_early: false,
+            auth: self.auth.clone(),
+        });
+        // Said again, often after STARTTLS: the same name is the same finding.
+        let again = self.helo.as_ref().is_some_and(|before| before.name == facts.name);
+        if !again {
+            let report = self.judge.pipeline.helo.run(&facts, self.judge.command_time()).await;
+            self.auth.learn(report.learnt.clone());
+            self.dossier.add(report);
+        }
+        self.helo = Some(facts);
+    }
+
+    /// MAIL was accepted so far: what do the checks say of this sender?
+    pub async fn sender(
+        &mut self,
+        reverse_path: &ReversePath,
+        params: &MailParameters,
+        (client, is_ours): (&ClientFacts, bool),
+    ) {
+        self.end_transaction();
+        let Some(helo) = &self.helo else { return };
+        let facts = MailFacts {
+            helo: Arc::clone(helo),
+            at: clock::now(),
+            account: client.account.as_deref().map(Arc::from),
+            reverse_path: reverse_path.clone(),
+            size: params.size,
+            body_type: params.body,
+            smtputf8: params.smtputf8,
+            sender_is_ours: is_ours,
+            earlier_transactions: self.transactions,
+            auth: self.auth.clone(),
+        };
+        self.transactions += 1;
+        let report = self.judge.pipeline.mail.run(&facts, self.judge.command_time()).await;
+        self.sender_auth = self.auth.clone();
+        self.sender_auth.learn(report.learnt.clone());
+        self.dossier.add(report);
+        self.mail = Some(Arc::new(facts));
+    }
+
+    /// A recipient that may be accepted: is it? `said`: as RCPT had it.
+    ///
+    /// # Errors
+    /// The reply that refuses it.
+    pub async fn recipient(
+        &mut self,
+        recipient: &Address,
+        said: Option<&Address>,
+        is_ours: bool,
+    ) -> Result<(), Box<Reply>> {
+        let Some(mail) = &self.mail else { return Ok(()) };
+        let facts = RcptFacts {
+            mail: Arc::clone(mail),
+            at: clock::now(),
+            recipient: recipient.clone(),
+            said: said.cloned(),
+            is_ours,
+            exists: is_ours.then_some(true),
+            accepted_before: self.dossier.recipients().len(),
+            unknown_before: self.unknown_recipients,
+            auth: self.sender_auth.clone(),
+        };
+        let report = self.judge.pipeline.rcpt.run(&facts, self.judge.command_time()).await;
+        let number = self.dossier.add_recipient(recipient.clone(), report);
+        let rules = self.judge.rules.of(recipient);
+        let decision = self.decide(&facts, number, &rules).await;
+        match decision.verdict.reply(&self.id) {
+            Some(reply) => {
+                self.dossier.forget_recipient(number);
+                Err(Box::new(reply))
+            }
+            None => {
+                self.first.get_or_insert(rules);
+                Ok(())
+            }
+        }
+    }
+
+    async fn decide(&self, facts: &RcptFacts, number: usize, rules: &Rules) -> Decision {
+        let evidence = self.dossier.evidence(Some(number));
+        let mut case = AtRcpt {
+            book: &self.judge.book,
+            evidence: &evidence,
+            rules,
+            first: self.first.as_deref(),
+            client: client_of(facts),
+            greylisting: self.judge.greylisting(),
+            greylist: Greylist::NotAsked,
+        };
+        let decision = at_rcpt(&case);
+        if !matches!(decision.verdict, Verdict::AskGreylist) {
+            return decision;
+        }
+        case.greylist = self.judge.ask_greylist(facts).await;
+        at_rcpt(&case)
+    }
+
+    /// A recipient was refused because there is nobody of that name.
+    pub fn unknown_recipient(&mut self) {
+        self.unknown_recipients += 1;
+    }
+
+    /// The transaction is over, or never came to anything.
+    pub fn end_transaction(&mut self) {
+        self.mail = None;
+        self.first = None;
+        self.dossier.end_transaction();
+    }
+}
+
+/// What greylisting needs to know.
+fn client_of(facts: &RcptFacts) -> Client {
+    Client { is_stranger: facts.is_stranger(), null_sender: facts.mail.reverse_path.mailbox().is_none() }
+}
+
+fn door(door: metrics::Door) -> Door {
+    match door {
+        metrics::Door::Mx => Door::Mx,
+        metrics::Door::Submission | metrics::Door::Submissions => Door::Submission,
+        metrics::Door::Lmtp => Door::Lmtp,
+        metrics::Door::Local => Door::Local,
+    }
+}

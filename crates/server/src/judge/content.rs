@@ -1,0 +1,73 @@
+//! The octets of a message as the checks see them: all in one piece of memory, within what all judging together may take.
+
+use bytes::{Bytes, BytesMut};
+use policy::Content;
+use store::{NewBody, StoreError};
+
+use crate::limits::{BodyRoom, Room};
+use crate::session::body::ReceivedBody;
+
+/// A message in one piece, with the room it takes; the room is given back when this is dropped.
+pub(super) struct Whole {
+    pub(super) content: Content,
+    pub(super) header: Bytes,
+    _room: Option<Room>,
+}
+
+/// Puts a message together. A body in memory is joined in place, so that it is not there twice; one in a file is read.
+///
+/// # Errors
+/// When its file cannot be read: nobody can judge, or deliver, what is not there.
+pub(super) async fn whole(body: &mut ReceivedBody, memory: &BodyRoom) -> Result<Whole, StoreError> {
+    let lent = std::mem::replace(&mut body.body, NewBody::Memory(Vec::new()));
+    let (bytes, room) = match lent {
+        NewBody::Memory(chunks) => {
+            let bytes = joined(chunks);
+            body.body = NewBody::Memory(vec![bytes.clone()]);
+            body.head = vec![bytes.clone()];
+            (bytes, None)
+        }
+        NewBody::File(file) => {
+            // The room covers it, or is all there is: then one such message is read at a time.
+            let room = memory.take(usize::try_from(file.size()).unwrap_or(usize::MAX)).await;
+            let read = tokio::task::spawn_blocking(move || {
+                let mut all = BytesMut::with_capacity(usize::try_from(file.size()).unwrap_or_default());
+                let read =
+                    file.pieces().try_for_each(|piece| piece.map(|piece| all.extend_from_slice(&piece)));
+                (file, read.map(|()| all.freeze()))
+            });
+            let (file, read) = read.await.map_err(|panic| StoreError::NotApplied(panic.to_string()))?;
+            body.body = NewBody::File(file);
+            (read.map_err(|error| StoreError::NotApplied(error.to_string()))?, room)
+        }
+    };
+    let header = bytes.slice(..mail::header::body_offset(&bytes).min(bytes.len()));
+    Ok(Whole { content: Content::Memory(bytes), header, _room: room })
+}
+
+fn joined(mut chunks: Vec<Bytes>) -> Bytes {
+    if chunks.len() == 1 {
+        return chunks.pop().unwrap_or_default();
+    }
+    let mut all = BytesMut::with_capacity(chunks.iter().map(Bytes::len).sum());
+    for chunk in &chunks {
+        all.extend_from_slice(chunk);
+    }
+    all.freeze()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_message_in_pieces_becomes_one_and_is_still_there_to_be_stored() {
+        let chunks = vec![Bytes::from_static(b"Subject: a\r\n\r"), Bytes::from_static(b"\ntext\r\n")];
+        let mut body =
+            ReceivedBody { body: NewBody::Memory(chunks), head: Vec::new(), bytes: 20, room: None };
+        let whole = whole(&mut body, &BodyRoom::new(1 << 20)).await.unwrap();
+        assert_eq!(whole.header, "Subject: a\r\n\r\n");
+        assert!(matches!(&whole.content, Content::Memory(all) if all == "Subject: a\r\n\r\ntext\r\n"));
+        assert!(matches!(&body.body, NewBody::Memory(all) if all.concat() == b"Subject: a\r\n\r\ntext\r\n"));
+    }
+}
