@@ -13,7 +13,8 @@ use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 use mail::{Address, ReversePath, header};
-use store::{HeaderEdit, MessageRecord, StoredBody};
+use store::edits::{edited, without_field};
+use store::{MessageRecord, StoredBody};
 
 /// Octets that are read from a body file at once.
 pub const BLOCK_BYTES: usize = 128 * 1024;
@@ -147,17 +148,10 @@ impl Source {
     pub fn assemble(&self, record: &MessageRecord, top: &Top<'_>) -> Content {
         let mut parts = Vec::with_capacity(4 + self.rest.len());
         parts.push(on_top(record, top));
-        let mut fields = vec![self.header.clone()];
+        let mut fields = edited(&self.header, &record.edits);
         if top.return_path.is_some() {
             // RFC 5321 §4.4: final delivery may remove a Return-Path that is there already, before it adds its own.
             fields = without_field(&fields, "Return-Path");
-        }
-        for edit in &record.edits {
-            match edit {
-                HeaderEdit::Prepend(lines) => fields.insert(0, Bytes::copy_from_slice(lines)),
-                HeaderEdit::Append(lines) => fields.push(Bytes::copy_from_slice(lines)),
-                HeaderEdit::Remove(name) => fields = without_field(&fields, name),
-            }
         }
         parts.extend(fields);
         if self.gap {
@@ -196,13 +190,6 @@ fn on_top(record: &MessageRecord, top: &Top<'_>) -> Bytes {
     lines.extend_from_slice(&record.trace);
     lines.extend_from_slice(top.header_lines);
     Bytes::from(lines)
-}
-
-fn without_field(fields: &[Bytes], name: &str) -> Vec<Bytes> {
-    let kept = |part: &Bytes| -> Vec<Bytes> {
-        header::kept_ranges(part, |field| field.is(name)).into_iter().map(|range| part.slice(range)).collect()
-    };
-    fields.iter().flat_map(kept).collect()
 }
 
 impl Content {

@@ -8,6 +8,7 @@
 mod body;
 mod codec;
 pub mod disk;
+pub mod edits;
 pub mod embedded;
 pub mod journal;
 pub mod memory;
@@ -18,6 +19,7 @@ mod sled_db;
 pub mod state;
 
 pub use body::{BodyWriter, SpooledBody};
+pub use edits::edited;
 pub use embedded::{EmbeddedStore, OpenError, Recovery};
 pub use memory::MemoryStore;
 pub use model::*;

@@ -51,6 +51,14 @@ pub enum HeaderEdit {
     Append(#[serde(with = "serde_bytes")] Vec<u8>),
     /// Remove every field of this name, in any case.
     Remove(String),
+    /// Put these raw lines (each with its CRLF) in the place of one field; without any, it is left out.
+    Field {
+        /// Which field of the header as received, from 0; other edits do not count.
+        number: u32,
+        /// What stands there instead.
+        #[serde(with = "serde_bytes")]
+        with: Vec<u8>,
+    },
 }
 
 /// All that is known of a message when it is accepted. Never changes afterwards.

@@ -3,6 +3,7 @@
 use super::*;
 use crate::testing::{address, record};
 use std::io::Write;
+use store::HeaderEdit;
 
 const MESSAGE: &str = "Return-Path: <old@a.test>\r\nSubject: one\r\n two\r\nX-Spam: no\r\nDelivered-To: joe@a.test\r\n\r\nbody\r\n";
 

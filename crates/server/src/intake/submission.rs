@@ -120,13 +120,8 @@ pub async fn sign(
 ) -> Result<Option<Vec<u8>>, Box<Reply>> {
     let Some(keys) = services.dkim.clone() else { return Ok(None) };
     let Some(domain) = author_domain(head).filter(|domain| keys.can_sign(domain)) else { return Ok(None) };
-    let mut fields = Vec::new();
-    for edit in edits {
-        if let HeaderEdit::Prepend(lines) = edit {
-            fields.extend_from_slice(lines);
-        }
-    }
-    fields.extend_from_slice(head);
+    // Signed is what will be delivered.
+    let fields = store::edited(&Bytes::copy_from_slice(head), edits).concat();
     let skip = head.len();
     // Lent to the pool and given back: the body may be a file that only this one knows.
     let lent = std::mem::replace(&mut body.body, NewBody::Memory(Vec::new()));
