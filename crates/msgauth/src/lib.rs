@@ -11,6 +11,7 @@ mod canonical;
 pub mod dkim;
 pub mod dmarc;
 mod examine;
+pub mod fields;
 pub mod iprev;
 mod lookups;
 mod result;
