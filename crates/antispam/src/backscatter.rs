@@ -10,6 +10,7 @@ pub mod batv;
 pub mod judge;
 pub mod keys;
 pub mod message_id;
+pub mod out;
 pub mod status;
 
 use std::path::PathBuf;

@@ -5,10 +5,11 @@
 //! Nothing is ever answered to a null reverse-path (invariant I3), and a failure that is not reported is still told as a
 //! suppressed [`Report`], so that it leaves a log line and a count (invariant I2).
 
+pub mod copy;
 pub mod message;
 
 use mail::{Notify, QueueId, Timestamp};
-use store::{Change, QueueEntry, RecipientState, Settlement};
+use store::{Change, QueueEntry, RecipientState, SenderProof, Settlement};
 
 use crate::outcome::Outcome;
 
@@ -56,6 +57,8 @@ pub enum Suppressed {
     NullReversePath,
     /// The sender asked for no report of failures (NOTIFY, RFC 3461 §4.1).
     NotWanted,
+    /// Nothing proves that the reverse-path is the sender's own: a report would go to somebody who has sent nothing.
+    UnprovenSender,
 }
 
 /// The reports that these recipients' common fate calls for: at most one that is sent and one that is suppressed.
@@ -70,7 +73,9 @@ pub fn decide(entry: &QueueEntry, kind: ReportKind, recipients: Vec<Reported>) -
     }
     let (wanted, unwanted): (Vec<_>, Vec<_>) =
         recipients.into_iter().partition(|r| wants(notify(entry, r.outcome.recipient), kind));
-    let sent = report(id, kind, wanted, None);
+    // Of success too: whoever forges a sender can ask for reports of it (NOTIFY=SUCCESS).
+    let unproven = entry.record.origin.sender == SenderProof::Unproven;
+    let sent = report(id, kind, wanted, unproven.then_some(Suppressed::UnprovenSender));
     sent.into_iter().chain(report(id, kind, unwanted, Some(Suppressed::NotWanted))).collect()
 }
 
@@ -99,7 +104,9 @@ pub(crate) fn would_report(
     kind: ReportKind,
     mut recipients: impl Iterator<Item = u32>,
 ) -> bool {
-    !entry.record.reverse_path.is_null() && recipients.any(|index| wants(notify(entry, index), kind))
+    !entry.record.reverse_path.is_null()
+        && entry.record.origin.sender != SenderProof::Unproven
+        && recipients.any(|index| wants(notify(entry, index), kind))
 }
 
 fn notify(entry: &QueueEntry, recipient: u32) -> Notify {

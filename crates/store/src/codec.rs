@@ -265,7 +265,7 @@ pub(crate) fn wreck_entry(id: QueueId, arrived: Timestamp, size: u64, state: Spa
     let recipients = Address::parse("damaged@record.invalid")
         .map(|address| RecipientRecord { notify: mail::Notify::NEVER, ..RecipientRecord::new(address) });
     let record = MessageRecord {
-        origin: Origin { kind: OriginKind::Local, client: None, account: None, helo: None },
+        origin: Origin::new(OriginKind::Local),
         size,
         ..MessageRecord::new(id, arrived, ReversePath::Null, recipients.into_iter().collect())
     };

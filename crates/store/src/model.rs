@@ -27,6 +27,29 @@ pub struct Origin {
     /// What the client called itself.
     #[serde(default)]
     pub helo: Option<String>,
+    /// Whether the reverse-path is known to be the sender's own.
+    #[serde(default)]
+    pub sender: SenderProof,
+}
+
+impl Origin {
+    /// A door, and nothing more known.
+    #[must_use]
+    pub fn new(kind: OriginKind) -> Self {
+        Self { kind, client: None, account: None, helo: None, sender: SenderProof::default() }
+    }
+}
+
+/// Whether it is known that a message comes from whom its reverse-path names. Found out when it is taken in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
+pub enum SenderProof {
+    /// Nobody looked, as with messages of earlier versions: treated as proven.
+    #[default]
+    NotAsked,
+    /// It is the sender's own, or a domain of ours.
+    Proven,
+    /// It may be anybody's: no report is sent to it.
+    Unproven,
 }
 
 /// The doors into the queue.
@@ -108,7 +131,7 @@ impl MessageRecord {
         Self {
             id,
             arrived,
-            origin: Origin { kind: OriginKind::Mx, client: None, account: None, helo: None },
+            origin: Origin::new(OriginKind::Mx),
             reverse_path,
             body_type: BodyType::default(),
             smtputf8: false,

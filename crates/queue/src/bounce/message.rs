@@ -118,7 +118,7 @@ fn record_for(with: &Composition<'_>, to: mail::Address, smtputf8: bool, content
     // RFC 3461 §6.2: no report is wanted of a report.
     let recipient = RecipientRecord { notify: Notify::NEVER, ..RecipientRecord::new(to) };
     MessageRecord {
-        origin: Origin { kind: OriginKind::Report, client: None, account: None, helo: None },
+        origin: Origin::new(OriginKind::Report),
         body_type: if content.is_ascii() { BodyType::SevenBit } else { BodyType::EightBitMime },
         smtputf8,
         size: content.len() as u64,

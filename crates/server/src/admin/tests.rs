@@ -33,7 +33,7 @@ fn entry(n: u64, sender: &str, recipients: &[&str], attempts: u32) -> QueueEntry
     let sender = sender.parse().map_or(ReversePath::Null, ReversePath::Mailbox);
     let all = recipients.iter().map(recipient).collect();
     let record = MessageRecord {
-        origin: Origin { kind: OriginKind::Submission, client: None, account: None, helo: None },
+        origin: Origin::new(OriginKind::Submission),
         trace: b"Received: by us\r\n".to_vec(),
         size: 100 * n,
         ..MessageRecord::new(QueueId(n), Timestamp(NOW.0 - n * 1000), sender, all)

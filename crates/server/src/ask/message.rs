@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use mail::Reply;
-use store::{HeaderEdit, Origin, OriginKind};
+use store::{HeaderEdit, Origin, OriginKind, SenderProof};
 
 use crate::intake::{self, Intake, submission, trace};
 use crate::judge::{Judged, Submitted};
@@ -113,6 +113,8 @@ impl Asker {
                 .clone()
                 .or_else(|| self.facts.local_user.as_ref().map(|u| u.user.clone())),
             helo: self.facts.helo.clone(),
+            // Who may relay is known by more than a reverse-path that anybody can write.
+            sender: if self.facts.may_relay() { SenderProof::Proven } else { SenderProof::NotAsked },
         };
         intake::commit(services, &self.facts, Intake { transaction, origin, trace: top, edits, body, judged })
             .await

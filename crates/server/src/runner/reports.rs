@@ -5,10 +5,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use delivery::Resolution;
-use mail::ForwardPath;
+use mail::{ForwardPath, QueueId};
 use queue::bounce::message::{Composition, compose};
 use queue::{Report, ReportKind, Suppressed};
-use store::{QueueEntry, RecipientRecord, Settlement, StoredBody};
+use store::{Hold, NewBody, NewMessage, QueueEntry, RecipientRecord, Settlement, StoreError, StoredBody};
 
 use crate::clock;
 use crate::maillog::{Level, ReportLine};
@@ -19,6 +19,8 @@ use super::handle::{Message, RunnerHandle};
 
 /// How long to wait before a message whose report could not be stored is tried again.
 const AGAIN: Duration = Duration::from_secs(300);
+/// Octets that are copied at once.
+const COPY_BYTES: usize = 64 << 10;
 
 /// Makes every report durable and hands the settlement to the runner. When one cannot be stored, its failures are taken
 /// back, so that they are found and reported again: nobody is forgotten for want of a disk (invariant I2).
@@ -32,7 +34,7 @@ pub async fn report_then_settle(
     let mut all_stored = true;
     for report in &reports {
         all_stored &= match report.suppressed {
-            Some(why) => suppress(&services, &entry, report, why),
+            Some(why) => suppress(&services, &entry, report, why).await,
             None => send(&services, &entry, report).await,
         };
     }
@@ -44,9 +46,13 @@ pub async fn report_then_settle(
     handle.send(Message::Reported(settlement)).await;
 }
 
-/// Nobody is told; the log and a counter are.
-fn suppress(services: &Services, entry: &QueueEntry, report: &Report, why: Suppressed) -> bool {
+/// Nobody is told; the log and a counter are. What nobody else has a copy of is kept for the operator.
+async fn suppress(services: &Services, entry: &QueueEntry, report: &Report, why: Suppressed) -> bool {
     let shared = &services.shared;
+    let lost = why == Suppressed::UnprovenSender && report.kind == ReportKind::Failed;
+    if lost && !keep_copy(services, entry, report).await {
+        return false;
+    }
     shared.metrics.report(kind(report.kind), metrics::ReportResult::Suppressed);
     shared.log.report(&ReportLine {
         id: entry.record.id,
@@ -56,9 +62,58 @@ fn suppress(services: &Services, entry: &QueueEntry, report: &Report, why: Suppr
         suppressed: Some(match why {
             Suppressed::NullReversePath => "null reverse-path",
             Suppressed::NotWanted => "not wanted (NOTIFY)",
+            Suppressed::UnprovenSender => "sender not proven",
         }),
     });
     true
+}
+
+/// Puts a copy for the failed recipients into quarantine. True when it is durable.
+async fn keep_copy(services: &Services, entry: &QueueEntry, report: &Report) -> bool {
+    let shared = &services.shared;
+    let id = shared.ids.next();
+    let record = queue::bounce::copy::record(entry, report, id, clock::now());
+    let held = Some(Hold::Quarantine);
+    let mut stored = QueueEntry::new(record.clone(), record.arrived);
+    stored.state.hold = held;
+    let result = match copy_body(services, entry.record.id, id).await {
+        Ok(body) => {
+            let next_attempt = record.arrived;
+            shared.store.enqueue(NewMessage { record, body, next_attempt, hold: held }).await
+        }
+        Err(error) => Err(error),
+    };
+    if let Err(error) = result {
+        let text = format!("a copy of {} could not be put into quarantine: {error}", entry.record.id);
+        shared.log.notice(Level::Error, &text);
+        return false;
+    }
+    shared.runner.admit(services, Arc::new(stored)).await;
+    true
+}
+
+/// The octets of a stored message, for another one.
+async fn copy_body(services: &Services, from: QueueId, to: QueueId) -> Result<NewBody, StoreError> {
+    let store = services.shared.store.clone();
+    match store.read_body(from).await? {
+        StoredBody::Memory(chunks) => Ok(NewBody::Memory(chunks)),
+        StoredBody::File { path, .. } => {
+            let copied = tokio::task::spawn_blocking(move || {
+                let failed = |error: std::io::Error| StoreError::NotApplied(error.to_string());
+                let mut file = std::fs::File::open(path).map_err(failed)?;
+                let mut writer = store.spool(to)?;
+                let mut chunk = vec![0; COPY_BYTES];
+                loop {
+                    let octets = file.read(&mut chunk).map_err(failed)?;
+                    match chunk.get(..octets).filter(|read| !read.is_empty()) {
+                        Some(read) => writer.write(read)?,
+                        None => return writer.finish().map(NewBody::File),
+                    }
+                }
+            });
+            copied.await.unwrap_or_else(|error| Err(StoreError::NotApplied(error.to_string())))
+        }
+    }
 }
 
 /// True when the report is durable.

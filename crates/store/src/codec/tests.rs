@@ -4,6 +4,7 @@ use mail::Timestamp;
 use proptest::prelude::*;
 
 use super::*;
+use crate::SenderProof;
 
 fn record(n: u64, size: u64) -> MessageRecord {
     let entry = wreck_entry(QueueId(n), Timestamp(n), size, SparseState::fresh(Timestamp(n), None));
@@ -25,6 +26,20 @@ fn a_head_is_read_back_with_or_without_what_follows() {
         assert_eq!((back.record, back.body), (record(5, 3), BodyPlace::Inline));
         assert_eq!(head_octets(octets), Ok(head.len()));
     }
+}
+
+#[test]
+fn an_origin_of_an_earlier_version_reads_as_one_that_nobody_asked() {
+    #[derive(Serialize)]
+    struct Earlier {
+        kind: OriginKind,
+        helo: Option<String>,
+    }
+    let octets = encode(&Earlier { kind: OriginKind::Mx, helo: Some("c.test".into()) }).unwrap();
+    let origin: Origin = decode(&octets).unwrap();
+    assert_eq!((origin.kind, origin.sender), (OriginKind::Mx, SenderProof::NotAsked));
+    let unproven = Origin { sender: SenderProof::Unproven, ..origin };
+    assert_eq!(decode::<Origin>(&encode(&unproven).unwrap()), Ok(unproven));
 }
 
 #[test]

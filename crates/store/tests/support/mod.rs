@@ -23,7 +23,7 @@ pub(crate) fn record(n: u64, recipients: usize, size: usize) -> MessageRecord {
     let sender = ReversePath::Mailbox(address(&format!("s{n}@a.test")));
     let (id, arrived) = (QueueId::from_parts(1_000_000 + n, 0), Timestamp(1_000_000 + n));
     MessageRecord {
-        origin: Origin { kind: OriginKind::Mx, client: None, account: None, helo: Some("c.test".into()) },
+        origin: Origin { helo: Some("c.test".into()), ..Origin::new(OriginKind::Mx) },
         body_type: mail::BodyType::EightBitMime,
         trace: b"Received: from c.test by m.test; Thu, 1 Jan 1970 00:00:00 +0000\r\n".to_vec(),
         size: size as u64,
