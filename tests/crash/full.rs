@@ -80,7 +80,7 @@ fn a_nearly_full_disk_refuses_before_mail_and_recovers() {
     daemon.kill();
 }
 
-/// Without the guard before MAIL the disk fills up to its last block in the middle of a commit.
+/// The disk fills up to its last block in the middle of the work.
 #[test]
 fn a_disk_that_is_full_to_the_last_block_loses_nothing() {
     let _alone = ALONE.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
@@ -93,9 +93,13 @@ fn a_disk_that_is_full_to_the_last_block_loses_nothing() {
     let Some(_disk) = Disk::memory(&place, 32) else { return };
     daemon.run();
 
-    let ballast = Ballast::fill(&place, 2 << 20);
     let end = Instant::now() + Duration::from_secs(30);
+    let mut ballast = None;
     ledger.load(daemon.mx, 2, || {
+        while ledger.count(Said::Accepted) < 20 && Instant::now() < end {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        ballast = Some(Ballast::fill(&place, 0));
         while ledger.count(Said::Deferred) < 20 && Instant::now() < end {
             std::thread::sleep(Duration::from_millis(20));
         }
@@ -104,9 +108,65 @@ fn a_disk_that_is_full_to_the_last_block_loses_nothing() {
     // Killed with a full disk, it comes up again, and refuses still.
     daemon.kill();
     daemon.run();
-    ballast.remove();
+    assert_eq!(Client::hello(daemon.mx).command("MAIL FROM:<a@crash.test>").code, 452);
+    ballast.expect("it was filled").remove();
     assert!(wait_until(|| try_mail(&daemon, "after").code == 250), "no recovery; log:\n{}", daemon.log());
     sink.set_down(false);
     ledger.settle("full disk", &sink, PATIENCE);
     daemon.kill();
+}
+
+/// The queue is in the index, and every change of its state comes while there is no room for it.
+fn full_while_mail_is_delivered(title: &str, mount: impl FnOnce(&Path, &Path) -> Option<Disk>) {
+    let _alone = ALONE.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+    let (sink, ledger) = (Sink::start(), Ledger::default());
+    sink.set_down(true);
+    let store =
+        "[store]\ndisk_free_bytes_min = 0\njournal = { segment_bytes = 1048576, spare_segments_max = 1 }\n";
+    let mut daemon = relay(&sink, store);
+    let place = daemon.folder().join("data");
+    let Some(_disk) = mount(&daemon.folder().join("disk.img"), &place) else { return };
+    daemon.run();
+    let pid = daemon.pid();
+    ledger.load(daemon.mx, 2, || {
+        assert!(wait_until(|| ledger.count(Said::Accepted) >= 200), "log:\n{}", daemon.log());
+    });
+
+    let ballast = Ballast::fill(&place, 0);
+    let refused = wait_until(|| Client::hello(daemon.mx).command("MAIL FROM:<a@crash.test>").code == 452);
+    assert!(refused, "MAIL is not refused; log:\n{}", daemon.log());
+    // Until even the reserve of the journal is used up, or nearly.
+    let (end, before) = (Instant::now() + Duration::from_secs(20), attempts(&daemon));
+    while attempts(&daemon) < before + 2_000 && Instant::now() < end {
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    sink.set_down(false);
+    let some = wait_until(|| sink.arrivals().times.len() >= 10 || !daemon.is_running());
+    println!("{title}: {} arrived while the disk was full: {some}", sink.arrivals().times.len());
+    assert!(daemon.is_running() && daemon.pid() == pid, "it ended; log:\n{}", daemon.log());
+
+    ballast.remove();
+    assert!(wait_until(|| try_mail(&daemon, "after").code == 250), "no recovery; log:\n{}", daemon.log());
+    ledger.settle(title, &sink, PATIENCE);
+    assert_eq!(daemon.pid(), pid);
+    // All that was noted in memory alone is on the disk now: another start delivers nothing again.
+    assert!(wait_until(|| daemon.metric("staffetta_queue_messages{state=\"deferred\"}") == Some(0.0)));
+    assert_eq!(daemon.stop(), Some(0));
+    daemon.run();
+    assert!(wait_until(|| try_mail(&daemon, "last").code == 250), "log:\n{}", daemon.log());
+    assert!(wait_until(|| sink.has([&"last".to_owned()].into_iter())), "log:\n{}", daemon.log());
+    let twice: Vec<_> = sink.arrivals().times.into_iter().filter(|(_, times)| *times > 1).collect();
+    assert!(twice.is_empty(), "nothing crashed, and these came twice: {twice:?}");
+    daemon.kill();
+}
+
+/// Attempts that were put off so far.
+fn attempts(daemon: &Daemon) -> usize {
+    daemon.log().matches("deferred").count()
+}
+
+#[test]
+fn a_full_disk_does_not_end_it_while_mail_is_delivered() {
+    full_while_mail_is_delivered("full ext4", |image, place| Disk::ext4(image, place, 48));
+    full_while_mail_is_delivered("full memory", |_, place| Disk::memory(place, 32));
 }

@@ -78,7 +78,10 @@ impl Keeper {
             let window = self.core.window();
             (window.live_bytes(), window.live(oldest.generation).bytes)
         };
-        if old.len() > FEW_SEGMENTS && (sparse(live, bytes) || sparse(live_here, oldest.bytes.into())) {
+        if old.len() > FEW_SEGMENTS
+            && self.core.index_has_room()
+            && (sparse(live, bytes) || sparse(live_here, oldest.bytes.into()))
+        {
             self.compaction = Some(Compaction { generation: oldest.generation, after: None });
             self.copy_some()?;
         }
@@ -95,7 +98,8 @@ impl Keeper {
             let (id, row) = found?;
             compaction.after = Some(id);
             seen += 1;
-            if row.position.generation == generation {
+            // What the window has taken back is moved when the index has it again.
+            if row.position.generation == generation && !self.core.window().overrides(id) {
                 bytes += row.position.len as usize;
                 rows.push((id, row));
             }
@@ -155,6 +159,9 @@ impl Keeper {
                 continue;
             };
             // It may have ended, or have been held, while it was copied.
+            if self.core.window().overrides(copy.id) {
+                continue;
+            }
             let Some(old) = self.index.get(copy.id)?.filter(|old| old.position == copy.from) else {
                 continue;
             };

@@ -19,7 +19,7 @@ use super::row::Row;
 use super::window::Window;
 use crate::Settings;
 use crate::disk::{Disk, RealDisk};
-use crate::journal::{AppendError, Position};
+use crate::journal::{AppendError, Payload, Position};
 use crate::queue_store::StoreError;
 
 /// How long an answer about free space holds.
@@ -46,6 +46,10 @@ pub(crate) struct Core {
     acknowledgements: Mutex<Vec<oneshot::Sender<Result<(), StoreError>>>>,
     /// The index writer has been asked to make room.
     crowded: AtomicBool,
+    unwritten: Mutex<Unwritten>,
+    /// For tests: the index finds no room.
+    #[cfg(test)]
+    pub(crate) no_room: AtomicBool,
     space: Mutex<Option<(Instant, Result<(), StoreError>)>>,
     /// Since when the index has been at work on one thing.
     busy: Mutex<Option<Instant>>,
@@ -83,6 +87,9 @@ impl Core {
             settling: Mutex::default(),
             acknowledgements: Mutex::default(),
             crowded: AtomicBool::new(false),
+            unwritten: Mutex::default(),
+            #[cfg(test)]
+            no_room: AtomicBool::new(false),
             space: Mutex::default(),
             busy: Mutex::default(),
             failing: AtomicBool::new(false),
@@ -177,12 +184,33 @@ impl Core {
     /// False while the disk is so full that the index is better left alone: messages wait in the window and in the
     /// journal until there is space again.
     pub(crate) fn index_has_room(&self) -> bool {
+        #[cfg(test)]
+        if self.no_room.load(Ordering::Acquire) {
+            return false;
+        }
         // The index is always in the operating system's file system.
         let folder = self.index_folder.parent().unwrap_or(&self.index_folder);
         RealDisk.space(folder).map_or(true, |space| space.free >= INDEX_ROOM)
     }
 
+    /// Changes of state that no disk has taken yet.
+    pub(crate) fn unwritten(&self) -> MutexGuard<'_, Unwritten> {
+        lock(&self.unwritten)
+    }
+
+    /// True while nothing more should be delivered: what becomes of it could be noted nowhere but in memory, and
+    /// that has its bounds.
+    pub(crate) fn holds_deliveries(&self) -> bool {
+        let unwritten = !self.unwritten().is_empty();
+        let crowded = self.window().is_over(self.pending_bytes_max());
+        unwritten || (crowded && !self.index_has_room())
+    }
+
     fn ask_space(&self) -> Result<(), StoreError> {
+        let unwritten = !self.unwritten().is_empty();
+        if unwritten || !self.index_has_room() {
+            return Err(StoreError::Full(format!("there is no room in {}", self.spool.display())));
+        }
         let least = self.settings.disk_free_bytes_min;
         match self.disk.space(&self.spool) {
             Ok(space) if space.free < least => Err(StoreError::Full(format!(
@@ -232,6 +260,23 @@ impl Core {
     }
 }
 
+/// What the journal had no room for: changes of state that are in force in memory. New ones queue up behind them, so that
+/// each message's stay in order. Bounded by what is in delivery: nothing more is delivered meanwhile.
+#[derive(Debug, Default)]
+pub(crate) struct Unwritten {
+    pub(crate) payloads: Vec<Payload>,
+    /// Bodies that may go when all that is written.
+    pub(crate) files: Vec<QueueId>,
+    /// Some are on their way.
+    pub(crate) trying: bool,
+}
+
+impl Unwritten {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.payloads.is_empty() && !self.trying
+    }
+}
+
 impl From<AppendError> for StoreError {
     fn from(error: AppendError) -> Self {
         match error {
@@ -278,6 +323,11 @@ impl Gather {
                 slot.clone_from(result);
             }
         }
+    }
+
+    /// There is one place more than was known.
+    pub(crate) fn one_more(&self) {
+        self.parts.fetch_add(1, Ordering::AcqRel);
     }
 
     /// One place is done; the last one sends the answer.

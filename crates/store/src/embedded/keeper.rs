@@ -29,6 +29,8 @@ use crate::queue_store::{Page, Pending, StoreError};
 
 /// How often the keeper looks around when nobody asks for anything.
 const TICK: Duration = Duration::from_millis(250);
+/// How soon what is due is asked for again while deliveries are held.
+const HOLD: Duration = Duration::from_secs(1);
 /// So many messages leave the window together.
 const BATCH_MAX: usize = 1_000;
 /// So many changes to the index are one batch of sled's: what a batch replaces stays in memory until it ends, whole pages
@@ -116,6 +118,8 @@ pub(crate) struct Keeper {
     pub(super) stuck: (u64, u32),
     /// Those who wait until the journal is tidy.
     pub(super) tidying: Vec<Answer<()>>,
+    /// Messages have ended of which the index, without room, still has rows.
+    pub(super) ended: bool,
 }
 
 impl Keeper {
@@ -126,8 +130,10 @@ impl Keeper {
         loop {
             let now = Instant::now();
             if now >= next_tick {
+                settling::retry(&self.core, &self.journal, &self.spool);
                 let has_room = self.core.index_has_room();
                 if has_room {
+                    self.guard(Self::forget_ended);
                     self.guard(Self::flush_aged);
                 }
                 next_tick = now + TICK;
@@ -139,9 +145,12 @@ impl Keeper {
             match jobs.recv_timeout(next_tick.saturating_duration_since(Instant::now())) {
                 Ok(Job::Stop) | Err(RecvTimeoutError::Disconnected) => return,
                 Ok(Job::Close(answer)) => {
+                    settling::retry(&self.core, &self.journal, &self.spool);
                     // What waits in the journal is answered first, and comes to the window by that.
                     self.journal.close();
-                    self.guard(Self::write_all);
+                    if self.core.index_has_room() {
+                        self.guard(Self::write_all);
+                    }
                     drop(answer.send(Ok(())));
                     return;
                 }
@@ -191,8 +200,16 @@ impl Keeper {
                 self.core.room_made();
                 Ok(())
             }
+            Job::Forget(_) if !self.core.index_has_room() => {
+                self.ended = true;
+                Ok(())
+            }
             Job::Forget(id) => self.forget(id),
             Job::Settle { items, gather } => self.settle(items, gather),
+            Job::Due { answer, .. } if self.core.holds_deliveries() => reply(answer, Ok(Vec::new())),
+            Job::NextDue { now, answer } if self.core.holds_deliveries() => {
+                reply(answer, Ok(Some(now.plus(HOLD))))
+            }
             Job::Due { now, limit, skip, answer } => {
                 let due = self.due(now, limit, &*skip)?;
                 reply(answer, Ok(due))
@@ -222,7 +239,15 @@ impl Keeper {
                 self.tidying.clear();
                 Ok(())
             }
+            Job::Copied(_) if !self.core.index_has_room() => {
+                // They are found where they were; it begins again after the next checkpoint.
+                self.compaction = None;
+                Ok(())
+            }
             Job::Copied(copied) => self.copied(copied),
+            Job::Tidy(answer) if !self.core.index_has_room() => {
+                reply(answer, Err(StoreError::Full("the index has no room".into())))
+            }
             Job::Tidy(answer) => {
                 self.tidying.push(answer);
                 self.flush(Instant::now() + TICK)?;
@@ -340,8 +365,31 @@ impl Keeper {
         }
     }
 
+    /// Changes messages that the index has, by taking them back into the window: the index has no room, or an earlier change
+    /// to one of them found it so.
+    fn settle_aside(&mut self, items: Vec<(usize, Settlement)>, gather: &Arc<Gather>) -> Result<()> {
+        for (_, settlement) in &items {
+            let id = settlement.id;
+            if self.core.window().overrides(id) {
+                continue;
+            }
+            if let Some(row) = self.index.get(id)? {
+                self.core.window().adopt(id, row, Instant::now());
+            }
+        }
+        gather.one_more();
+        let absent = settling::settle_young(&self.core, &self.journal, &self.spool, items, gather);
+        gather.set(absent.into_iter().map(|(place, _)| place), &Err(StoreError::Absent));
+        gather.part_done();
+        Ok(())
+    }
+
     /// Changes messages that the index has.
     fn settle(&mut self, items: Vec<(usize, Settlement)>, gather: Arc<Gather>) -> Result<()> {
+        let taken_back = |(_, settlement): &(usize, Settlement)| self.core.window().overrides(settlement.id);
+        if !self.core.index_has_room() || items.iter().any(taken_back) {
+            return self.settle_aside(items, &gather);
+        }
         let (mut places, mut changes, mut finished, mut edits) = (vec![], vec![], vec![], vec![]);
         let (mut files, mut changed) = (Vec::new(), BTreeSet::new());
         for (place, settlement) in items {
@@ -403,6 +451,17 @@ impl Keeper {
         Ok(())
     }
 
+    /// Removes the rows of messages that ended while the index had no room.
+    fn forget_ended(&mut self) -> Result<()> {
+        if std::mem::take(&mut self.ended) {
+            let ended = self.core.window().ended();
+            for id in ended {
+                self.forget(id)?;
+            }
+        }
+        Ok(())
+    }
+
     /// Puts a damaged message on hold, so that it stays visible and nobody tries it again and again.
     fn hold_damaged(&mut self, id: QueueId) -> Result<()> {
         if settling::hold_young(&self.core, &self.journal, &self.spool, id) {
@@ -428,7 +487,7 @@ impl Keeper {
         let half = self.core.pending_bytes_max() / 2;
         let crowded = self.core.window().is_over(half);
         let bytes_max = if crowded { half / 4 * 3 } else { usize::MAX };
-        loop {
+        while self.core.index_has_room() {
             let leaving = self.core.window().leave(before, bytes_max, BATCH_MAX);
             if leaving.is_empty() {
                 break;

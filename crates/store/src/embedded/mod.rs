@@ -267,7 +267,8 @@ impl QueueStore for EmbeddedStore {
         let window = self.core.window();
         let young = window.get(id).map(|young| (young.row.clone(), young.head.clone()));
         drop(window);
-        match young.and_then(|(row, head)| reader::entry(&self.journal, id, &row, Some(&head)).ok()) {
+        let at_hand = young.filter(|(_, head)| !head.is_empty());
+        match at_hand.and_then(|(row, head)| reader::entry(&self.journal, id, &row, Some(&head)).ok()) {
             Some(entry) => Pending::ready(Ok(entry)),
             None => self.ask(|answer| Job::Get { id, answer }),
         }
@@ -387,6 +388,7 @@ impl Start {
             compaction: None,
             stuck: (0, 0),
             tidying: Vec::new(),
+            ended: false,
         };
         let recovered = keeper.guarded_recovery(replay, spooled);
         *lock(&self.recovery) = recovered.map(|mut recovery| {

@@ -168,7 +168,7 @@ pub(crate) fn entry(
             Err(_) => codec::wreck_entry(id, row.arrived, row.size, row.state.clone()),
         });
     }
-    let head = match head_at_hand {
+    let head = match head_at_hand.filter(|octets| !octets.is_empty()) {
         Some(octets) => codec::decode_head::<Head>(octets)?,
         None => head(journal, row)?,
     };

@@ -13,7 +13,7 @@ use super::keeper::Job;
 use super::spool::Task;
 use super::window::Settled;
 use crate::codec::{self, kind};
-use crate::journal::{Durability, Journal, Payload};
+use crate::journal::{AppendError, Durability, Journal, Payload, Position};
 use crate::model::{Change, Hold, Settlement};
 use crate::queue_store::{Pending, StoreError};
 
@@ -36,13 +36,33 @@ pub(crate) fn settle(
     settlements: Vec<Settlement>,
 ) -> Pending<Vec<Result<(), StoreError>>> {
     let (sender, pending) = Pending::channel();
-    let items = settlements.len();
-    let (mut here, mut elsewhere, mut indexed) = (Vec::with_capacity(items), Vec::new(), Vec::new());
+    let items: Vec<(usize, Settlement)> = settlements.into_iter().enumerate().collect();
+    // One place answers for those that are young, the keeper for the others.
+    let gather = Gather::new(items.len(), 2, sender);
+    let elsewhere = settle_young(core, journal, spool, items, &gather);
+    if elsewhere.is_empty() {
+        gather.part_done();
+    } else {
+        core.send(Job::Settle { items: elsewhere, gather });
+    }
+    pending
+}
+
+/// Applies settlements, with their places in the batch, to the messages that are young; gives back the others. Answers one
+/// part of the batch.
+pub(crate) fn settle_young(
+    core: &Arc<Core>,
+    journal: &Journal,
+    spool: &Sender<Task>,
+    items: Vec<(usize, Settlement)>,
+    gather: &Arc<Gather>,
+) -> Vec<(usize, Settlement)> {
+    let (mut here, mut elsewhere, mut indexed) = (Vec::with_capacity(items.len()), Vec::new(), Vec::new());
     let mut written = Written::default();
     // Changes to one message are appended in the order in which they are applied.
     let ordered = core.settling();
     let mut window = core.window();
-    for (place, settlement) in settlements.into_iter().enumerate() {
+    for (place, settlement) in items {
         match window.settle(&settlement) {
             Settled::Changed => {
                 here.push(place);
@@ -58,13 +78,10 @@ pub(crate) fn settle(
         }
     }
     drop(window);
-    let parts = usize::from(!here.is_empty()) + usize::from(!elsewhere.is_empty());
-    let gather = Gather::new(items, parts.max(1), sender);
-    if parts == 0 {
+    if here.is_empty() {
         gather.part_done();
-    }
-    if !here.is_empty() {
-        let gather = Arc::clone(&gather);
+    } else {
+        let gather = Arc::clone(gather);
         append(core, journal, spool, written, move |result| {
             gather.set(here, &result);
             gather.part_done();
@@ -74,10 +91,7 @@ pub(crate) fn settle(
     for id in indexed {
         core.send(Job::Forget(id));
     }
-    if !elsewhere.is_empty() {
-        core.send(Job::Settle { items: elsewhere, gather });
-    }
-    pending
+    elsewhere
 }
 
 /// Puts a damaged message on hold if it is young; false when the keeper has to.
@@ -109,21 +123,70 @@ pub(crate) fn append(
     if !finished.is_empty() {
         payloads.push(Payload { kind: kind::FINISHED, slices: vec![codec::encode_finished(&finished)] });
     }
+    let mut unwritten = core.unwritten();
+    if unwritten.is_empty() {
+        drop(unwritten);
+        return write(core, journal, spool, (payloads, files), then);
+    }
+    unwritten.payloads.extend(payloads);
+    unwritten.files.extend(files);
+    drop(unwritten);
+    then(Err(waits()));
+}
+
+/// Tries again what the journal had no room for.
+pub(crate) fn retry(core: &Arc<Core>, journal: &Journal, spool: &Sender<Task>) {
+    let mut unwritten = core.unwritten();
+    if unwritten.trying || unwritten.payloads.is_empty() {
+        return;
+    }
+    unwritten.trying = true;
+    let parts = (std::mem::take(&mut unwritten.payloads), std::mem::take(&mut unwritten.files));
+    drop(unwritten);
+    let trying = Arc::clone(core);
+    write(core, journal, spool, parts, move |_| trying.unwritten().trying = false);
+}
+
+fn waits() -> StoreError {
+    StoreError::Unknown("it is in force, and is written down when the disk has room".into())
+}
+
+/// Appends; what the disk has no room for is kept, to be tried again.
+fn write(
+    core: &Arc<Core>,
+    journal: &Journal,
+    spool: &Sender<Task>,
+    (payloads, files): (Vec<Payload>, Vec<QueueId>),
+    then: impl FnOnce(Result<(), StoreError>) + Send + 'static,
+) {
     let (core, spool) = (Arc::clone(core), spool.clone());
     let durability = Durability::Lazy { within: core.settings.settle_within() };
-    journal.append(
-        payloads,
-        durability,
-        Box::new(move |results| {
-            let last = results.iter().rev().find_map(|result| result.as_ref().ok());
-            last.inspect(|position| core.window().reached(**position));
-            let error = results.into_iter().find_map(Result::err);
-            if error.is_none() {
-                for id in files {
-                    drop(spool.send(Task::Remove(id)));
-                }
+    let again = payloads.clone();
+    let done = move |results: Vec<Result<Position, AppendError>>| {
+        let last = results.iter().rev().find_map(|result| result.as_ref().ok());
+        last.inspect(|position| core.window().reached(**position));
+        let mut error =
+            results.iter().find_map(|result| result.as_ref().err().cloned()).map(StoreError::from);
+        if error.is_none() {
+            for id in files {
+                drop(spool.send(Task::Remove(id)));
             }
-            then(error.map_or(Ok(()), |error| Err(error.into())));
-        }),
-    );
+            return then(Ok(()));
+        }
+        // Whatever else is wrong with a record will not get better.
+        let full = |result: &Result<_, AppendError>| {
+            matches!(result, Err(AppendError::Full(_) | AppendError::Unknown(_)))
+        };
+        let kept: Vec<Payload> =
+            again.into_iter().zip(&results).filter(|(_, r)| full(r)).map(|(payload, _)| payload).collect();
+        if !kept.is_empty() {
+            let mut unwritten = core.unwritten();
+            // Before those that came meanwhile.
+            unwritten.payloads.splice(0..0, kept);
+            unwritten.files.extend(files);
+            error = Some(waits());
+        }
+        then(error.map_or(Ok(()), Err));
+    };
+    journal.append(payloads, durability, Box::new(done));
 }

@@ -28,12 +28,14 @@ const TOUCHED_BYTES: usize = 256;
 #[derive(Debug)]
 pub(crate) struct Young {
     pub(crate) row: Row,
-    /// The encoded head, as the payload begins.
+    /// The encoded head, as the payload begins; empty when it has to be read from the journal.
     pub(crate) head: Bytes,
     /// The body, while it is hot.
     pub(crate) hot: Option<Vec<Bytes>>,
     /// When it came.
     pub(crate) since: Instant,
+    /// From here on the journal has what the index does not know of it.
+    unindexed: (u64, u32),
     /// Counts its changes, so that the index writer sees that what it wrote is no longer true.
     version: u32,
     /// The index has a row of it, or is getting one: whoever ends it must remove that.
@@ -112,9 +114,27 @@ impl Window {
             self.hot_bytes += row.size;
             self.hot.push_back(id);
         }
-        let young = Young { row, head, hot, since: now, version: 0, indexed: false, finished: false };
+        let unindexed = (row.position.generation, row.position.offset);
+        let young =
+            Young { row, head, hot, since: now, unindexed, version: 0, indexed: false, finished: false };
         self.messages.insert(id, young);
         self.cool(hot_bytes_max);
+    }
+
+    /// Takes back a message that the index has, because it is going to change while the index cannot be written. It is
+    /// counted already.
+    pub(crate) fn adopt(&mut self, id: QueueId, row: Row, now: Instant) {
+        let (head, unindexed) = (Bytes::new(), self.watermark);
+        self.due.extend(row.due().map(|at| (at, id)));
+        self.bytes += cost(&row, &head);
+        let young =
+            Young { row, head, hot: None, since: now, unindexed, version: 0, indexed: true, finished: false };
+        self.messages.insert(id, young);
+    }
+
+    /// Messages that have ended, of which the index still has a row.
+    pub(crate) fn ended(&self) -> Vec<QueueId> {
+        self.messages.iter().filter(|(_, young)| young.finished).map(|(id, _)| *id).collect()
     }
 
     /// Lets go of the oldest hot bodies.
@@ -327,8 +347,12 @@ impl Window {
 
     /// The place in the journal before which nothing is needed that the index has not got.
     pub(crate) fn replay_from(&self) -> (u64, u32) {
-        let places = self.messages.values().map(|y| (y.row.position.generation, y.row.position.offset));
-        places.min().unwrap_or(self.watermark).min(self.watermark)
+        self.messages
+            .values()
+            .map(|young| young.unindexed)
+            .min()
+            .unwrap_or(self.watermark)
+            .min(self.watermark)
     }
 
     /// The figures of the whole queue.
