@@ -3,10 +3,11 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use mail::{Address, BodyType, ReversePath, Timestamp};
+use bytes::Bytes;
+use mail::{Address, BodyType, QueueId, ReversePath, Timestamp};
 use policy::{
-    AuthFacts, AuthResult, BeforeGreeting, Check, ConnectFacts, Door, Findings, HeloFacts, IprevFact,
-    MailFacts, RcptFacts, StageMarker,
+    AuthFacts, AuthResult, BeforeGreeting, Check, ConnectFacts, Content, Door, Findings, HeloFacts,
+    IprevFact, MailFacts, MessageFacts, RcptFacts, StageMarker,
 };
 
 /// When it all happens.
@@ -69,6 +70,21 @@ pub(crate) fn rcpt(sender: &str) -> RcptFacts {
         exists: Some(true),
         accepted_before: 0,
         unknown_before: 0,
+        auth: AuthFacts::default(),
+    }
+}
+
+/// The end of DATA of a letter, written with bare line feeds.
+pub(crate) fn message(sender: &str, letter: &str) -> MessageFacts {
+    let letter = Bytes::from(letter.replace('\n', "\r\n"));
+    MessageFacts {
+        mail: Arc::new(mail_from("192.0.2.9", sender)),
+        at: NOW,
+        queue_id: QueueId(7),
+        recipients: Arc::from([address("joe@example.test")]),
+        tagged: false,
+        header: letter.slice(..mail::header::body_offset(&letter)),
+        content: Content::Memory(letter),
         auth: AuthFacts::default(),
     }
 }

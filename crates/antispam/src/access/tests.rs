@@ -1,73 +1,21 @@
 //! Tables at every stage, asked with facts as a session makes them.
 
-use std::net::IpAddr;
 use std::path::Path;
 
-use mail::{Address, BodyType, Domain, ReversePath, Timestamp};
-use policy::{AuthFacts, BeforeGreeting, Door, IprevFact};
-
 use super::*;
-
-fn connect(ip: &str) -> ConnectFacts {
-    ConnectFacts {
-        session: "S1".into(),
-        at: Timestamp::from_seconds(1),
-        client: ip.parse::<IpAddr>().unwrap(),
-        port: 4711,
-        local: None,
-        door: Door::Mx,
-        trusted: false,
-        known: false,
-        before_greeting: BeforeGreeting::NotWatched,
-        auth: AuthFacts::default(),
-    }
-}
+use crate::testing::{self, connect};
 
 fn helo(ip: &str, name: &str, result: AuthResult, host: Option<&str>) -> HeloFacts {
-    let host = host.map(|host| Domain::parse(host).unwrap());
-    let names = host.iter().cloned().collect();
-    let iprev = IprevFact { result, name: host, names };
-    HeloFacts {
-        connect: Arc::new(connect(ip)),
-        name: name.into(),
-        esmtp: true,
-        tls: false,
-        pipelined_early: false,
-        auth: AuthFacts { iprev: Some(Arc::new(iprev)), ..AuthFacts::default() },
-    }
+    let names: Vec<&str> = host.into_iter().collect();
+    HeloFacts { auth: testing::iprev(result, &names), ..testing::helo(ip, name) }
 }
 
 fn mail(sender: &str) -> MailFacts {
-    let reverse_path = match sender {
-        "" => ReversePath::Null,
-        sender => ReversePath::Mailbox(Address::parse(sender).unwrap()),
-    };
-    MailFacts {
-        helo: Arc::new(helo("192.0.2.9", "mx.b.test", AuthResult::Fail, None)),
-        at: Timestamp::from_seconds(1),
-        account: None,
-        reverse_path,
-        size: None,
-        body_type: BodyType::default(),
-        smtputf8: false,
-        sender_is_ours: false,
-        earlier_transactions: 0,
-        auth: AuthFacts::default(),
-    }
+    testing::mail_from("192.0.2.9", sender)
 }
 
 fn rcpt(recipient: &str) -> RcptFacts {
-    RcptFacts {
-        mail: Arc::new(mail("joe@b.test")),
-        at: Timestamp::from_seconds(1),
-        recipient: Address::parse(recipient).unwrap(),
-        said: None,
-        is_ours: true,
-        exists: Some(true),
-        accepted_before: 0,
-        unknown_before: 0,
-        auth: AuthFacts::default(),
-    }
+    RcptFacts { recipient: testing::address(recipient), ..testing::rcpt("joe@b.test") }
 }
 
 fn access(stage: AccessStage, table: &str) -> Access {
@@ -80,9 +28,7 @@ async fn run<S: policy::StageMarker>(access: &Access, facts: &S::Facts) -> Findi
 where
     Access: Check<S>,
 {
-    let mut found = Findings::default();
-    Check::<S>::run(access, facts, &mut found).await;
-    found
+    testing::run::<S>(access, facts).await
 }
 
 fn orders(found: &Findings) -> Vec<&'static str> {

@@ -1,0 +1,333 @@
+//! header_checks, mime_header_checks, nested_header_checks and body_checks: an operator's orders about what messages
+//! hold, in Postfix's format (header_checks(5)) and by its rules for lines.
+//!
+//! Fields are looked up whole, as they were folded; body lines one by one, the long ones in pieces of 2 KiB, in the first
+//! `body_checks_bytes_max` octets of each part. Where there is no table for MIME's fields or for those of attached messages,
+//! the one for the message's own is asked about them too. A second pair of tables is for bounces of strangers alone: what
+//! is a forgery in a bounce (our own name in Received, in a Message-ID) is ordinary in the mail of our users.
+//!
+//! Fields of the message's own header can be replaced, removed, and have lines put before them. Nothing inside of the body
+//! is ever changed: it is stored as it was received and may be signed. Tables that order so are refused when they are
+//! opened, with their line. Content is looked at as it came: encoded words, quoted-printable and base64 are not decoded. No
+//! text of a message gets into records or logs, but for what a table itself quotes by `$1` in a reply.
+//!
+//! What is found is certain and acts in every mode. A table that cannot be asked is 451 (I9). The work is done on the blocking
+//! pool and bounded: each look-up in steps, each message in octets and in time.
+
+mod content_type;
+mod lines;
+mod scan;
+mod walk;
+
+use std::fmt;
+use std::fs::File;
+use std::io::{self, BufReader};
+use std::path::Path;
+use std::str::FromStr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use mail::Reply;
+use policy::{Content, Facts, MessageFacts, Order, Ruling, Scope, Source};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use tables::{Spec, Table, TableError};
+
+use crate::access::EntryError;
+use crate::action::{Action, Place};
+pub use lines::LINE_BYTES_MAX;
+pub use scan::{BODY_LOOKUP_BYTES_MAX, FIELD_LOOKUP_BYTES_MAX, Note, Scan};
+use scan::{Rules, Set};
+use walk::Limits;
+
+/// Longest time that all tables together may take for one message; then it is 451. Below the 30 seconds that a verdict may
+/// take (RFC 1047).
+const SCAN_TIME_MAX: Duration = Duration::from_secs(15);
+/// Boundaries of MIME that are known at once.
+const DEPTH_MAX: usize = 100;
+/// Octets that are read from a file at once.
+const READ_BYTES: usize = 64 << 10;
+
+/// What an operator writes, under `[antispam]`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Settings {
+    /// A table that is asked about every field of a message's header, as `TYPE:SOURCE` with the type `regexp` or `pcre`. It
+    /// is Postfix's header_checks, and for all mail. Example: `header_checks = "pcre:header_checks"`
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub header_checks: Option<Spec>,
+    /// The same for fields that MIME defines and for headers of MIME parts: a table, `same` (as `header_checks`) or `none`.
+    pub mime_header_checks: Inner,
+    /// The same for headers of attached messages: a table, `same` (as `header_checks`) or `none`.
+    pub nested_header_checks: Inner,
+    /// A table that is asked about every line of bodies, as they come: nothing is decoded.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub body_checks: Option<Spec>,
+    /// As `header_checks`, for bounces alone: mail with the null sender from clients that nothing vouches for. MIME fields
+    /// and attached headers, which quote the original message, are looked at too. Example:
+    /// `bounce_header_checks = "pcre:bounce_header_checks"`
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub bounce_header_checks: Option<Spec>,
+    /// As `body_checks`, for bounces alone.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub bounce_body_checks: Option<Spec>,
+    /// How many octets of each part of a message `body_checks` look at; 0 for all. The default is Postfix's.
+    pub body_checks_bytes_max: u64,
+    /// Longest field that `header_checks` look at, in octets; what a longer one holds behind it is not seen. The default is
+    /// Postfix's `header_size_limit`.
+    pub header_checks_bytes_max: usize,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            header_checks: None,
+            mime_header_checks: Inner::Same,
+            nested_header_checks: Inner::Same,
+            body_checks: None,
+            bounce_header_checks: None,
+            bounce_body_checks: None,
+            body_checks_bytes_max: 51_200,
+            header_checks_bytes_max: 102_400,
+        }
+    }
+}
+
+/// Which table is asked about fields below the message's own header.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(try_from = "String", into = "String")]
+#[schemars(with = "String")]
+pub enum Inner {
+    /// That for the message's own.
+    #[default]
+    Same,
+    /// None.
+    None,
+    /// Another.
+    Table(Spec),
+}
+
+impl FromStr for Inner {
+    type Err = TableError;
+    fn from_str(text: &str) -> Result<Self, TableError> {
+        match text {
+            "same" => Ok(Self::Same),
+            "none" => Ok(Self::None),
+            other => Spec::parse(other).map(Self::Table),
+        }
+    }
+}
+
+impl fmt::Display for Inner {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Same => f.write_str("same"),
+            Self::None => f.write_str("none"),
+            Self::Table(spec) => spec.fmt(f),
+        }
+    }
+}
+
+impl TryFrom<String> for Inner {
+    type Error = TableError;
+    fn try_from(text: String) -> Result<Self, TableError> {
+        text.parse()
+    }
+}
+
+impl From<Inner> for String {
+    fn from(inner: Inner) -> Self {
+        inner.to_string()
+    }
+}
+
+/// Why the tables cannot be used: what an operator wrote.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum OpenError {
+    /// A file that cannot be read, or a line that cannot be understood.
+    #[error("{key}: {error}")]
+    Table {
+        /// The configuration key.
+        key: &'static str,
+        /// What is wrong.
+        error: TableError,
+    },
+    /// Lines that order what cannot be done; the first of them.
+    #[error("{key}: {error}")]
+    Entry {
+        /// The configuration key.
+        key: &'static str,
+        /// What is wrong.
+        error: EntryError,
+    },
+}
+
+/// The tables, open.
+#[derive(Debug, Default)]
+pub struct ContentChecks {
+    all: Tables,
+    bounces: Tables,
+    body_bytes_max: u64,
+    header_bytes_max: usize,
+}
+
+#[derive(Debug, Default)]
+struct Tables {
+    header: Option<Open>,
+    mime: Option<Open>,
+    nested: Option<Open>,
+    body: Option<Open>,
+}
+
+/// One table and where it stands in the configuration.
+#[derive(Debug, Clone)]
+struct Open {
+    key: &'static str,
+    name: Arc<str>,
+    table: Arc<dyn Table>,
+}
+
+impl ContentChecks {
+    /// Opens all tables, and looks through all that they say. Relative paths are relative to `base`; reads files.
+    ///
+    /// # Errors
+    /// [`OpenError`] with the file and line that is wrong.
+    pub async fn open(settings: &Settings, base: &Path) -> Result<Self, OpenError> {
+        let header =
+            open("antispam.header_checks", settings.header_checks.as_ref(), Place::Header, base).await?;
+        let mime = match &settings.mime_header_checks {
+            Inner::Same => header.clone(),
+            Inner::None => None,
+            Inner::Table(spec) => {
+                open("antispam.mime_header_checks", Some(spec), Place::Header, base).await?
+            }
+        };
+        let nested = match &settings.nested_header_checks {
+            Inner::Same => header.clone(),
+            Inner::None => None,
+            Inner::Table(spec) => {
+                open("antispam.nested_header_checks", Some(spec), Place::InnerHeader, base).await?
+            }
+        };
+        let body = open("antispam.body_checks", settings.body_checks.as_ref(), Place::Body, base).await?;
+        let fields = settings.bounce_header_checks.as_ref();
+        let fields = open("antispam.bounce_header_checks", fields, Place::Header, base).await?;
+        let lines = settings.bounce_body_checks.as_ref();
+        let lines = open("antispam.bounce_body_checks", lines, Place::Body, base).await?;
+        Ok(Self {
+            all: Tables { header, mime, nested, body },
+            bounces: Tables { header: fields.clone(), mime: fields.clone(), nested: fields, body: lines },
+            body_bytes_max: settings.body_checks_bytes_max,
+            header_bytes_max: settings.header_checks_bytes_max,
+        })
+    }
+
+    /// True when there is nothing to ask, for anybody.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.all.is_empty() && self.bounces.is_empty()
+    }
+
+    /// All tables, for reloads and for what is told of their trouble.
+    pub fn tables(&self) -> impl Iterator<Item = &Arc<dyn Table>> {
+        self.all.each().chain(self.bounces.each()).map(|open| &open.table)
+    }
+
+    /// Looks at a message. Never fails: what could not be found out is a ruling, 451.
+    pub async fn run(&self, facts: &MessageFacts) -> Scan {
+        let mut sets = Vec::new();
+        let is_bounce = facts.mail.reverse_path.is_null() && facts.is_stranger();
+        for (tables, asked) in [(&self.all, true), (&self.bounces, is_bounce)] {
+            if asked && !tables.is_empty() {
+                match tables.set(self.body_bytes_max).await {
+                    Ok(set) => sets.push(set),
+                    Err(key) => return unavailable(key, "the table has no contents to ask"),
+                }
+            }
+        }
+        if sets.is_empty() {
+            return Scan::default();
+        }
+        let limits = Limits { header_bytes_max: self.header_bytes_max, depth_max: DEPTH_MAX };
+        let (head, content) = (facts.header.clone(), facts.content.clone());
+        let work = tokio::task::spawn_blocking(move || scan_content(&content, &head, &sets, limits));
+        match work.await {
+            Ok(Ok(scan)) => scan,
+            Ok(Err(error)) => unavailable("antispam.header_checks", &error.to_string()),
+            Err(panic) => unavailable("antispam.header_checks", &panic.to_string()),
+        }
+    }
+}
+
+impl Tables {
+    fn each(&self) -> impl Iterator<Item = &Open> {
+        [&self.header, &self.mime, &self.nested, &self.body].into_iter().flatten()
+    }
+
+    fn is_empty(&self) -> bool {
+        self.each().next().is_none()
+    }
+
+    /// What they hold now; the key of one that cannot tell.
+    async fn set(&self, body_bytes_max: u64) -> Result<Set, &'static str> {
+        Ok(Set {
+            header: rules(self.header.as_ref()).await?,
+            mime: rules(self.mime.as_ref()).await?,
+            nested: rules(self.nested.as_ref()).await?,
+            body: rules(self.body.as_ref()).await?,
+            body_bytes_max,
+        })
+    }
+}
+
+async fn rules(open: Option<&Open>) -> Result<Option<Rules>, &'static str> {
+    let Some(open) = open else { return Ok(None) };
+    let contents = open.table.snapshot().await.ok_or(open.key)?;
+    Ok(Some(Rules { key: open.key, table: Arc::clone(&open.name), contents }))
+}
+
+async fn open(
+    key: &'static str,
+    spec: Option<&Spec>,
+    place: Place,
+    base: &Path,
+) -> Result<Option<Open>, OpenError> {
+    let Some(spec) = spec else { return Ok(None) };
+    let table = tables::open(spec, base).map_err(|error| OpenError::Table { key, error })?;
+    if let Some(contents) = table.snapshot().await {
+        for entry in contents.entries() {
+            let looked = if entry.has_groups {
+                Action::check_template(&entry.value, place)
+            } else {
+                Action::parse(&entry.value, place).map(drop)
+            };
+            looked.map_err(|error| {
+                let error = EntryError { table: spec.to_string(), line: entry.line, error };
+                OpenError::Entry { key, error }
+            })?;
+        }
+    }
+    Ok(Some(Open { key, name: spec.to_string().into(), table }))
+}
+
+fn scan_content(content: &Content, head: &[u8], sets: &[Set], limits: Limits) -> io::Result<Scan> {
+    let begun = Instant::now();
+    let mut is_late = || begun.elapsed() > SCAN_TIME_MAX;
+    match content {
+        Content::Memory(bytes) => scan::scan(bytes.as_ref(), head, sets, limits, &mut is_late),
+        Content::File { path, .. } => {
+            let reader = BufReader::with_capacity(READ_BYTES, File::open(path)?);
+            scan::scan(reader, head, sets, limits, &mut is_late)
+        }
+    }
+}
+
+fn unavailable(key: &str, why: &str) -> Scan {
+    let reply = Reply::new(451, (4, 3, 5), "A table of this server cannot be used, please try again later");
+    let ruling =
+        Ruling::new(Source::Unavailable, Order::Defer(reply), key, why).holds_for(Scope::Transaction);
+    Scan { rulings: vec![ruling], ..Scan::default() }
+}
+
+#[cfg(test)]
+mod tests;
