@@ -2,3 +2,4 @@
 
 pub mod dnsbl;
 pub mod early_talker;
+pub mod rates;
