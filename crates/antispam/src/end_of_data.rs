@@ -1,4 +1,5 @@
 //! Checks of the message itself.
 
+pub mod authentication;
 pub mod bounce;
 pub mod content_checks;
