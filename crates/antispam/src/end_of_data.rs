@@ -3,3 +3,4 @@
 pub mod authentication;
 pub mod bounce;
 pub mod content_checks;
+pub mod header_sanity;

@@ -14,10 +14,12 @@ pub const HELO: &str = "helo";
 pub const PROTOCOL: &str = "protocol";
 /// The domain of the reverse-path.
 pub const SENDER: &str = "sender";
+/// Fields of the header that no mail program writes so.
+pub const HEADER: &str = "header";
 
 /// The groups and their caps; those of DNS lists are in [`crate::connect::dnsbl::settings::groups`].
 #[must_use]
 pub fn all() -> Vec<GroupDef> {
-    let caps = [(RDNS, 30), (HELO, 40), (PROTOCOL, 40), (SENDER, 60)];
+    let caps = [(RDNS, 30), (HELO, 40), (PROTOCOL, 40), (SENDER, 60), (HEADER, 60)];
     caps.into_iter().map(|(name, tenths)| GroupDef::new(name, Score::tenths(tenths))).collect()
 }
