@@ -199,6 +199,7 @@ impl Health for Daemon {
         let metrics = &self.shared.metrics;
         metrics.queue(&self.shared.store.figures(), self.overdue.load(Ordering::Relaxed), clock::now());
         metrics.log_lines_lost(self.shared.log.lines_lost());
+        metrics.verdicts_lost(self.shared.history.lost());
         self.count_outbound_tls();
         let mut totals = [0_u64; 4];
         for (_, result, total) in self.current.get().resolver.figures().read() {

@@ -1,7 +1,7 @@
 //! The mail log: every line that Staffetta writes about mail is defined here, and nowhere else.
 //!
-//! One line for each session end, recipient or sender refused, message accepted, delivery attempt, report, operator's
-//! order, and authentication; plus notices of the server itself. `text` uses the words that Postfix made known (`client=`,
+//! One line for each session end, recipient or sender refused, verdict, message accepted, delivery attempt, report,
+//! operator's order, and authentication; plus notices of the server itself. `text` uses the words that Postfix made known (`client=`,
 //! `from=<>`, `to=<>`, `relay=`, `delay=`, `dsn=`, `status=`); `json` has the same fields under the same names.
 //! Nothing secret can get in: no method takes a password, a body or a challenge. What peers say is cut at
 //! [`VALUE_CHARS_MAX`] and stripped of control characters, and cannot forge a line.
@@ -14,6 +14,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use mail::{QueueId, Reply, ReversePath, Timestamp};
+use policy::{DecidedBy, Score, VerdictRecord};
 use serde::{Deserialize, Serialize};
 
 mod line;
@@ -43,9 +44,14 @@ pub struct Client<'a> {
     pub ip: Option<IpAddr>,
 }
 
+/// Symbols that a verdict's line names, the heaviest first; the others are counted.
+pub const SYMBOLS_MAX: usize = 24;
+
 /// A session has ended.
 #[derive(Debug, Clone)]
 pub struct SessionLine<'a> {
+    /// Its name, as `staffetta explain` takes it.
+    pub session: &'a str,
     /// Kind of the listener, such as `mx`.
     pub listener: &'a str,
     /// Who.
@@ -75,6 +81,8 @@ pub struct SessionLine<'a> {
 /// A sender, recipient or message was refused.
 #[derive(Debug, Clone)]
 pub struct RefusedLine<'a> {
+    /// The session's name.
+    pub session: &'a str,
     /// Where: `connect`, `helo`, `mail`, `rcpt`, `data`.
     pub stage: &'a str,
     /// Kind of the listener.
@@ -89,6 +97,17 @@ pub struct RefusedLine<'a> {
     pub to: Option<&'a str>,
     /// What it was told.
     pub reply: &'a Reply,
+}
+
+/// The judge has decided about a recipient that is refused, or about a message.
+#[derive(Debug, Clone)]
+pub struct VerdictLine<'a> {
+    /// The message, when there is one.
+    pub id: Option<QueueId>,
+    /// What was decided, and why.
+    pub record: &'a VerdictRecord,
+    /// From which score on a message is marked.
+    pub required: Score,
 }
 
 /// A message is in the queue.
@@ -233,6 +252,7 @@ impl MailLog {
     /// A session has ended.
     pub fn session(&self, s: &SessionLine<'_>) {
         let mut line = self.line("session", None);
+        line.add("session", Value::Word(s.session));
         line.add("listener", Value::Word(s.listener));
         line.add("client", Value::Client(s.client));
         line.some("helo", s.helo.map(Value::Path));
@@ -251,6 +271,7 @@ impl MailLog {
     /// A sender, recipient or message was refused.
     pub fn refused(&self, r: &RefusedLine<'_>) {
         let mut line = self.line("refuse", None);
+        line.add("session", Value::Word(r.session));
         line.add("stage", Value::Word(r.stage));
         line.add("listener", Value::Word(r.listener));
         line.add("client", Value::Client(r.client));
@@ -259,6 +280,27 @@ impl MailLog {
         line.some("from", from.as_deref().map(Value::Path));
         line.some("to", r.to.map(Value::Path));
         line.add("reply", Value::Reply(r.reply));
+        self.put(line);
+    }
+
+    /// The judge has decided. `staffetta explain` tells more, under the name that `session=` gives.
+    pub fn verdict(&self, v: &VerdictLine<'_>) {
+        let (record, about) = (v.record, &v.record.about);
+        let mut line = self.line("verdict", v.id);
+        line.add("session", Value::Word(&about.session));
+        let client = Client { name: about.client_name.as_deref(), ip: Some(about.client) };
+        line.add("client", Value::Client(client));
+        line.some("from", about.sender.as_deref().map(Value::Path));
+        match record.recipients.as_slice() {
+            [one] => line.add("to", Value::Path(&one.address)),
+            several => line.add("nrcpt", Value::Number(several.len() as u64)),
+        }
+        line.add("stage", Value::Word(about.stage.as_str()));
+        line.add("action", Value::Word(record.action.as_str()));
+        line.add("score", Value::Word(&record.points.total.to_string()));
+        line.add("required", Value::Word(&v.required.to_string()));
+        line.add("symbols", Value::Word(&symbols(record)));
+        line.some("decided", decided(&record.decided).as_deref().map(Value::Text));
         self.put(line);
     }
 
@@ -354,6 +396,29 @@ impl MailLog {
     fn put(&self, line: Line) {
         self.writer.put(&line.finish());
     }
+}
+
+/// `ZEN_SBL(4.0),SPF_FAIL(2.5)`: names that are ours, and numbers. `none` where there are none.
+fn symbols(record: &VerdictRecord) -> String {
+    let lines = &record.points.lines;
+    let mut named: Vec<String> =
+        lines.iter().take(SYMBOLS_MAX).map(|line| format!("{}({})", line.symbol, line.points)).collect();
+    if lines.len() > SYMBOLS_MAX {
+        named.push(format!("+{}", lines.len() - SYMBOLS_MAX));
+    }
+    if named.is_empty() { "none".to_owned() } else { named.join(",") }
+}
+
+/// The line of the configuration, or the check, that decided.
+fn decided(by: &DecidedBy) -> Option<String> {
+    Some(match by {
+        DecidedBy::Nothing => return None,
+        DecidedBy::Threshold { key, .. } | DecidedBy::Mode { key, .. } => key.clone(),
+        DecidedBy::GreylistAlways => "antispam.greylist.mode".to_owned(),
+        DecidedBy::Ruling { source, key, .. } if key.is_empty() => source.to_string(),
+        DecidedBy::Ruling { source, key, .. } => format!("{source} {key}"),
+        DecidedBy::Unfinished { check } => format!("unfinished {check}"),
+    })
 }
 
 /// Postfix's word for what became of a recipient.

@@ -12,6 +12,7 @@ use prometheus::{
     IntGaugeVec, Opts, Registry, TextEncoder,
 };
 
+mod checks;
 pub mod labels;
 mod process;
 
@@ -85,6 +86,17 @@ const LOG_LINES_LOST: Family = family(
     &[],
 );
 
+const VERDICTS: Family = family(
+    "verdicts_total",
+    "What the judge decided, by stage: recipients refused, and messages.",
+    &["stage", "action"],
+);
+const VERDICTS_LOST: Family = family(
+    "verdicts_lost_total",
+    "Verdicts that could not be kept for `staffetta explain`, because too many came at once or the store did not answer.",
+    &[],
+);
+
 impl Family {
     fn opts(&self) -> Opts {
         Opts::new(self.name, self.help)
@@ -133,6 +145,9 @@ pub struct Metrics {
     reloads: Row<Success, IntCounter>,
     certificate_expiry: GaugeVec,
     log_lines_lost: IntCounter,
+    verdicts: Grid<policy::Stage, policy::Action, IntCounter>,
+    verdicts_lost: IntCounter,
+    checks: checks::Checks,
     process: process::Process,
 }
 
@@ -180,6 +195,9 @@ impl Metrics {
             reloads: d.counter_row(&RELOADS)?,
             certificate_expiry,
             log_lines_lost: d.counter(&LOG_LINES_LOST)?,
+            verdicts: d.counter_grid(&VERDICTS)?,
+            verdicts_lost: d.counter(&VERDICTS_LOST)?,
+            checks: checks::Checks::new(&d)?,
             process: process::Process::new(&d.registry)?,
             registry: d.registry,
         })
@@ -329,6 +347,30 @@ impl Metrics {
         raise(&self.log_lines_lost, total);
     }
 
+    /// Lays out the series of these checks and symbols, all at zero; others are not counted.
+    pub fn lay_out<'a>(&self, checks: impl Iterator<Item = &'a str>, symbols: impl Iterator<Item = &'a str>) {
+        self.checks.lay_out(checks, symbols);
+    }
+
+    /// A check has run.
+    pub fn check(&self, time: &policy::CheckTime) {
+        self.checks.ran(time);
+    }
+
+    /// The judge has decided: about a recipient that is refused, or about a message. Each of its symbols counts once.
+    pub fn verdict(&self, record: &policy::VerdictRecord) {
+        with(self.verdicts.at(record.about.stage, record.action), IntCounter::inc);
+        let own = record.recipients.iter().filter_map(|recipient| recipient.points.as_ref());
+        let lines = own.chain([&record.points]).flat_map(|points| &points.lines);
+        let symbols: std::collections::BTreeSet<&str> = lines.map(|line| line.symbol.as_str()).collect();
+        self.checks.seen(symbols.into_iter());
+    }
+
+    /// Sets the number of verdicts so far that could not be kept.
+    pub fn verdicts_lost(&self, total: u64) {
+        raise(&self.verdicts_lost, total);
+    }
+
     /// All families in the Prometheus text format.
     #[must_use]
     pub fn render(&self) -> String {
@@ -354,7 +396,9 @@ pub fn markdown() -> Result<String, prometheus::Error> {
          `[observe] http` serves them at `/metrics`, in the Prometheus text format. Every series is there from the \
          start, at zero; label values come from the sets below and never from peers.\n",
     );
-    for family in Metrics::new()?.reference() {
+    let metrics = Metrics::new()?;
+    metrics.lay_out(std::iter::once("check"), std::iter::once("SYMBOL"));
+    for family in metrics.reference() {
         let mut kind = family.kind;
         if let Some(first) = kind.get_mut(..1) {
             first.make_ascii_uppercase();
@@ -364,6 +408,8 @@ pub fn markdown() -> Result<String, prometheus::Error> {
             let values = match label.as_str() {
                 // The version changes with every release; that alone makes no page stale.
                 "version" => "such as 1.0.0".to_owned(),
+                "check" => "the checks, as `staffetta explain` names them".to_owned(),
+                "symbol" => "the symbols, as `staffetta symbols` prints them".to_owned(),
                 "name" => "`hostname`, and the names in `[[tls.sni]]`".to_owned(),
                 _ => values.join(", "),
             };

@@ -106,6 +106,7 @@ impl Reloader {
         let settings = services.config.queue.clone();
         let runner = services.shared.runner.clone();
         services.show_certificates();
+        services.show_checks();
         self.current.set(services);
         runner.send(Message::Reconfigure(Box::new(settings))).await;
         self.doors.retain(|door| {

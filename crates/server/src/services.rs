@@ -14,7 +14,7 @@ use store::{QueueStore, StateStore};
 
 use crate::accounts::{Accounts, Failures};
 use crate::clock::IdMaker;
-use crate::judge::Judge;
+use crate::judge::{Clerk, History, Judge};
 use crate::limits::{BodyRoom, SessionCounts};
 use crate::maillog::MailLog;
 use crate::metrics::Metrics;
@@ -54,6 +54,12 @@ pub struct Services {
 }
 
 impl Services {
+    /// Lays out the counters of every check and symbol there is, all at zero.
+    pub fn show_checks(&self) {
+        let symbols = self.judge.book().symbols().map(|(symbol, _)| symbol.as_str());
+        self.shared.metrics.lay_out(self.judge.checks(), symbols);
+    }
+
     /// Tells the metrics when the certificates in use expire: the first one under our host name.
     pub fn show_certificates(&self) {
         let Some(tls) = &self.tls else {
@@ -78,6 +84,10 @@ pub struct Shared {
     pub state: Arc<dyn StateStore>,
     /// The counters.
     pub metrics: Arc<Metrics>,
+    /// Why mail was taken or refused, for as long as it is told.
+    pub history: Arc<History>,
+    /// Who writes down what is judged.
+    pub clerk: Arc<dyn Clerk>,
     /// The mail log.
     pub log: MailLog,
     /// Names for messages.

@@ -27,6 +27,7 @@ use crate::clock::{self, IdMaker};
 use crate::control::Daemon;
 use crate::error::Error;
 use crate::health::{self, Health};
+use crate::judge::{History, Registrar};
 use crate::limits::{BodyRoom, SessionCounts};
 use crate::maillog::{self, Level, MailLog};
 use crate::metrics::Metrics;
@@ -146,6 +147,7 @@ async fn serve(
     }
     let current = Current::new(assemble::services(&loaded, Arc::clone(&shared))?);
     current.get().show_certificates();
+    current.get().show_checks();
     let scheduler = Scheduler::new(loaded.config.queue.clone(), clock::now().0);
     let runner = tokio::spawn(Runner::new(scheduler, current.clone(), handle.clone(), letters).run());
 
@@ -195,10 +197,15 @@ fn shared(loaded: &Loaded, runner: RunnerHandle) -> Result<Shared, Error> {
     let store = EmbeddedStore::open(disk, &folder, loaded.config.store.clone());
     let store: Arc<dyn QueueStore> = Arc::new(store.map_err(|error| Error::Store(error.to_string()))?);
     let state = memory::open(&loaded.data_dir(), loaded.config.store.state.clone())?;
+    let metrics = Arc::new(Metrics::new()?);
+    let history = Arc::new(History::start(Arc::clone(&state)));
+    let clerk = Arc::new(Registrar::new(log.clone(), Arc::clone(&metrics), Arc::clone(&history)));
     Ok(Shared {
         store,
         state,
-        metrics: Arc::new(Metrics::new()?),
+        metrics,
+        history,
+        clerk,
         log,
         ids: IdMaker::default(),
         room: BodyRoom::new(loaded.config.server.body_memory_bytes_max),
@@ -211,6 +218,7 @@ fn shared(loaded: &Loaded, runner: RunnerHandle) -> Result<Shared, Error> {
 
 /// Exports what cannot be learnt again and closes the state store, unless that takes too long.
 async fn close_state(shared: &Arc<Shared>, path: &Path) {
+    shared.history.flush().await;
     let (at_work, path) = (Arc::clone(shared), path.to_owned());
     let export = tokio::task::spawn_blocking(move || memory::finish(&*at_work.state, &at_work.log, &path));
     drop(tokio::time::timeout(STATE_PATIENCE, export).await);

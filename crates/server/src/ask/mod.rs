@@ -47,8 +47,15 @@ impl Asker {
     #[must_use]
     pub fn new(services: Arc<Services>, facts: ClientFacts) -> Self {
         let name = services.shared.ids.next().to_string();
-        let case = services.judge.open(name.into(), clock::now());
+        let clerk = Arc::clone(&services.shared.clerk);
+        let case = services.judge.open(name.into(), clock::now()).told_to(clerk);
         Self { services, facts, case, transaction: None, sink: None, bytes_accepted: 0 }
+    }
+
+    /// The session's name in logs, replies and explanations.
+    #[must_use]
+    pub fn session(&self) -> &str {
+        self.case.id()
     }
 
     /// One question, one answer.
@@ -137,6 +144,7 @@ impl Asker {
     /// Logs a refusal of this stage.
     fn log_refusal(&self, stage: &str, to: Option<&str>, reply: &Reply) {
         self.services.shared.log.refused(&RefusedLine {
+            session: self.case.id(),
             stage,
             listener: self.facts.door_name(),
             client: self.facts.for_log(),

@@ -46,7 +46,9 @@ impl Asker {
                 if matches!(reason, RecipientRefusal::Unknown) {
                     self.case.unknown_recipient();
                 }
-                self.refuse_recipient(reason, bare, Reply::new(code, enhanced, words))
+                let reply = Reply::new(code, enhanced, words);
+                self.case.turned_away(&accepted_as, source(reason), &reply);
+                self.refuse_recipient(reason, bare, reply)
             }
         }
     }
@@ -96,6 +98,17 @@ fn refusal(resolution: &Resolution) -> Refusal {
         Resolution::Unavailable(_) => {
             (R::Unavailable, (451, (4, 3, 0), "The recipient could not be looked up, try again later"))
         }
+    }
+}
+
+/// What the judge's records name it.
+fn source(reason: RecipientRefusal) -> policy::Source {
+    use policy::Source;
+    match reason {
+        RecipientRefusal::RelayDenied => Source::Relay,
+        RecipientRefusal::Unavailable => Source::Unavailable,
+        RecipientRefusal::MailboxFull | RecipientRefusal::TooMany => Source::Limit,
+        _ => Source::UnknownRecipient,
     }
 }
 

@@ -7,10 +7,10 @@ use std::net::{IpAddr, Ipv6Addr};
 use std::sync::Arc;
 
 use mail::{Address, Reply, ReversePath, Timestamp};
-use policy::judge::{AtRcpt, Client, Greylist, at_rcpt};
+use policy::judge::{AtRcpt, Client, Greylist, Greylisting, at_rcpt};
 use policy::{
-    AuthFacts, BeforeGreeting, ConnectFacts, Decision, Door, Dossier, Facts, HeloFacts, MailFacts, RcptFacts,
-    Rules, Verdict,
+    About, AuthFacts, BeforeGreeting, ConnectFacts, Decision, Door, Dossier, Facts, HeloFacts, MailFacts,
+    Order, RcptFacts, Rules, Ruling, Score, Source, Stage, StageReport, Threshold, Verdict, VerdictRecord,
 };
 use smtp::MailParameters;
 
@@ -19,6 +19,10 @@ use crate::metrics;
 use crate::session::facts::ClientFacts;
 
 use super::Judge;
+use super::clerk::{Clerk, NoClerk, Told};
+
+/// Verdicts of one session that are kept at most; further ones are logged and counted.
+pub const KEPT_PER_SESSION_MAX: usize = 100;
 
 /// What is known and was found of one session.
 pub struct Case {
@@ -38,6 +42,10 @@ pub struct Case {
     first: Option<Arc<Rules>>,
     transactions: usize,
     unknown_recipients: usize,
+    /// Who is told what was found and decided.
+    pub(super) clerk: Arc<dyn Clerk>,
+    /// Verdicts that are to be kept so far.
+    kept: usize,
 }
 
 impl Case {
@@ -55,7 +63,16 @@ impl Case {
             first: None,
             transactions: 0,
             unknown_recipients: 0,
+            clerk: Arc::new(NoClerk),
+            kept: 0,
         }
+    }
+
+    /// With somebody who is told what is found and decided.
+    #[must_use]
+    pub fn told_to(mut self, clerk: Arc<dyn Clerk>) -> Self {
+        self.clerk = clerk;
+        self
     }
 
     /// The session's name, for logs and replies.
@@ -80,6 +97,7 @@ impl Case {
             auth: AuthFacts::default(),
         };
         let report = self.judge.pipeline.connect.run(&facts, self.judge.greeting_time()).await;
+        self.clerk.checked(&report);
         self.auth.learn(report.learnt.clone());
         self.dossier.add(report);
         self.connect = Some(Arc::new(facts));
@@ -109,6 +127,7 @@ impl Case {
         let again = self.helo.as_ref().is_some_and(|before| before.name == facts.name);
         if !again {
             let report = self.judge.pipeline.helo.run(&facts, self.judge.command_time()).await;
+            self.clerk.checked(&report);
             self.auth.learn(report.learnt.clone());
             self.dossier.add(report);
         }
@@ -138,6 +157,7 @@ impl Case {
         };
         self.transactions += 1;
         let report = self.judge.pipeline.mail.run(&facts, self.judge.command_time()).await;
+        self.clerk.checked(&report);
         self.sender_auth = self.auth.clone();
         self.sender_auth.learn(report.learnt.clone());
         self.dossier.add(report);
@@ -154,9 +174,9 @@ impl Case {
         said: Option<&Address>,
         is_ours: bool,
     ) -> Result<(), Box<Reply>> {
-        let Some(mail) = &self.mail else { return Ok(()) };
+        let Some(mail) = self.mail.clone() else { return Ok(()) };
         let facts = RcptFacts {
-            mail: Arc::clone(mail),
+            mail: Arc::clone(&mail),
             at: clock::now(),
             recipient: recipient.clone(),
             said: said.cloned(),
@@ -167,11 +187,13 @@ impl Case {
             auth: self.sender_auth.clone(),
         };
         let report = self.judge.pipeline.rcpt.run(&facts, self.judge.command_time()).await;
+        self.clerk.checked(&report);
         let number = self.dossier.add_recipient(recipient.clone(), report);
         let rules = self.judge.rules.of(recipient);
         let decision = self.decide(&facts, number, &rules).await;
         match decision.verdict.reply(&self.id) {
             Some(reply) => {
+                self.tell_refusal(&mail, (recipient, &decision, &rules), &reply);
                 self.dossier.forget_recipient(number);
                 Err(Box::new(reply))
             }
@@ -206,12 +228,54 @@ impl Case {
         self.unknown_recipients += 1;
     }
 
+    /// A recipient was refused for what it is, whatever the score: the record tells what else was known.
+    pub fn turned_away(&mut self, recipient: &Address, source: Source, reply: &Reply) {
+        let Some(mail) = self.mail.clone() else { return };
+        let order =
+            if reply.is_permanent() { Order::Reject(reply.clone()) } else { Order::Defer(reply.clone()) };
+        let ruling = Ruling::new(source, order, "", &recipient.to_string());
+        let report = StageReport { rulings: vec![ruling], ..StageReport::new(Stage::Rcpt) };
+        let number = self.dossier.add_recipient(recipient.clone(), report);
+        let rules = self.judge.rules.of(recipient);
+        let decision = at_rcpt(&AtRcpt {
+            book: &self.judge.book,
+            evidence: &self.dossier.evidence(Some(number)),
+            rules: &rules,
+            first: None,
+            client: Client::default(),
+            greylisting: Greylisting::Off,
+            greylist: Greylist::NotAsked,
+        });
+        self.tell_refusal(&mail, (recipient, &decision, &rules), reply);
+        self.dossier.forget_recipient(number);
+    }
+
+    fn tell_refusal(&mut self, mail: &MailFacts, copy: (&Address, &Decision, &Rules), reply: &Reply) {
+        let about = About::mail(mail, Stage::Rcpt, clock::now());
+        let (_, decision, rules) = copy;
+        let (action, decided) = (decision.action, decision.decided.clone());
+        let record = VerdictRecord::new(about, &self.dossier, action, decided, &[copy]).replied(reply);
+        self.tell(record, None, required(rules));
+    }
+
+    /// Hands a verdict to the clerk. Beyond [`KEPT_PER_SESSION_MAX`] it is told and not kept.
+    pub(super) fn tell(&mut self, record: VerdictRecord, id: Option<mail::QueueId>, required: Score) {
+        self.kept += 1;
+        let days = if self.kept > KEPT_PER_SESSION_MAX { 0 } else { self.judge.history_days() };
+        self.clerk.decided(Told { record, id, required, days });
+    }
+
     /// The transaction is over, or never came to anything.
     pub fn end_transaction(&mut self) {
         self.mail = None;
         self.first = None;
         self.dossier.end_transaction();
     }
+}
+
+/// From which score on a message is marked for who has these rules; 0 when none is.
+pub(super) fn required(rules: &Rules) -> Score {
+    rules.limit(Threshold::Tag).map_or(Score::ZERO, |limit| limit.value)
 }
 
 /// What greylisting needs to know.

@@ -1,16 +1,20 @@
 //! After DATA: the message is looked at as a whole, each recipient gets a copy of its own verdict, and the queue is told.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use mail::{Address, Disposition, QueueId, Reply};
+use policy::headers::{OURS, spam_fields};
 use policy::judge::{AfterData, AfterDataRecipient, Client, Greylist, after_data};
-use policy::{Action, Facts, MessageDecision, MessageFacts, Rules, Verdict};
+use policy::{
+    About, Action, Facts, MessageDecision, MessageFacts, Rules, Score, Stage, Verdict, VerdictRecord,
+};
 use store::{HeaderEdit, StoreError};
 
 use crate::clock;
 use crate::session::body::ReceivedBody;
 
-use super::case::Case;
+use super::case::{Case, required};
 use super::content::whole;
 
 /// A message that wants a verdict.
@@ -60,7 +64,7 @@ impl Case {
     /// When the message cannot be read back from its file.
     pub async fn message(&mut self, submitted: Submitted<'_>) -> Result<Judged, StoreError> {
         let Some(mail) = self.mail.clone() else { return Ok(Judged::default()) };
-        let (judge, started) = (std::sync::Arc::clone(&self.judge), Instant::now());
+        let (judge, started) = (Arc::clone(&self.judge), Instant::now());
         if !mail.is_stranger() && !judge.looks_at_everything() {
             return Ok(Judged::default());
         }
@@ -79,16 +83,18 @@ impl Case {
         };
         judge.authenticate(&mut facts, left()).await;
         let report = judge.pipeline.end_of_data.run(&facts, left()).await;
+        self.clerk.checked(&report);
         self.dossier.add(report);
         let rules: Vec<_> = facts.recipients.iter().map(|address| judge.rules.of(address)).collect();
         let decision = self.after_data(&facts, &rules, left()).await;
-        Ok(self.judged(&facts, decision))
+        self.tell_message(&facts, &decision, &rules);
+        Ok(self.judged(&facts, decision, &rules))
     }
 
     async fn after_data(
         &self,
         facts: &MessageFacts,
-        rules: &[std::sync::Arc<Rules>],
+        rules: &[Arc<Rules>],
         left: Duration,
     ) -> MessageDecision {
         let recipients: Vec<AfterDataRecipient<'_>> = rules
@@ -116,13 +122,40 @@ impl Case {
         after_data(&case)
     }
 
-    fn judged(&self, facts: &MessageFacts, decision: MessageDecision) -> Judged {
+    /// Hands the verdict about a message to the clerk.
+    fn tell_message(&mut self, facts: &MessageFacts, decision: &MessageDecision, rules: &[Arc<Rules>]) {
+        let about = About::mail(&facts.mail, Stage::EndOfData, clock::now()).queued_as(facts.queue_id);
+        let copies: Vec<_> = facts
+            .recipients
+            .iter()
+            .zip(&decision.recipients)
+            .zip(rules)
+            .map(|((address, decision), rules)| (address, decision, &**rules))
+            .collect();
+        let worst = copies.iter().max_by_key(|(_, decision, _)| decision.tally.total);
+        let required = worst.map_or(Score::ZERO, |(_, _, rules)| required(rules));
+        // An accepted message is as far from the inbox as its worst copy.
+        let strictest = decision.recipients.iter().max_by_key(|copy| copy.action);
+        let (action, decided) = match (&decision.verdict, strictest) {
+            (Verdict::Accept, Some(copy)) => (copy.action, copy.decided.clone()),
+            (verdict, _) => (verdict.action(), decision.decided.clone()),
+        };
+        let mut record = VerdictRecord::new(about, &self.dossier, action, decided, &copies);
+        if let Some(reply) = decision.verdict.reply(&facts.queue_id.to_string()) {
+            record = record.replied(&reply);
+        }
+        self.tell(record, Some(facts.queue_id), required);
+    }
+
+    fn judged(&self, facts: &MessageFacts, decision: MessageDecision, rules: &[Arc<Rules>]) -> Judged {
+        // What other hosts and our own users say of their mail is theirs; strangers may not say it in our name.
+        let stranger = facts.is_stranger();
         let refused = decision.verdict.reply(&facts.queue_id.to_string());
         let discarded = decision.verdict.action() == Action::Discard;
-        let copies = decision.recipients.iter().map(|copy| Copy {
+        let copies = decision.recipients.iter().zip(rules).map(|(copy, rules)| Copy {
             discarded: discarded || copy.action == Action::Discard,
             disposition: copy.disposition,
-            header_lines: Vec::new(),
+            header_lines: if stranger { spam_fields(copy, rules) } else { Vec::new() },
             redirect: copy.redirect.clone(),
         });
         let mut trace = Vec::new();
@@ -136,7 +169,12 @@ impl Case {
             bcc: decision.bcc,
             hold: decision.hold,
             trace,
-            edits: Vec::new(),
+            edits: if stranger { forged_fields() } else { Vec::new() },
         }
     }
+}
+
+/// What a stranger says in the fields that are ours to write goes.
+fn forged_fields() -> Vec<HeaderEdit> {
+    OURS.iter().map(|name| HeaderEdit::Remove((*name).to_owned())).collect()
 }

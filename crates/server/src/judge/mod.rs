@@ -6,7 +6,9 @@
 //! "unknown", and at worst the client is asked to come back.
 
 mod case;
+mod clerk;
 mod content;
+mod history;
 mod message;
 mod rules;
 
@@ -23,7 +25,9 @@ use policy::{Definitions, Greylist, Greylisting, MessageFacts, Pipeline, RcptFac
 use crate::error::Error;
 use crate::limits::BodyRoom;
 
-pub use case::Case;
+pub use case::{Case, KEPT_PER_SESSION_MAX};
+pub use clerk::{Clerk, NoClerk, Registrar, Told};
+pub use history::{Found, History, Wanted};
 pub use message::{Copy, Judged, Submitted};
 use rules::RuleSet;
 
@@ -66,6 +70,17 @@ impl Judge {
     #[must_use]
     pub fn open(self: &Arc<Self>, session: Arc<str>, at: Timestamp) -> Case {
         Case::new(Arc::clone(self), session, at)
+    }
+
+    /// For how many days verdicts are kept.
+    fn history_days(&self) -> u32 {
+        self.settings.history_days
+    }
+
+    /// The names of all checks.
+    pub fn checks(&self) -> impl Iterator<Item = &str> {
+        let Pipeline { connect, helo, mail, rcpt, end_of_data } = &self.pipeline;
+        connect.names().chain(helo.names()).chain(mail.names()).chain(rcpt.names()).chain(end_of_data.names())
     }
 
     /// What symbols are worth.

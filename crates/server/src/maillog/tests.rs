@@ -44,6 +44,7 @@ fn client() -> Client<'static> {
 fn write_one_of_each(log: &MailLog) {
     let from = ReversePath::Mailbox("a@a.test".parse().unwrap());
     log.session(&SessionLine {
+        session: "00JX4M8ZQ0001",
         listener: "mx",
         client: client(),
         helo: Some("mail.a.test"),
@@ -58,6 +59,7 @@ fn write_one_of_each(log: &MailLog) {
         lasted: Duration::from_millis(1234),
     });
     log.refused(&RefusedLine {
+        session: "00JX4M8ZQ0001",
         stage: "rcpt",
         listener: "mx",
         client: Client { name: None, ..client() },
@@ -106,8 +108,8 @@ fn text_lines_are_these() {
     let (log, page) = log(Format::Text);
     write_one_of_each(&log);
     let want = "\
-2026-11-22T01:02:03.456Z staffetta/session: listener=mx, client=mail.a.test[192.0.2.1], helo=<mail.a.test>, tls=TLSv1.3 TLS_AES_256_GCM_SHA384, commands=6, messages=1, nrcpt=2, size=4096, errors=0, end=quit, seconds=1.234
-2026-11-22T01:02:03.456Z staffetta/refuse: stage=rcpt, listener=mx, client=unknown[192.0.2.1], helo=<x>, from=<>, to=<nobody@b.test> (550 5.1.1 no such user)
+2026-11-22T01:02:03.456Z staffetta/session: session=00JX4M8ZQ0001, listener=mx, client=mail.a.test[192.0.2.1], helo=<mail.a.test>, tls=TLSv1.3 TLS_AES_256_GCM_SHA384, commands=6, messages=1, nrcpt=2, size=4096, errors=0, end=quit, seconds=1.234
+2026-11-22T01:02:03.456Z staffetta/refuse: session=00JX4M8ZQ0001, stage=rcpt, listener=mx, client=unknown[192.0.2.1], helo=<x>, from=<>, to=<nobody@b.test> (550 5.1.1 no such user)
 2026-11-22T01:02:03.456Z staffetta/accept: 004HMASW9NF6Y: listener=submission, client=mail.a.test[192.0.2.1], account=a@a.test, message-id=<1@a.test>, from=<a@a.test>, size=4096, nrcpt=2
 2026-11-22T01:02:03.456Z staffetta/deliver: 004HMASW9NF6Y: to=<c@c.test>, orig_to=<b@b.test>, agent=smtp, relay=mx.c.test[192.0.2.7]:25, delay=61.500, dsn=4.2.1, status=deferred (450 4.2.1 try later)
 2026-11-22T01:02:03.456Z staffetta/report: 004HMASW9NF6Y: kind=failed, to=<a@a.test>, report=0000000000007
@@ -148,6 +150,7 @@ fn no_peer_can_forge_a_line_or_a_field() {
             result: "failure",
         });
         log.refused(&RefusedLine {
+            session: "00JX4M8ZQ0001",
             stage: "helo",
             listener: "mx",
             client: Client { name: Some("a[10.0.0.1], x=y"), ..client() },
@@ -244,4 +247,65 @@ fn what_was_logged_is_written_when_the_log_goes() {
     log.notice(Level::Info, "last words");
     drop(log);
     assert!(page.text().contains("last words"));
+}
+
+/// A symbol's name cannot hold a comma; the words of a check or a table can.
+#[test]
+fn a_verdict_names_who_decided_and_the_heaviest_symbols() {
+    use policy::record::Points;
+    use policy::tally::{Line, Note};
+    use policy::{About, Action, DecidedBy, Score, Source, Stage, Symbol, VerdictRecord};
+    let line = |name: &'static str, points| Line {
+        symbol: Symbol::new(name),
+        evidence: "a peer's words".to_owned(),
+        full: points,
+        points,
+        note: Note::Whole,
+    };
+    let lines =
+        [vec![line("ZEN_SBL", Score::tenths(40))], vec![line("B", Score::tenths(-5)); SYMBOLS_MAX]].concat();
+    let mut record = VerdictRecord {
+        about: About {
+            id: "00JX4M8ZQ0002".to_owned(),
+            session: "00JX4M8ZQ0001".to_owned(),
+            at: noon(),
+            stage: Stage::Rcpt,
+            client: "192.0.2.1".parse().unwrap(),
+            client_name: None,
+            helo: None,
+            account: None,
+            sender: Some(String::new()),
+        },
+        action: Action::Reject,
+        decided: DecidedBy::Ruling {
+            source: Source::Access,
+            order: "reject".to_owned(),
+            key: "antispam.access[0] a, b=c:12".to_owned(),
+            evidence: String::new(),
+        },
+        reply: None,
+        recipients: Vec::new(),
+        points: Points { lines, total: Score::tenths(55), ..Points::default() },
+        dns: Vec::new(),
+        times: Vec::new(),
+        left_out: 0,
+    };
+    let (log, page) = log(Format::Text);
+    log.verdict(&VerdictLine { id: None, record: &record, required: Score::points(5) });
+    record.points.lines.clear();
+    record.decided = DecidedBy::Nothing;
+    log.verdict(&VerdictLine { id: Some(ID), record: &record, required: Score::points(5) });
+    log.flush();
+    let many = ",B(-0.5)".repeat(SYMBOLS_MAX - 1);
+    assert_eq!(
+        page.text(),
+        format!(
+            "2026-11-22T01:02:03.456Z staffetta/verdict: session=00JX4M8ZQ0001, client=unknown[192.0.2.1], from=<>, \
+             nrcpt=0, stage=rcpt, action=reject, score=5.5, required=5.0, symbols=ZEN_SBL(4.0){many},+1, \
+             decided=access antispam.access[0] a? b?c:12\n\
+             2026-11-22T01:02:03.456Z staffetta/verdict: 004HMASW9NF6Y: session=00JX4M8ZQ0001, \
+             client=unknown[192.0.2.1], from=<>, nrcpt=0, stage=rcpt, action=reject, score=5.5, required=5.0, \
+             symbols=none\n"
+        )
+    );
 }

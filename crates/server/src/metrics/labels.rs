@@ -408,3 +408,27 @@ impl<A: Label, B: Label, M> Grid<A, B, M> {
         self.rows.get(a.index()).and_then(|row| row.at(b))
     }
 }
+
+impl Label for policy::Stage {
+    const ALL: &'static [Self] = &Self::ALL;
+
+    fn name(self) -> &'static str {
+        self.as_str()
+    }
+
+    fn index(self) -> usize {
+        self as usize
+    }
+}
+
+impl Label for policy::Action {
+    const ALL: &'static [Self] = &Self::ALL;
+
+    fn name(self) -> &'static str {
+        self.as_str()
+    }
+
+    fn index(self) -> usize {
+        self as usize
+    }
+}

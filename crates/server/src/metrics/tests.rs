@@ -142,3 +142,26 @@ fn what_ends_a_session_is_counted_under_its_own_name() {
     }
     assert_eq!(Door::from(smtp::Role::Submissions), Door::Submissions);
 }
+
+#[test]
+fn checks_and_symbols_count_when_they_were_laid_out_and_make_no_series_else() {
+    let metrics = Metrics::new().unwrap();
+    metrics.lay_out(["dnsbl"].into_iter(), ["ZEN_SBL"].into_iter());
+    let time = |check: &str, end| policy::CheckTime {
+        check: check.to_owned(),
+        stage: policy::Stage::Connect,
+        micros: 20_000,
+        end,
+    };
+    metrics.check(&time("dnsbl", policy::CheckEnd::Finished));
+    metrics.check(&time("dnsbl", policy::CheckEnd::OutOfTime));
+    metrics.check(&time("unheard_of", policy::CheckEnd::Finished));
+    metrics.checks.seen(["ZEN_SBL", "UNHEARD_OF"].into_iter());
+    metrics.lay_out(["dnsbl"].into_iter(), ["ZEN_SBL"].into_iter());
+    let text = metrics.render();
+    assert_eq!(line(&text, "staffetta_check_seconds_bucket{check=\"dnsbl\",le=\"0.1\"}"), "2");
+    assert_eq!(line(&text, "staffetta_checks_unfinished_total{check=\"dnsbl\"}"), "1");
+    assert_eq!(line(&text, "staffetta_symbols_total{symbol=\"ZEN_SBL\"}"), "1");
+    assert_eq!(line(&text, "staffetta_verdicts_total{action=\"reject\",stage=\"rcpt\"}"), "0");
+    assert!(!text.to_lowercase().contains("unheard_of"));
+}

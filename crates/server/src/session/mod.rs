@@ -238,6 +238,7 @@ impl Driver {
         let tls = summary.tls.as_ref().map(|t| format!("{} {}", t.version, t.cipher));
         let account = summary.account.as_deref().or(facts.local_user.as_ref().map(|u| u.user.as_str()));
         self.services.shared.log.session(&SessionLine {
+            session: self.asker.session(),
             listener: facts.door_name(),
             client: facts.for_log(),
             helo: summary.helo.as_deref(),
