@@ -92,7 +92,8 @@ fn only_the_permitted_relay() {
     let port = support::free_port();
     let rest = format!(
         "[[outbound.route]]\nmatch = \"*\"\nto = \"discard\"\n[[listener]]\nkind = \"mx\"\n\
-         bind = [\"127.0.0.1:{port}\"]\nproxy_protocol_from = [\"127.0.0.0/8\"]\n"
+         bind = [\"127.0.0.1:{port}\"]\nproxy_protocol_from = [\"127.0.0.0/8\"]\n\
+         [antispam]\nmode = \"observe\"\n"
     );
     let daemon = daemon("trusted_networks = [\"192.0.2.0/24\"]", &rest);
     let behind_proxy = |client: &str| {

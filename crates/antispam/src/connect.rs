@@ -1,5 +1,5 @@
 //! Checks of the client's address, before it has said a word.
 
 pub mod dnsbl;
-pub mod early_talker;
+pub mod iprev;
 pub mod rates;

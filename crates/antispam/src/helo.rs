@@ -2,4 +2,5 @@
 
 pub mod claim;
 pub mod early_pipelining;
+pub mod early_talker;
 pub mod rdns;

@@ -7,6 +7,7 @@
 
 pub mod access;
 pub mod action;
+pub mod authentication;
 pub mod backscatter;
 pub mod connect;
 pub mod end_of_data;
@@ -20,5 +21,5 @@ mod settings;
 #[cfg(test)]
 mod testing;
 
-pub use pipeline::pipeline;
+pub use pipeline::{Made, Parts, SetUpError, set_up};
 pub use settings::{DomainOverrides, RecipientSettings, Settings};

@@ -2,3 +2,4 @@
 
 pub mod own_sender;
 pub mod sender_domain;
+pub mod spf;

@@ -1,17 +1,207 @@
-//! All checks at their stages: one line for each.
+//! All checks at their stages: one line for each, and what their symbols are worth by default.
 
-use policy::{Definitions, GroupDef, Pipeline, book};
+use std::net::IpAddr;
+use std::path::Path;
+use std::sync::Arc;
 
+use mail::Domain;
+use net::{DnsSettings, Resolver, ResolverError};
+use policy::{Check, CheckSettings, Checks, Definitions, Pipeline, StageMarker, SymbolError};
+use store::StateStore;
+use tables::{Table, TableError};
+
+use crate::access::{Access, AccessStage};
+use crate::backscatter::judge::Backscatter;
+use crate::backscatter::keys::Keys;
+use crate::connect::dnsbl::{self, Dnsbl, lists::Lists};
+use crate::connect::iprev::Iprev;
+use crate::end_of_data::authentication::Authentication;
+use crate::end_of_data::content_checks::{ContentChecks, OpenError};
+use crate::groups;
+use crate::helo::claim::{Claim, Ours};
+use crate::helo::early_pipelining::EarlyPipelining;
+use crate::helo::early_talker::EarlyTalker;
+use crate::helo::rdns::Rdns;
+use crate::mail_from::own_sender::{OwnSender, Senders};
+use crate::mail_from::sender_domain::SenderDomain;
+use crate::mail_from::spf::SpfQuery;
+use crate::rcpt::dictionary::Dictionary;
+use crate::rcpt::greylist::Greylist;
+use crate::rcpt::null_sender::NullSender;
+use crate::rcpt::own_domain::OwnDomain;
+use crate::rcpt::spam_trap::SpamTrap;
+use crate::rcpt::spf::Spf;
 use crate::settings::Settings;
 
-/// The checks by these settings, and what their symbols are worth by default.
-#[must_use]
-pub fn pipeline(settings: &Settings) -> (Pipeline, Definitions) {
-    let pipeline = Pipeline::default();
-    let definitions = Definitions {
-        symbols: pipeline.symbols(),
-        groups: vec![GroupDef::new(book::LISTS, settings.dnsbl_cap)],
-        composites: Vec::new(),
-    };
-    (pipeline, definitions)
+/// What the checks work with.
+pub struct Parts<'a> {
+    /// What an operator wants.
+    pub settings: &'a Settings,
+    /// DNS.
+    pub resolver: Resolver,
+    /// How DNS is asked; the lists are asked by a resolver of their own.
+    pub dns: &'a DnsSettings,
+    /// What is remembered from one session to the next.
+    pub state: Arc<dyn StateStore>,
+    /// Who knows the addresses of our domains.
+    pub senders: Arc<dyn Senders>,
+    /// Our name.
+    pub hostname: Domain,
+    /// Our domains.
+    pub domains: Vec<Domain>,
+    /// Our addresses.
+    pub addresses: Vec<IpAddr>,
+    /// Parts a user from a tag.
+    pub delimiter: Option<char>,
+    /// Where relative paths start.
+    pub base: &'a Path,
+    /// The keys by which bounces of our own mail are known.
+    pub keys: Arc<Keys>,
+    /// For how many days those marks hold.
+    pub marks_days: u64,
+}
+
+/// The checks, set up.
+pub struct Made {
+    /// At their stages.
+    pub pipeline: Pipeline,
+    /// What their symbols are worth.
+    pub definitions: Definitions,
+    /// The DNS lists: whoever runs the checks has to [`Lists::tend`] to them.
+    pub lists: Arc<Lists>,
+    /// The memory of who was asked to come back.
+    pub greylist: Greylist,
+    /// An operator's tables about headers and bodies.
+    pub content: ContentChecks,
+}
+
+/// Why the checks cannot be set up: the operator's to mend.
+#[derive(Debug, thiserror::Error)]
+pub enum SetUpError {
+    /// The resolver of the lists.
+    #[error(transparent)]
+    Resolver(#[from] ResolverError),
+    /// A table cannot be read.
+    #[error(transparent)]
+    Table(#[from] TableError),
+    /// A table about headers or bodies cannot be used.
+    #[error(transparent)]
+    Content(#[from] OpenError),
+    /// Absurdly many tables.
+    #[error(transparent)]
+    Symbol(#[from] SymbolError),
+    /// Settings for a check that is not there.
+    #[error("[antispam.check.{name}]: there is no such check; there are {there}")]
+    NoSuchCheck {
+        /// As written.
+        name: String,
+        /// All names.
+        there: String,
+    },
+}
+
+/// Sets up all checks.
+///
+/// # Errors
+/// See [`SetUpError`].
+pub async fn set_up(parts: &Parts<'_>) -> Result<Made, SetUpError> {
+    let settings = parts.settings;
+    let lists = Arc::new(Lists::new(&settings.dnsbl, settings.dnsbl_health.clone(), parts.dns)?);
+    let greylist = Greylist::new(settings.greylist.clone(), Arc::clone(&parts.state));
+    let mut all = Pipeline::default();
+    access(&mut all, parts)?;
+    let add = Adding { settings };
+
+    add.to(&mut all.connect, Iprev::new(parts.resolver.clone()));
+    add.to(&mut all.connect, Dnsbl::new(Arc::clone(&lists), &settings.dnsbl, parts.addresses.clone()));
+
+    let ours = Ours { names: names(parts), addresses: parts.addresses.clone() };
+    add.to(&mut all.helo, EarlyTalker);
+    add.to(&mut all.helo, EarlyPipelining);
+    add.to(&mut all.helo, Rdns);
+    add.to(&mut all.helo, Claim::new(parts.resolver.clone(), ours));
+
+    add.to(&mut all.mail, SpfQuery::new(parts.resolver.clone(), parts.hostname.clone()));
+    add.to(&mut all.mail, SenderDomain::new(parts.resolver.clone()));
+    add.to(&mut all.mail, OwnSender::new(Arc::clone(&parts.senders)));
+
+    add.to(&mut all.rcpt, Spf);
+    add.to(&mut all.rcpt, OwnDomain);
+    add.to(&mut all.rcpt, Dictionary);
+    add.to(&mut all.rcpt, NullSender);
+    if let Some(table) = &settings.spam_traps {
+        add.to(&mut all.rcpt, SpamTrap::new(open(table, parts.base)?, parts.delimiter));
+    }
+
+    let backscatter = Backscatter::new(
+        settings.backscatter.mode,
+        Arc::clone(&parts.keys),
+        Arc::clone(&parts.state),
+        parts.marks_days,
+    );
+    add.to(&mut all.end_of_data, backscatter);
+    add.to(&mut all.end_of_data, Authentication::new(settings.dmarc));
+
+    let content = ContentChecks::open(&settings.content_checks(), parts.base).await?;
+    known(settings, &all)?;
+    let definitions = definitions(settings, &all);
+    Ok(Made { pipeline: all, definitions, lists, greylist, content })
+}
+
+/// What the symbols of these checks are worth by default, with groups and composites.
+fn definitions(settings: &Settings, all: &Pipeline) -> Definitions {
+    let mut groups = groups::all();
+    groups.extend(dnsbl::settings::groups(&settings.dnsbl, settings.dnsbl_cap));
+    Definitions { symbols: all.symbols(), groups, composites: Vec::new() }
+}
+
+/// Operators' tables, in the order of the configuration.
+fn access(all: &mut Pipeline, parts: &Parts<'_>) -> Result<(), SetUpError> {
+    let add = Adding { settings: parts.settings };
+    for (number, settings) in parts.settings.access.iter().enumerate() {
+        let check =
+            Access::new(number, settings.clone(), open(&settings.table, parts.base)?, parts.delimiter)?;
+        match settings.stage {
+            AccessStage::Connect => add.to(&mut all.connect, check),
+            AccessStage::Helo => add.to(&mut all.helo, check),
+            AccessStage::Mail => add.to(&mut all.mail, check),
+            AccessStage::Rcpt => add.to(&mut all.rcpt, check),
+        }
+    }
+    Ok(())
+}
+
+fn open(spec: &tables::Spec, base: &Path) -> Result<Arc<dyn Table>, TableError> {
+    tables::open(spec, base)
+}
+
+fn names(parts: &Parts<'_>) -> Vec<Domain> {
+    std::iter::once(parts.hostname.clone()).chain(parts.domains.iter().cloned()).collect()
+}
+
+/// Adds checks, each with what the operator has set for it.
+struct Adding<'a> {
+    settings: &'a Settings,
+}
+
+impl Adding<'_> {
+    fn to<S: StageMarker>(&self, checks: &mut Checks<S>, check: impl Check<S> + 'static) {
+        let settings: CheckSettings = self.settings.check.get(check.name()).copied().unwrap_or_default();
+        checks.add(Arc::new(check), settings);
+    }
+}
+
+/// Every check that has settings is there.
+fn known(settings: &Settings, all: &Pipeline) -> Result<(), SetUpError> {
+    let mut names: Vec<&str> = all.connect.names().collect();
+    names.extend(all.helo.names());
+    names.extend(all.mail.names());
+    names.extend(all.rcpt.names());
+    names.extend(all.end_of_data.names());
+    names.sort_unstable();
+    names.dedup();
+    match settings.check.keys().find(|name| !names.contains(&name.as_str())) {
+        Some(name) => Err(SetUpError::NoSuchCheck { name: name.clone(), there: names.join(", ") }),
+        None => Ok(()),
+    }
 }

@@ -8,6 +8,16 @@ use net::Networks;
 use policy::{CheckSettings, Mode, Score, ThresholdOverrides, Thresholds};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use tables::Spec;
+
+use crate::access;
+use crate::backscatter::BackscatterSettings;
+use crate::connect::dnsbl;
+use crate::connect::dnsbl::health::HealthSettings;
+use crate::connect::dnsbl::settings::ZoneSettings;
+use crate::end_of_data::authentication::DmarcSettings;
+use crate::end_of_data::content_checks::{self, Inner};
+use crate::rcpt::greylist::GreylistSettings;
 
 /// How strangers and their mail are judged while they are on the line.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -48,6 +58,47 @@ pub struct Settings {
     /// Memory in bytes for messages that are being judged, all together; who finds no room waits, within
     /// `verdict_seconds_max`. 67,108,864 (64 MiB).
     pub judging_memory_bytes_max: usize,
+    /// DNS lists: whom they list, each answer a witness with its own weight. Not set: Spamhaus ZEN, SpamCop, PSBL,
+    /// UCEPROTECT-1 and DNSWL; `dnsbl = []` asks none.
+    pub dnsbl: Vec<ZoneSettings>,
+    /// When a DNS list is no longer believed.
+    pub dnsbl_health: HealthSettings,
+    /// Whom greylisting asks to come back, and when.
+    pub greylist: GreylistSettings,
+    /// Bounces of what we never sent.
+    pub backscatter: BackscatterSettings,
+    /// Tables about clients, HELO names, senders and recipients, as Postfix's access(5) has them.
+    pub access: Vec<access::Settings>,
+    /// A table that is asked about every field of a message's header, as `TYPE:SOURCE` with the type `regexp` or `pcre`. It
+    /// is Postfix's header_checks, and for all mail. Example: `header_checks = "pcre:header_checks"`
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub header_checks: Option<Spec>,
+    /// The same for fields that MIME defines and for headers of MIME parts: a table, `same` (as `header_checks`) or `none`.
+    pub mime_header_checks: Inner,
+    /// The same for headers of attached messages: a table, `same` (as `header_checks`) or `none`.
+    pub nested_header_checks: Inner,
+    /// A table that is asked about every line of bodies, as they come: nothing is decoded.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub body_checks: Option<Spec>,
+    /// As `header_checks`, for bounces alone: mail with the null sender from clients that nothing vouches for. MIME fields
+    /// and attached headers, which quote the original message, are looked at too. Example:
+    /// `bounce_header_checks = "pcre:bounce_header_checks"`
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub bounce_header_checks: Option<Spec>,
+    /// As `body_checks`, for bounces alone.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub bounce_body_checks: Option<Spec>,
+    /// How many octets of each part of a message `body_checks` look at; 0 for all. The default is Postfix's.
+    pub body_checks_bytes_max: u64,
+    /// Longest field that `header_checks` look at, in octets; what a longer one holds behind it is not seen. The default is
+    /// Postfix's `header_size_limit`.
+    pub header_checks_bytes_max: usize,
+    /// What DMARC may do beside its points.
+    pub dmarc: DmarcSettings,
+    /// A table of addresses that nobody has given to anybody, as `TYPE:SOURCE`: who writes to them sends unasked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(example = &"text:spam_traps")]
+    pub spam_traps: Option<Spec>,
     /// Settings of single checks by their name: mode, on_unknown, budget_ms.
     pub check: BTreeMap<String, CheckSettings>,
     /// Recipients for whom something else holds than for their domain.
@@ -82,10 +133,11 @@ pub struct DomainOverrides {
 
 impl Default for Settings {
     fn default() -> Self {
+        let content = content_checks::Settings::default();
         Self {
             mode: Mode::Enforce,
             thresholds: Thresholds::default(),
-            dnsbl_cap: Score::points(8),
+            dnsbl_cap: dnsbl::settings::CAP,
             lists_may_reject: false,
             history_days: 30,
             scores: None,
@@ -95,8 +147,40 @@ impl Default for Settings {
             command_seconds_max: 8,
             verdict_seconds_max: 30,
             judging_memory_bytes_max: 64 << 20,
+            dnsbl: dnsbl::settings::defaults(),
+            dnsbl_health: HealthSettings::default(),
+            greylist: GreylistSettings::default(),
+            backscatter: BackscatterSettings::default(),
+            access: Vec::new(),
+            header_checks: content.header_checks,
+            mime_header_checks: content.mime_header_checks,
+            nested_header_checks: content.nested_header_checks,
+            body_checks: content.body_checks,
+            bounce_header_checks: content.bounce_header_checks,
+            bounce_body_checks: content.bounce_body_checks,
+            body_checks_bytes_max: content.body_checks_bytes_max,
+            header_checks_bytes_max: content.header_checks_bytes_max,
+            dmarc: DmarcSettings::default(),
+            spam_traps: None,
             check: BTreeMap::new(),
             recipient: Vec::new(),
+        }
+    }
+}
+
+impl Settings {
+    /// Those of header_checks and body_checks.
+    #[must_use]
+    pub fn content_checks(&self) -> content_checks::Settings {
+        content_checks::Settings {
+            header_checks: self.header_checks.clone(),
+            mime_header_checks: self.mime_header_checks.clone(),
+            nested_header_checks: self.nested_header_checks.clone(),
+            body_checks: self.body_checks.clone(),
+            bounce_header_checks: self.bounce_header_checks.clone(),
+            bounce_body_checks: self.bounce_body_checks.clone(),
+            body_checks_bytes_max: self.body_checks_bytes_max,
+            header_checks_bytes_max: self.header_checks_bytes_max,
         }
     }
 }

@@ -39,4 +39,4 @@ pub use router::{
 pub use settings::{
     AliasSettings, DeliverySettings, MaildirSettings, OutboundRoute, OutboundSettings, Timeouts, TlsPolicy,
 };
-pub use smtp::{Hop, Ourselves};
+pub use smtp::{Hop, Ourselves, interface_addresses};

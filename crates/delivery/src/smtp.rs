@@ -15,6 +15,8 @@ mod stuffing;
 mod transaction;
 mod wire;
 
+pub use mx::interface_addresses;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -107,7 +109,7 @@ impl Smtp {
         let finder = Finder {
             resolver,
             ourselves,
-            interfaces: mx::interface_addresses(),
+            interfaces: interface_addresses(),
             addresses_max: settings.addresses_max,
         };
         Self {

@@ -53,19 +53,25 @@ pub struct Outcome {
 }
 
 /// What stood in the way.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Problem {
     /// From is missing, or names no domain.
+    #[error("From is missing, or names no domain")]
     NoAuthor,
     /// Several authors' domains.
+    #[error("From names several domains")]
     ManyAuthors,
     /// The look-up for the author's own domain failed.
+    #[error("the author's domain could not be asked: {0}")]
     AuthorLookup(String),
     /// A look-up for a domain above failed, and the result hangs on it.
+    #[error("a domain above the author's could not be asked: {0}")]
     ParentLookup(String),
     /// SPF or DKIM could not be found out, for a domain that is aligned.
+    #[error("SPF or DKIM of an aligned domain could not be found out")]
     Evidence,
     /// The record has neither a policy nor an address for reports: it does not apply (§4.7).
+    #[error("the record has no policy")]
     Record,
 }
 

@@ -5,10 +5,12 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 
+use antispam::backscatter::keys::Keys;
+use antispam::mail_from::own_sender::{Asking, Existence};
 use config::{Config, DomainSettings, Loaded, Principal};
 use delivery::{
-    AgentParts, Agents, Directory, LocalDomain, Maildir, NextHop, Owner, Recipients, Router, RouterParts,
-    Routes,
+    AgentParts, Agents, Directory, LocalDomain, Maildir, NextHop, Owner, Recipients, Resolution, Router,
+    RouterParts, Routes,
 };
 use mail::{Address, Domain};
 use msgauth::dkim::KeyStore;
@@ -16,6 +18,7 @@ use net::{Resolver, ServerTls};
 use tables::{Spec, Table};
 
 use crate::accounts::{Accounts, Parameters};
+use crate::clock;
 use crate::error::Error;
 use crate::judge::Judge;
 use crate::privileges::{Identity, PrivilegeError, Users};
@@ -26,7 +29,7 @@ use crate::submit::Senders;
 ///
 /// # Errors
 /// What the configuration, or a file that it names, has wrong.
-pub fn services(loaded: &Loaded, shared: Arc<Shared>) -> Result<Arc<Services>, Error> {
+pub async fn services(loaded: &Loaded, shared: Arc<Shared>) -> Result<Arc<Services>, Error> {
     let config = Arc::new(loaded.config.clone());
     let users = Users::of_the_system();
     let resolver = Resolver::from_settings(&config.dns)?;
@@ -41,12 +44,12 @@ pub fn services(loaded: &Loaded, shared: Arc<Shared>) -> Result<Arc<Services>, E
     })?);
     let postmaster = postmaster(&config);
     let directory = Arc::clone(&accounts) as Arc<dyn Directory>;
-    let router = router(loaded, directory, agents.maildir().clone(), &postmaster)?;
+    let router = Arc::new(router(loaded, directory, agents.maildir().clone(), &postmaster)?);
     let tls = match &config.tls {
         Some(settings) => Some(ServerTls::load(settings, &loaded.base_dir)?),
         None => None,
     };
-    let judge = judge(loaded)?;
+    let judge = judge(loaded, &shared, &resolver, &router).await?;
     let keys = loaded.data_dir().join("dkim");
     Ok(Arc::new(Services {
         smtp: Arc::new(smtp_settings(&config)),
@@ -66,9 +69,50 @@ pub fn services(loaded: &Loaded, shared: Arc<Shared>) -> Result<Arc<Services>, E
     }))
 }
 
-fn judge(loaded: &Loaded) -> Result<Judge, Error> {
-    let (pipeline, definitions) = antispam::pipeline(&loaded.config.antispam);
-    Judge::new(&loaded.config, definitions, pipeline, &loaded.base_dir)
+/// The judge, with all its checks.
+async fn judge(
+    loaded: &Loaded,
+    shared: &Shared,
+    resolver: &Resolver,
+    router: &Arc<Router>,
+) -> Result<Judge, Error> {
+    let config = &loaded.config;
+    let settings = &config.antispam;
+    let folder = settings.backscatter.keys.as_ref().map(|keys| loaded.path(keys));
+    let keys = Keys::open(&folder.unwrap_or_else(|| loaded.data_dir().join("backscatter")), clock::now())?;
+    let mut addresses = delivery::interface_addresses();
+    addresses.extend(&config.outbound.own_addresses);
+    let made = antispam::set_up(&antispam::Parts {
+        settings,
+        resolver: resolver.clone(),
+        dns: &config.dns,
+        state: Arc::clone(&shared.state),
+        senders: Arc::new(OwnSenders(Arc::clone(router))),
+        hostname: config.hostname.clone(),
+        domains: config.domains().cloned().collect(),
+        addresses,
+        delimiter: delimiter(config),
+        base: &loaded.base_dir,
+        keys: Arc::new(keys),
+        marks_days: antispam::backscatter::validity_days(config.queue.lifetime_seconds),
+    })
+    .await?;
+    Judge::new(config, made, resolver.clone(), &loaded.base_dir)
+}
+
+/// Our addresses, as the checks ask for them.
+struct OwnSenders(Arc<Router>);
+
+impl antispam::mail_from::own_sender::Senders for OwnSenders {
+    fn exists<'a>(&'a self, address: &'a Address) -> Asking<'a> {
+        Box::pin(async move {
+            match self.0.follow(&mail::ForwardPath::Mailbox(address.clone())).await {
+                Resolution::Unknown | Resolution::BadMailbox => Existence::Absent,
+                Resolution::Unavailable(why) => Existence::Unavailable(why),
+                _ => Existence::Present,
+            }
+        })
+    }
 }
 
 fn smtp_settings(config: &Config) -> smtp::Settings {

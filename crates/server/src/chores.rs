@@ -7,6 +7,7 @@ use std::time::Duration;
 use config::Loaded;
 use tokio::task::JoinSet;
 
+use crate::clock;
 use crate::control::Daemon;
 use crate::maillog::Level;
 use crate::memory;
@@ -16,6 +17,9 @@ use crate::services::Current;
 /// Time between two looks at the store's room.
 const ROOM_EVERY: Duration = Duration::from_secs(1);
 
+/// Longest time between two looks at the DNS lists.
+const LISTS_EVERY: Duration = Duration::from_secs(5);
+
 /// Starts them.
 pub fn start(tasks: &mut JoinSet<()>, loaded: &Loaded, current: &Current, daemon: &Arc<Daemon>) {
     tasks.spawn(room(current.clone()));
@@ -24,6 +28,7 @@ pub fn start(tasks: &mut JoinSet<()>, loaded: &Loaded, current: &Current, daemon
     let every = Duration::from_secs(loaded.config.server.reload_check_seconds.max(1));
     tasks.spawn(certificates(current.clone(), every));
     tasks.spawn(tables(current.clone(), every));
+    tasks.spawn(lists(current.clone()));
     tasks.spawn(auditor::rounds(current.clone(), Arc::clone(daemon)));
 }
 
@@ -45,6 +50,24 @@ async fn room(current: Current) {
             _ => {}
         }
         refused = room.is_err();
+    }
+}
+
+/// Looks after the DNS lists: which of them are to be believed. A list is not asked about anybody before it was looked at.
+async fn lists(current: Current) {
+    loop {
+        let services = current.get();
+        let lists = services.judge.lists();
+        let next = lists.tend(clock::now()).await;
+        for notice in lists.notices() {
+            services.shared.log.notice(Level::Warning, &notice.to_string());
+        }
+        // A reload brings other lists: they do not wait for long.
+        let wait = next.since(clock::now()).clamp(Duration::from_millis(100), LISTS_EVERY);
+        tokio::select! {
+            () = tokio::time::sleep(wait) => {}
+            () = lists.woken() => {}
+        }
     }
 }
 

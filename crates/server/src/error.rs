@@ -60,6 +60,12 @@ pub enum Error {
     /// The counters could not be made.
     #[error("metrics: {0}")]
     Metrics(#[from] prometheus::Error),
+    /// The checks of mail.
+    #[error(transparent)]
+    Checks(#[from] antispam::SetUpError),
+    /// Keys of marks by which bounces are known.
+    #[error(transparent)]
+    Marks(#[from] antispam::backscatter::keys::KeyError),
     /// What symbols are worth does not fit together.
     #[error("scores: {0}")]
     Scores(String),

@@ -8,6 +8,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use config::Loaded;
 use net::ListenerSettings;
+use tokio::runtime::Handle;
 use tokio::sync::watch;
 
 use crate::error::Error;
@@ -145,7 +146,9 @@ fn prepare(
 ) -> Result<(Arc<Loaded>, Prepared), String> {
     let loaded = Arc::new(config::load(file).map_err(|report| report.lines().join("\n"))?);
     let shared = Arc::clone(&current.get().shared);
-    let services = assemble::services(&loaded, shared).map_err(|error| error.to_string())?;
+    // This runs on the blocking pool, where waiting is permitted.
+    let services = Handle::current().block_on(assemble::services(&loaded, shared));
+    let services = services.map_err(|error| error.to_string())?;
     let mut sockets = Vec::new();
     for settings in loaded.config.listener.iter().filter(|settings| !open.contains(&settings.bind)) {
         sockets.push((settings.clone(), net::listener::bind(&settings.bind).map_err(|e| e.to_string())?));

@@ -28,7 +28,7 @@ pub struct Services {
     /// Bounds of a session.
     pub smtp: Arc<smtp::Settings>,
     /// Where recipients lead.
-    pub router: Router,
+    pub router: Arc<Router>,
     /// Who judges.
     pub judge: Arc<Judge>,
     /// Who delivers.

@@ -145,7 +145,7 @@ async fn serve(
         );
         shared.log.notice(Level::Warning, &text);
     }
-    let current = Current::new(assemble::services(&loaded, Arc::clone(&shared))?);
+    let current = Current::new(assemble::services(&loaded, Arc::clone(&shared)).await?);
     current.get().show_certificates();
     current.get().show_checks();
     let scheduler = Scheduler::new(loaded.config.queue.clone(), clock::now().0);

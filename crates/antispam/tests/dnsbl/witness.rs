@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use antispam::connect::dnsbl::health::HealthSettings;
 use antispam::connect::dnsbl::settings::{CAP, defaults, groups};
-use antispam::connect::early_talker::EarlyTalker;
 use antispam::helo::claim::{Claim, Ours};
 use antispam::helo::early_pipelining::EarlyPipelining;
+use antispam::helo::early_talker::EarlyTalker;
 use antispam::helo::rdns::Rdns;
 use antispam::mail_from::own_sender::{Asking, Existence, OwnSender, Senders};
 use antispam::mail_from::sender_domain::SenderDomain;
@@ -78,7 +78,7 @@ async fn pipeline(dns: &Dns) -> Pipeline {
     let mut all = Pipeline::default();
     let set = policy::CheckSettings::default();
     all.connect.add(Arc::new(bench.check), set);
-    all.connect.add(Arc::new(EarlyTalker), set);
+    all.helo.add(Arc::new(EarlyTalker), set);
     all.helo.add(Arc::new(Rdns), set);
     all.helo.add(Arc::new(Claim::new(resolver.clone(), Ours::default())), set);
     all.helo.add(Arc::new(EarlyPipelining), set);

@@ -205,7 +205,7 @@ fn unknown(why: &str) -> NoHost {
 
 /// The addresses of this machine's interfaces; none when the kernel does not say.
 #[must_use]
-pub(crate) fn interface_addresses() -> Vec<IpAddr> {
+pub fn interface_addresses() -> Vec<IpAddr> {
     let Ok(interfaces) = nix::ifaddrs::getifaddrs() else { return Vec::new() };
     let ip = |interface: nix::ifaddrs::InterfaceAddress| {
         let address = interface.address?;

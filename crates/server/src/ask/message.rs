@@ -7,6 +7,7 @@ use store::{HeaderEdit, Origin, OriginKind, SenderProof};
 
 use crate::intake::{self, Intake, submission, trace};
 use crate::judge::{Judged, Submitted};
+use crate::maillog::Level;
 use crate::metrics::Door;
 use crate::session::body::{BodySink, ReceivedBody};
 use crate::session::transaction::Transaction;
@@ -131,6 +132,10 @@ impl Asker {
         let judged = self.case.message(Submitted { id: transaction.id, recipients, body }).await;
         let judged =
             judged.map_err(|error| Box::new(intake::refusal(&self.services, transaction.id, &error)))?;
+        for note in &judged.notes {
+            let text = format!("{}: {}: {}", transaction.id, note.key, note.text);
+            self.services.shared.log.notice(Level::Info, &text);
+        }
         match judged.refused {
             Some(reply) => Err(Box::new(reply)),
             None => Ok(judged),

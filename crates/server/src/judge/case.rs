@@ -91,7 +91,7 @@ impl Case {
             port: client.port,
             local: client.local,
             door: door(client.door),
-            trusted: client.trusted || self.judge.exempt.contains(ip),
+            trusted: client.trusted || self.judge.is_exempt(ip),
             known: false,
             before_greeting: BeforeGreeting::NotWatched,
             auth: AuthFacts::default(),
@@ -212,14 +212,14 @@ impl Case {
             rules,
             first: self.first.as_deref(),
             client: client_of(facts),
-            greylisting: self.judge.greylisting(),
+            greylisting: self.judge.greylisting(&facts.recipient),
             greylist: Greylist::NotAsked,
         };
         let decision = at_rcpt(&case);
         if !matches!(decision.verdict, Verdict::AskGreylist) {
             return decision;
         }
-        case.greylist = self.judge.ask_greylist(facts).await;
+        case.greylist = self.ask_greylist(facts).await;
         at_rcpt(&case)
     }
 

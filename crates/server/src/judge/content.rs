@@ -1,5 +1,7 @@
 //! The octets of a message as the checks see them: all in one piece of memory, within what all judging together may take.
 
+use std::time::Duration;
+
 use bytes::{Bytes, BytesMut};
 use policy::Content;
 use store::{NewBody, StoreError};
@@ -17,8 +19,12 @@ pub(super) struct Whole {
 /// Puts a message together. A body in memory is joined in place, so that it is not there twice; one in a file is read.
 ///
 /// # Errors
-/// When its file cannot be read: nobody can judge, or deliver, what is not there.
-pub(super) async fn whole(body: &mut ReceivedBody, memory: &BodyRoom) -> Result<Whole, StoreError> {
+/// When its file cannot be read: nobody can judge, or deliver, what is not there. When there is no room in time.
+pub(super) async fn whole(
+    body: &mut ReceivedBody,
+    memory: &BodyRoom,
+    time_max: Duration,
+) -> Result<Whole, StoreError> {
     let lent = std::mem::replace(&mut body.body, NewBody::Memory(Vec::new()));
     let (bytes, room) = match lent {
         NewBody::Memory(chunks) => {
@@ -29,7 +35,11 @@ pub(super) async fn whole(body: &mut ReceivedBody, memory: &BodyRoom) -> Result<
         }
         NewBody::File(file) => {
             // The room covers it, or is all there is: then one such message is read at a time.
-            let room = memory.take(usize::try_from(file.size()).unwrap_or(usize::MAX)).await;
+            let wanted = memory.take(usize::try_from(file.size()).unwrap_or(usize::MAX));
+            let Ok(room) = tokio::time::timeout(time_max, wanted).await else {
+                let why = "there was no room to judge it: see [antispam] judging_memory_bytes_max";
+                return Err(StoreError::NotApplied(why.to_owned()));
+            };
             let read = tokio::task::spawn_blocking(move || {
                 let mut all = BytesMut::with_capacity(usize::try_from(file.size()).unwrap_or_default());
                 let read =
@@ -65,7 +75,7 @@ mod tests {
         let chunks = vec![Bytes::from_static(b"Subject: a\r\n\r"), Bytes::from_static(b"\ntext\r\n")];
         let mut body =
             ReceivedBody { body: NewBody::Memory(chunks), head: Vec::new(), bytes: 20, room: None };
-        let whole = whole(&mut body, &BodyRoom::new(1 << 20)).await.unwrap();
+        let whole = whole(&mut body, &BodyRoom::new(1 << 20), Duration::ZERO).await.unwrap();
         assert_eq!(whole.header, "Subject: a\r\n\r\n");
         assert!(matches!(&whole.content, Content::Memory(all) if all == "Subject: a\r\n\r\ntext\r\n"));
         assert!(matches!(&body.body, NewBody::Memory(all) if all.concat() == b"Subject: a\r\n\r\ntext\r\n"));

@@ -3,11 +3,14 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use antispam::authentication;
+use antispam::end_of_data::content_checks::Note;
 use mail::{Address, Disposition, QueueId, Reply};
 use policy::headers::{OURS, spam_fields};
 use policy::judge::{AfterData, AfterDataRecipient, Client, Greylist, after_data};
 use policy::{
-    About, Action, Facts, MessageDecision, MessageFacts, Rules, Score, Stage, Verdict, VerdictRecord,
+    About, Action, Facts, MessageDecision, MessageFacts, Rules, Score, Stage, StageReport, Verdict,
+    VerdictRecord,
 };
 use store::{HeaderEdit, StoreError};
 
@@ -42,6 +45,8 @@ pub struct Judged {
     pub trace: Vec<u8>,
     /// Changes to the header as received.
     pub edits: Vec<HeaderEdit>,
+    /// What operators' tables want told.
+    pub notes: Vec<Note>,
 }
 
 /// What becomes of one recipient's copy.
@@ -70,7 +75,7 @@ impl Case {
         }
         let deadline = judge.verdict_time();
         let left = || deadline.saturating_sub(started.elapsed());
-        let message = whole(submitted.body, &judge.memory).await?;
+        let message = whole(submitted.body, &judge.memory, left()).await?;
         let mut facts = MessageFacts {
             mail,
             at: clock::now(),
@@ -81,14 +86,32 @@ impl Case {
             tagged: false,
             auth: self.sender_auth.clone(),
         };
-        judge.authenticate(&mut facts, left()).await;
+        let known = match facts.is_stranger() {
+            true => authentication::of_message(&judge.resolver, &judge.us, &facts, left()).await,
+            false => None,
+        };
+        if let Some(known) = &known {
+            facts.auth.learn(known.facts.clone());
+        }
         let report = judge.pipeline.end_of_data.run(&facts, left()).await;
         self.clerk.checked(&report);
         self.dossier.add(report);
+        let scan = judge.content.run(&facts).await;
+        let rulings = scan.rulings;
+        self.dossier.add(StageReport { rulings, ..StageReport::new(Stage::EndOfData) });
         let rules: Vec<_> = facts.recipients.iter().map(|address| judge.rules.of(address)).collect();
         let decision = self.after_data(&facts, &rules, left()).await;
         self.tell_message(&facts, &decision, &rules);
-        Ok(self.judged(&facts, decision, &rules))
+        let mut judged = self.judged(&facts, decision, &rules);
+        // Tables act on everybody's mail.
+        judged.edits.extend(scan.edits);
+        judged.notes = scan.notes;
+        if let Some(known) = known {
+            // What others say in our name is not passed on (RFC 8601 §5); the checks have seen it.
+            judged.edits.extend(known.forged.into_iter().map(without));
+            judged.trace.splice(..0, known.trace);
+        }
+        Ok(judged)
     }
 
     async fn after_data(
@@ -117,7 +140,7 @@ impl Case {
         if !matches!(decision.verdict, Verdict::AskGreylist) {
             return decision;
         }
-        let asked = self.judge.ask_greylist_for_all(facts);
+        let asked = self.ask_greylist_for_all(facts);
         case.greylist = tokio::time::timeout(left, asked).await.unwrap_or(Greylist::Passed);
         after_data(&case)
     }
@@ -170,6 +193,7 @@ impl Case {
             hold: decision.hold,
             trace,
             edits: if stranger { forged_fields() } else { Vec::new() },
+            notes: Vec::new(),
         }
     }
 }
@@ -177,4 +201,9 @@ impl Case {
 /// What a stranger says in the fields that are ours to write goes.
 fn forged_fields() -> Vec<HeaderEdit> {
     OURS.iter().map(|name| HeaderEdit::Remove((*name).to_owned())).collect()
+}
+
+/// Leaves one field of the header out.
+fn without(number: u32) -> HeaderEdit {
+    HeaderEdit::Field { number, with: Vec::new() }
 }

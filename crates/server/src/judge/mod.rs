@@ -8,19 +8,25 @@
 mod case;
 mod clerk;
 mod content;
+mod greylist;
 mod history;
 mod message;
 mod rules;
 
+use std::net::IpAddr;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use antispam::Settings;
+use antispam::authentication::Us;
+use antispam::connect::dnsbl::lists::Lists;
+use antispam::end_of_data::content_checks::ContentChecks;
+use antispam::rcpt::greylist::Greylist;
+use antispam::{Made, Settings};
 use config::Config;
 use mail::Timestamp;
-use net::Networks;
-use policy::{Definitions, Greylist, Greylisting, MessageFacts, Pipeline, RcptFacts, ScoreBook};
+use net::Resolver;
+use policy::{Definitions, Pipeline, Score, ScoreBook};
 
 use crate::error::Error;
 use crate::limits::BodyRoom;
@@ -37,8 +43,15 @@ pub struct Judge {
     book: ScoreBook,
     rules: RuleSet,
     settings: Settings,
-    /// Clients whose mail is not a stranger's.
-    exempt: Networks,
+    resolver: Resolver,
+    us: Us,
+    greylist: Greylist,
+    /// The DNS lists: somebody has to tend to them.
+    lists: Arc<Lists>,
+    /// An operator's tables about headers and bodies.
+    content: ContentChecks,
+    /// Symbols of lists that vouch for a client: who is on them is not greylisted.
+    vouching: Vec<String>,
     /// Room for messages that are being judged.
     memory: BodyRoom,
 }
@@ -48,19 +61,23 @@ impl Judge {
     ///
     /// # Errors
     /// What the file of scores has wrong, or settings that contradict each other.
-    pub fn new(
-        config: &Config,
-        definitions: Definitions,
-        pipeline: Pipeline,
-        base: &Path,
-    ) -> Result<Self, Error> {
+    pub fn new(config: &Config, made: Made, resolver: Resolver, base: &Path) -> Result<Self, Error> {
         let settings = config.antispam.clone();
+        let Made { pipeline, definitions, lists, greylist, content } = made;
         let book = book(&settings, definitions, base)?;
+        sound(config, &book)?;
+        let hostname = config.hostname.clone();
+        let authserv_id = settings.authserv_id.clone().unwrap_or_else(|| hostname.clone());
         Ok(Self {
             pipeline,
             book,
             rules: RuleSet::new(config),
-            exempt: settings.exempt_networks.clone(),
+            resolver,
+            us: Us { hostname, authserv_id },
+            greylist,
+            lists,
+            content,
+            vouching: vouching(&settings),
             memory: BodyRoom::new(settings.judging_memory_bytes_max),
             settings,
         })
@@ -89,31 +106,21 @@ impl Judge {
         &self.book
     }
 
+    /// The DNS lists.
+    #[must_use]
+    pub fn lists(&self) -> &Arc<Lists> {
+        &self.lists
+    }
+
+    /// Clients whose mail is not a stranger's.
+    fn is_exempt(&self, client: IpAddr) -> bool {
+        self.settings.exempt_networks.contains(client)
+    }
+
     /// True when even mail of our own users is looked at: an operator's tables are for everybody.
     fn looks_at_everything(&self) -> bool {
-        false
+        !self.content.is_empty()
     }
-
-    fn greylisting(&self) -> Greylisting {
-        Greylisting::Off
-    }
-
-    fn greylists_after_data(&self) -> bool {
-        false
-    }
-
-    /// What the memory of greylisting says of a recipient.
-    async fn ask_greylist(&self, _facts: &RcptFacts) -> Greylist {
-        Greylist::Passed
-    }
-
-    /// What the memory of greylisting says of all recipients of a message.
-    async fn ask_greylist_for_all(&self, _facts: &MessageFacts) -> Greylist {
-        Greylist::Passed
-    }
-
-    /// Verifies what the message says of where it comes from.
-    async fn authenticate(&self, _facts: &mut MessageFacts, _left: Duration) {}
 
     fn greeting_time(&self) -> Duration {
         Duration::from_secs(self.settings.greeting_seconds_max)
@@ -144,4 +151,37 @@ fn book(settings: &Settings, definitions: Definitions, base: &Path) -> Result<Sc
 
 fn lines(errors: &[policy::book::DefinitionError]) -> String {
     errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
+}
+
+/// Thresholds that contradict each other, for all or for somebody.
+fn sound(config: &Config, book: &ScoreBook) -> Result<(), Error> {
+    let settings = &config.antispam;
+    let all = settings.thresholds;
+    let domains = config.domain.iter().enumerate().filter_map(|(index, domain)| {
+        let own = domain.antispam.as_ref()?;
+        Some((format!("domain[{index}].antispam"), all.overridden(&own.thresholds)))
+    });
+    let recipients = settings
+        .recipient
+        .iter()
+        .enumerate()
+        .map(|(index, own)| (format!("antispam.recipient[{index}]"), all.overridden(&own.thresholds)));
+    let mut wrong = Vec::new();
+    for (section, thresholds) in
+        std::iter::once(("antispam".to_owned(), all)).chain(domains).chain(recipients)
+    {
+        let lists = thresholds.lists_problem(book, settings.lists_may_reject);
+        for problem in thresholds.problems().into_iter().chain(lists) {
+            wrong.push(format!("{section}.thresholds.{problem}"));
+        }
+    }
+    if wrong.is_empty() { Ok(()) } else { Err(Error::Scores(wrong.join("\n"))) }
+}
+
+/// The least that a list must take away to vouch for a client: DNSWL's medium level.
+const VOUCHING: Score = Score::points(-2);
+
+fn vouching(settings: &Settings) -> Vec<String> {
+    let rules = settings.dnsbl.iter().flat_map(|zone| &zone.rules);
+    rules.filter(|rule| rule.score <= VOUCHING).map(|rule| rule.symbol.clone()).collect()
 }

@@ -11,7 +11,6 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::{Duration, SystemTime};
 
-use msgauth::dmarc::Problem;
 use msgauth::{Examined, Limits, Lookups, arc, dkim, dmarc, spf};
 use net::{DnsSettings, NameServer, Resolver};
 use serde_json::{Value, json};
@@ -290,7 +289,7 @@ fn arc_report(outcome: &arc::Outcome) -> Report {
 
 fn dmarc_report(outcome: &dmarc::Outcome, spf: &spf::Outcome, dkim: &[dkim::Outcome]) -> Report {
     let domain = outcome.domain.as_ref().map_or("?", |domain| domain.as_str());
-    let problem = outcome.problem.as_ref().map(problem_words);
+    let problem = outcome.problem.as_ref().map(ToString::to_string);
     let mut lines = vec![format!("{} from {domain}", outcome.result)];
     lines.extend(line("policy", outcome.record_domain.as_ref().map(|_| outcome.policy.as_str())));
     lines.extend(line("record of", outcome.record_domain.as_ref()));
@@ -310,17 +309,6 @@ fn dmarc_report(outcome: &dmarc::Outcome, spf: &spf::Outcome, dkim: &[dkim::Outc
         "problem": problem,
     });
     Report { lines, object }
-}
-
-fn problem_words(problem: &Problem) -> String {
-    match problem {
-        Problem::NoAuthor => "From is missing, or names no domain".to_owned(),
-        Problem::ManyAuthors => "From names several domains".to_owned(),
-        Problem::AuthorLookup(why) => format!("the author's domain could not be asked: {why}"),
-        Problem::ParentLookup(why) => format!("a domain above could not be asked: {why}"),
-        Problem::Evidence => "SPF or DKIM could not be found out".to_owned(),
-        Problem::Record => "the record has no policy".to_owned(),
-    }
 }
 
 #[cfg(test)]

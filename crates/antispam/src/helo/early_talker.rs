@@ -1,10 +1,11 @@
 //! Clients that spoke before they were greeted (RFC 5321 §4.3.1: a client waits for the greeting).
 //!
-//! Judges what somebody else has watched; never waits itself. Where nobody watched it says nothing.
+//! Judges what somebody else has watched; never waits itself. Where nobody watched it says nothing. Asked at HELO, because
+//! what came before the greeting is only known once that is spoken.
 
 use std::time::Duration;
 
-use policy::{BeforeGreeting, Check, Connect, ConnectFacts, Findings, Score, SymbolDef, Work};
+use policy::{BeforeGreeting, Check, Facts, Findings, Helo, HeloFacts, Score, SymbolDef, Work};
 
 use crate::groups::PROTOCOL;
 
@@ -19,7 +20,7 @@ const EARLY_TALKER: SymbolDef = SymbolDef::grouped(
 #[derive(Debug, Clone, Copy)]
 pub struct EarlyTalker;
 
-impl Check<Connect> for EarlyTalker {
+impl Check<Helo> for EarlyTalker {
     fn name(&self) -> &str {
         "early_talker"
     }
@@ -32,8 +33,8 @@ impl Check<Connect> for EarlyTalker {
         Duration::from_secs(1)
     }
 
-    fn run<'a>(&'a self, facts: &'a ConnectFacts, found: &'a mut Findings) -> Work<'a> {
-        if let BeforeGreeting::Spoke { bytes } = facts.before_greeting {
+    fn run<'a>(&'a self, facts: &'a HeloFacts, found: &'a mut Findings) -> Work<'a> {
+        if let BeforeGreeting::Spoke { bytes } = facts.connect().before_greeting {
             found.saw(EARLY_TALKER.symbol, &format!("{bytes} bytes before the greeting"));
         }
         Box::pin(std::future::ready(()))
@@ -42,6 +43,10 @@ impl Check<Connect> for EarlyTalker {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
+    use policy::ConnectFacts;
+
     use super::*;
     use crate::testing;
 
@@ -52,7 +57,9 @@ mod tests {
             (BeforeGreeting::Silent, false),
             (BeforeGreeting::Spoke { bytes: 12 }, true),
         ] {
-            let facts = ConnectFacts { before_greeting: seen, ..testing::connect("192.0.2.9") };
+            let connect = ConnectFacts { before_greeting: seen, ..testing::connect("192.0.2.9") };
+            let facts =
+                HeloFacts { connect: Arc::new(connect), ..testing::helo("192.0.2.9", "mail.far.test") };
             let found = testing::run(&EarlyTalker, &facts).await;
             assert_eq!(found.has("EARLY_TALKER"), expected, "{seen:?}");
         }
