@@ -44,6 +44,8 @@ const PAST_SECONDS_MAX: u64 = 10 * 86_400;
 const FUTURE_SECONDS_MAX: u64 = 86_400;
 /// Longest field that is decoded, in octets.
 const FIELD_BYTES_MAX: usize = 16 << 10;
+/// Characters of a field that evidence shows.
+const SHOWN_MAX: usize = 80;
 /// Mailboxes of From that are looked at.
 const MAILBOXES_MAX: usize = 32;
 
@@ -91,7 +93,7 @@ impl Check<EndOfData> for HeaderSanity {
     fn run<'a>(&'a self, facts: &'a MessageFacts, found: &'a mut Findings) -> Work<'a> {
         Box::pin(async move {
             let fields = Named::read(&facts.header);
-            from(&fields.from, found);
+            from(&fields.from, facts.mail.reverse_path.is_null(), found);
             date(&fields.date, facts.at, found);
             message_id(&fields.message_id, found);
             to(&fields, found);
@@ -151,7 +153,12 @@ fn short<'a>(field: &Field<'a>) -> Option<&'a [u8]> {
     Some(field.raw()).filter(|raw| raw.len() <= FIELD_BYTES_MAX)
 }
 
-fn from(fields: &[Field<'_>], found: &mut Findings) {
+/// What is shown of a field: where line ends are bare, the rest of the header is in it, the Subject too.
+fn shown(field: &Field<'_>) -> String {
+    field.text().chars().take_while(|c| !c.is_control()).take(SHOWN_MAX).collect()
+}
+
+fn from(fields: &[Field<'_>], is_bounce: bool, found: &mut Findings) {
     match fields {
         [] => found.saw(FROM_MISSING.symbol, "no From"),
         [_] => {}
@@ -169,8 +176,9 @@ fn from(fields: &[Field<'_>], found: &mut Findings) {
             })
             .take(MAILBOXES_MAX)
             .collect();
-        if mailboxes.is_empty() {
-            // RFC 6854 §2.1 permits groups in From, which may be empty; no program of people writes them.
+        // RFC 6854 §2.1 permits groups in From, which may be empty; no program of people writes them. Many that write
+        // bounces say no more than MAILER-DAEMON.
+        if mailboxes.is_empty() && !is_bounce {
             found.saw(FROM_MALFORMED.symbol, "no address in From");
         }
         for (name, address) in mailboxes {
@@ -206,14 +214,14 @@ fn date(fields: &[Field<'_>], now: Timestamp, found: &mut Findings) {
     let parsed = short(field).and_then(|raw| MessageParser::new().parse_headers(raw));
     let seconds = parsed.as_ref().and_then(|parsed| parsed.date()).filter(|date| date.is_valid());
     let Some(seconds) = seconds.map(mail_parser::DateTime::to_timestamp) else {
-        return found.saw(DATE_MALFORMED.symbol, &field.text());
+        return found.saw(DATE_MALFORMED.symbol, &shown(field));
     };
     let now = i64::try_from(now.seconds()).unwrap_or(i64::MAX);
     let (ago, ahead) = (now.saturating_sub(seconds), seconds.saturating_sub(now));
     if u64::try_from(ago).is_ok_and(|ago| ago > PAST_SECONDS_MAX) {
-        found.saw(DATE_PAST.symbol, &format!("{} days ago: {}", ago / 86_400, field.text()));
+        found.saw(DATE_PAST.symbol, &format!("{} days ago: {}", ago / 86_400, shown(field)));
     } else if u64::try_from(ahead).is_ok_and(|ahead| ahead > FUTURE_SECONDS_MAX) {
-        found.saw(DATE_FUTURE.symbol, &format!("{} days ahead: {}", ahead / 86_400, field.text()));
+        found.saw(DATE_FUTURE.symbol, &format!("{} days ahead: {}", ahead / 86_400, shown(field)));
     }
 }
 
@@ -221,7 +229,7 @@ fn message_id(fields: &[Field<'_>], found: &mut Findings) {
     match fields {
         [] => found.saw(MESSAGE_ID_MISSING.symbol, "no Message-ID"),
         [field] if is_message_id(&field.text()) => {}
-        [field] => found.saw(MESSAGE_ID_MALFORMED.symbol, &field.text()),
+        [field] => found.saw(MESSAGE_ID_MALFORMED.symbol, &shown(field)),
         several => found.saw(MESSAGE_ID_MALFORMED.symbol, &format!("{} Message-ID fields", several.len())),
     }
 }
@@ -249,7 +257,7 @@ fn to(fields: &Named<'_>, found: &mut Findings) {
             let is_empty_group =
                 text.trim_end().strip_suffix(';').is_some_and(|text| text.trim_end().ends_with(':'));
             if text.is_empty() || (is_empty_group && !text.contains('@')) {
-                found.saw(TO_UNDISCLOSED.symbol, &text);
+                found.saw(TO_UNDISCLOSED.symbol, &shown(field));
             }
         }
         _ => {}

@@ -130,6 +130,15 @@ async fn evidence_shows_what_was_seen() {
     let facts = message("joe@far.test", &letter("From: \"service@bank.test\" <x@far.test>\n"));
     let seen = run::<EndOfData>(&check(), &facts).await;
     assert_eq!(seen.findings().first().unwrap().evidence, "shows service@bank.test, is x@far.test");
+    // With bare carriage returns the header is one field, with the Subject in it.
+    let seen = run::<EndOfData>(&check(), &message("", "Date: never\rSubject: secret\r\n\n")).await;
+    assert!(!format!("{seen:?}").contains("secret"), "{seen:?}");
+}
+
+#[tokio::test]
+async fn bounces_may_be_from_nobody() {
+    let seen = run::<EndOfData>(&check(), &message("", &letter("From: MAILER-DAEMON\n"))).await;
+    assert_eq!(symbols(&seen), Vec::<&str>::new());
 }
 
 proptest::proptest! {

@@ -136,8 +136,12 @@ fn postmap(program: &std::path::Path, message: &[u8]) -> Vec<u8> {
         .stdout(Stdio::piped())
         .spawn()
         .unwrap();
-    child.stdin.take().unwrap().write_all(message).unwrap();
-    child.wait_with_output().unwrap().stdout
+    let mut stdin = child.stdin.take().unwrap();
+    // Written beside: it prints before it has read all.
+    std::thread::scope(|scope| {
+        scope.spawn(move || stdin.write_all(message).unwrap());
+        child.wait_with_output().unwrap().stdout
+    })
 }
 
 /// The same from us.
