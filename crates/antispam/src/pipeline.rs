@@ -17,6 +17,7 @@ use crate::connect::dnsbl::{self, Dnsbl, lists::Lists};
 use crate::connect::iprev::Iprev;
 use crate::end_of_data::authentication::Authentication;
 use crate::end_of_data::content_checks::{ContentChecks, OpenError};
+use crate::end_of_data::header_sanity::HeaderSanity;
 use crate::groups;
 use crate::helo::claim::{Claim, Ours};
 use crate::helo::early_pipelining::EarlyPipelining;
@@ -111,15 +112,15 @@ pub async fn set_up(parts: &Parts<'_>) -> Result<Made, SetUpError> {
     let mut all = Pipeline::default();
     access(&mut all, parts)?;
     let add = Adding { settings };
+    let ours = Ours { names: names(parts), addresses: parts.addresses.clone() };
 
     add.to(&mut all.connect, Iprev::new(parts.resolver.clone()));
     add.to(&mut all.connect, Dnsbl::new(Arc::clone(&lists), &settings.dnsbl, parts.addresses.clone()));
 
-    let ours = Ours { names: names(parts), addresses: parts.addresses.clone() };
     add.to(&mut all.helo, EarlyTalker);
     add.to(&mut all.helo, EarlyPipelining);
     add.to(&mut all.helo, Rdns);
-    add.to(&mut all.helo, Claim::new(parts.resolver.clone(), ours));
+    add.to(&mut all.helo, Claim::new(parts.resolver.clone(), ours.clone()));
 
     add.to(&mut all.mail, SpfQuery::new(parts.resolver.clone(), parts.hostname.clone()));
     add.to(&mut all.mail, SenderDomain::new(parts.resolver.clone()));
@@ -141,6 +142,7 @@ pub async fn set_up(parts: &Parts<'_>) -> Result<Made, SetUpError> {
     );
     add.to(&mut all.end_of_data, backscatter);
     add.to(&mut all.end_of_data, Authentication::new(settings.dmarc));
+    add.to(&mut all.end_of_data, HeaderSanity::new(ours));
 
     let content = ContentChecks::open(&settings.content_checks(), parts.base).await?;
     known(settings, &all)?;

@@ -115,7 +115,10 @@ impl Asker {
                 .or_else(|| self.facts.local_user.as_ref().map(|u| u.user.clone())),
             helo: self.facts.helo.clone(),
             // Who may relay is known by more than a reverse-path that anybody can write.
-            sender: if self.facts.may_relay() { SenderProof::Proven } else { SenderProof::NotAsked },
+            sender: match judged.sender {
+                _ if self.facts.may_relay() => SenderProof::Proven,
+                found => found.unwrap_or_default(),
+            },
         };
         intake::commit(services, &self.facts, Intake { transaction, origin, trace: top, edits, body, judged })
             .await

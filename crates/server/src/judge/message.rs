@@ -4,15 +4,16 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use antispam::authentication;
+use antispam::backscatter::out::Sender;
 use antispam::end_of_data::content_checks::Note;
 use mail::{Address, Disposition, QueueId, Reply};
 use policy::headers::{OURS, spam_fields};
 use policy::judge::{AfterData, AfterDataRecipient, Client, Greylist, after_data};
 use policy::{
-    About, Action, Facts, MessageDecision, MessageFacts, Rules, Score, Stage, StageReport, Verdict,
+    About, Action, Facts, MessageDecision, MessageFacts, Mode, Rules, Score, Stage, StageReport, Verdict,
     VerdictRecord,
 };
-use store::{HeaderEdit, StoreError};
+use store::{HeaderEdit, SenderProof, StoreError};
 
 use crate::clock;
 use crate::session::body::ReceivedBody;
@@ -47,6 +48,8 @@ pub struct Judged {
     pub edits: Vec<HeaderEdit>,
     /// What operators' tables want told.
     pub notes: Vec<Note>,
+    /// Whether the sender is who it says; none when nobody has looked.
+    pub sender: Option<SenderProof>,
 }
 
 /// What becomes of one recipient's copy.
@@ -102,10 +105,12 @@ impl Case {
         let rules: Vec<_> = facts.recipients.iter().map(|address| judge.rules.of(address)).collect();
         let decision = self.after_data(&facts, &rules, left()).await;
         self.tell_message(&facts, &decision, &rules);
+        let sender = self.sender_proof(&facts, &decision, &rules);
         let mut judged = self.judged(&facts, decision, &rules);
         // Tables act on everybody's mail.
         judged.edits.extend(scan.edits);
         judged.notes = scan.notes;
+        judged.sender = sender;
         if let Some(known) = known {
             // What others say in our name is not passed on (RFC 8601 §5); the checks have seen it.
             judged.edits.extend(known.forged.into_iter().map(without));
@@ -143,6 +148,30 @@ impl Case {
         let asked = self.ask_greylist_for_all(facts);
         case.greylist = tokio::time::timeout(left, asked).await.unwrap_or(Greylist::Passed);
         after_data(&case)
+    }
+
+    /// May a report be sent to this sender? Nobody asks about our own, and nothing is kept back unless verdicts act.
+    fn sender_proof(
+        &self,
+        facts: &MessageFacts,
+        decision: &MessageDecision,
+        rules: &[Arc<Rules>],
+    ) -> Option<SenderProof> {
+        if !facts.is_stranger() || self.judge.settings.mode != Mode::Enforce {
+            return None;
+        }
+        let suspect = decision
+            .recipients
+            .iter()
+            .zip(rules)
+            .any(|(copy, rules)| rules.reached(policy::Threshold::Tag, copy.tally.total).is_some());
+        let sender = Sender {
+            domain_is_ours: facts.mail.sender_is_ours,
+            vouched: Sender::vouched(&facts.auth, &facts.mail.reverse_path),
+            below_tag: !suspect,
+            ..Sender::default()
+        };
+        Some(sender.proof())
     }
 
     /// Hands the verdict about a message to the clerk.
@@ -194,6 +223,7 @@ impl Case {
             trace,
             edits: if stranger { forged_fields() } else { Vec::new() },
             notes: Vec::new(),
+            sender: None,
         }
     }
 }
