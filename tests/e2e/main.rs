@@ -12,6 +12,7 @@
 mod activation;
 mod chunking;
 mod dkim;
+mod judging;
 mod observing;
 mod receiving;
 mod recipients;

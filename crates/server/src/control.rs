@@ -5,6 +5,7 @@ use std::sync::{Arc, PoisonError};
 use std::time::Instant;
 
 use mail::{QueueId, Timestamp};
+use policy::VerdictRecord;
 use queue::{Event, RetryScope};
 use store::{Change, Hold, Page, QueueEntry, QueueStore, RecipientState, RecipientStatus, Settlement};
 use tokio::sync::Mutex;
@@ -12,6 +13,7 @@ use tokio::sync::Mutex;
 use crate::admin::{Control, ControlError, FsckReport, Order, QueueControl, Status};
 use crate::clock;
 use crate::health::Health;
+use crate::judge::Wanted;
 use crate::maillog::SteeredLine;
 use crate::metrics::{Direction, DnsResult, Metrics};
 use crate::reload::Reloader;
@@ -187,6 +189,24 @@ impl QueueControl for Daemon {
             let mut reloader = self.reloader.lock().await;
             reloader.reload().await.map_err(ControlError::Configuration)
         })
+    }
+
+    fn verdicts(&self, wanted: Wanted, limit: usize) -> Control<'_, (Vec<(VerdictRecord, String)>, bool)> {
+        Box::pin(async move {
+            // What was decided a moment ago is to be found.
+            self.shared.history.flush().await;
+            let found = self.shared.history.find(&wanted, limit, clock::now()).await?;
+            let services = self.current.get();
+            let explained = |record| {
+                let text = policy::explain::explain(&record, Some(services.judge.book()));
+                (record, text)
+            };
+            Ok((found.records.into_iter().map(explained).collect(), found.more))
+        })
+    }
+
+    fn erase_verdicts(&self, address: String) -> Control<'_, u64> {
+        Box::pin(async move { Ok(self.shared.history.erase(&address, clock::now()).await?) })
     }
 }
 

@@ -4,8 +4,11 @@ use std::future::Future;
 use std::pin::Pin;
 
 use mail::{QueueId, Timestamp};
+use policy::VerdictRecord;
 use serde::{Deserialize, Serialize};
 use store::{QueueStore, StoreError};
+
+use crate::judge::Wanted;
 
 use super::protocol::Order;
 
@@ -100,4 +103,10 @@ pub trait QueueControl: Send + Sync {
 
     /// Reads configuration, certificates and tables again; warnings come back.
     fn reload(&self) -> Control<'_, Vec<String>>;
+
+    /// Verdicts that are kept, newest first, at most so many, each with its explanation; true when there are more.
+    fn verdicts(&self, wanted: Wanted, limit: usize) -> Control<'_, (Vec<(VerdictRecord, String)>, bool)>;
+
+    /// Forgets every verdict that names this address; gives their number.
+    fn erase_verdicts(&self, address: String) -> Control<'_, u64>;
 }

@@ -4,6 +4,7 @@
 //! Fields may be added; none changes its meaning.
 
 use mail::{QueueId, Timestamp};
+use policy::VerdictRecord;
 use serde::{Deserialize, Serialize};
 use store::{Hold, QueueEntry, RecipientState};
 
@@ -49,6 +50,25 @@ pub enum Request {
     Status,
     /// Reads configuration, certificates and tables again.
     Reload,
+    /// Verdicts that are kept, newest first: of one message or session, about a recipient, or all.
+    Explain {
+        /// Of this message or session.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        id: Option<QueueId>,
+        /// About this recipient: an address, `joe@` in any domain, or `@example.test` for anybody there.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        recipient: Option<String>,
+        /// At most this old.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        younger_than_seconds: Option<u64>,
+        /// At most so many.
+        limit: u64,
+    },
+    /// Forgets every verdict that names an address.
+    Erase {
+        /// Which.
+        address: String,
+    },
 }
 
 /// What can be done to a message.
@@ -107,6 +127,13 @@ pub enum Response {
     Fsck(FsckReport),
     /// How the server is.
     Status(Box<Status>),
+    /// A verdict, and its explanation in lines.
+    Verdict {
+        /// What was kept.
+        record: Box<VerdictRecord>,
+        /// In plain words.
+        text: String,
+    },
     /// What a reload had to say.
     Warning(String),
     /// All is said: so many messages were listed or changed.

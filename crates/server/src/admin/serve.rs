@@ -5,13 +5,15 @@ use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
-use mail::QueueId;
+use mail::{QueueId, Timestamp};
 use store::{HeaderEdit, MessageRecord, Page, QueueEntry, StoredBody};
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::unix::OwnedWriteHalf;
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
+
+use crate::judge::Wanted;
 
 use super::control::{ControlError, QueueControl};
 use super::filter::Filter;
@@ -138,7 +140,33 @@ async fn answer(request: Request, control: &dyn QueueControl, out: &mut Out) -> 
             }
             Err(error) => Ok(Err(error)),
         },
+        Request::Explain { id, recipient, younger_than_seconds, limit } => {
+            let since = younger_than_seconds.map_or(Timestamp(0), |age| {
+                Timestamp(control.now().0.saturating_sub(age.saturating_mul(1000)))
+            });
+            let wanted = match (id, recipient) {
+                (Some(id), _) => Wanted::Id(id.to_string()),
+                (None, Some(recipient)) => Wanted::Recipient(recipient, since),
+                (None, None) => Wanted::Since(since),
+            };
+            explain(wanted, limit, control, out).await
+        }
+        Request::Erase { address } => {
+            Ok(control.erase_verdicts(address).await.map(|count| Response::Done { count, more: false }))
+        }
     }
+}
+
+async fn explain(wanted: Wanted, limit: u64, control: &dyn QueueControl, out: &mut Out) -> Answered {
+    let (found, more) = match control.verdicts(wanted, usize::try_from(limit).unwrap_or(usize::MAX)).await {
+        Ok(found) => found,
+        Err(error) => return Ok(Err(error)),
+    };
+    let count = found.len() as u64;
+    for (record, text) in found {
+        out.put(&Response::Verdict { record: Box::new(record), text }).await?;
+    }
+    Ok(Ok(Response::Done { count, more }))
 }
 
 fn view(entry: &QueueEntry, control: &dyn QueueControl) -> MessageView {

@@ -10,6 +10,9 @@ use store::{
     OriginKind, QueueEntry, QueueStore, RecipientRecord, RecipientState, RecipientStatus, Settlement,
 };
 
+use crate::judge::Wanted;
+use policy::VerdictRecord;
+
 use super::protocol::State;
 use super::*;
 
@@ -76,6 +79,38 @@ impl QueueControl for Queue {
     }
     fn reload(&self) -> Control<'_, Vec<String>> {
         Box::pin(async { Err(ControlError::Configuration("line 3".into())) })
+    }
+    fn verdicts(&self, wanted: Wanted, limit: usize) -> Control<'_, (Vec<(VerdictRecord, String)>, bool)> {
+        Box::pin(async move { Ok((vec![(record(), format!("{wanted:?} {limit}"))], true)) })
+    }
+    fn erase_verdicts(&self, address: String) -> Control<'_, u64> {
+        Box::pin(async move {
+            if address == "joe@a.test" { Ok(3) } else { Err(ControlError::Store("away".into())) }
+        })
+    }
+}
+
+fn record() -> VerdictRecord {
+    VerdictRecord {
+        about: policy::About {
+            id: "A".into(),
+            session: "S".into(),
+            at: NOW,
+            stage: policy::Stage::Rcpt,
+            client: "192.0.2.9".parse().unwrap(),
+            client_name: None,
+            helo: None,
+            account: None,
+            sender: None,
+        },
+        action: policy::Action::Reject,
+        decided: policy::DecidedBy::Nothing,
+        reply: None,
+        recipients: Vec::new(),
+        points: policy::record::Points { total: policy::Score::tenths(-25), ..Default::default() },
+        dns: Vec::new(),
+        times: Vec::new(),
+        left_out: 0,
     }
 }
 
@@ -238,4 +273,30 @@ fn a_server_that_does_not_run_is_told_plainly() {
     let folder = tempfile::tempdir().unwrap();
     let error = Client::connect(&folder.path().join("admin.sock")).unwrap_err();
     assert!(error.to_string().contains("does not run"), "{error}");
+}
+
+#[tokio::test]
+async fn verdicts_are_told_by_id_by_recipient_and_by_age_and_are_forgotten() {
+    let server = Server::start([]).await;
+    let explain = |id, recipient: Option<&str>, younger_than_seconds| Request::Explain {
+        id,
+        recipient: recipient.map(ToOwned::to_owned),
+        younger_than_seconds,
+        limit: 5,
+    };
+    for (request, want) in [
+        (explain(Some(QueueId(7)), None, None), r#"Id("0000000000007") 5"#.to_owned()),
+        (
+            explain(None, Some("joe@"), Some(2)),
+            format!(r#"Recipient("joe@", Timestamp({})) 5"#, NOW.0 - 2_000),
+        ),
+        (explain(None, None, Some(u64::MAX)), "Since(Timestamp(0)) 5".to_owned()),
+    ] {
+        let (items, count, more) = server.ask(request).await.unwrap();
+        assert_eq!(items, [Response::Verdict { record: Box::new(record()), text: want }]);
+        assert_eq!((count, more), (1, true));
+    }
+    let erase = |address: &str| Request::Erase { address: address.to_owned() };
+    assert_eq!(server.ask(erase("joe@a.test")).await, Ok((Vec::new(), 3, false)));
+    assert_eq!(server.ask(erase("ann@a.test")).await, Err("away".to_owned()));
 }

@@ -47,9 +47,21 @@ impl Asker {
                     self.case.unknown_recipient();
                 }
                 let reply = Reply::new(code, enhanced, words);
-                self.case.turned_away(&accepted_as, source(reason), &reply);
+                let key = self.key(reason, &accepted_as);
+                self.case.turned_away(&accepted_as, (source(reason), &key), &reply);
                 self.refuse_recipient(reason, bare, reply)
             }
+        }
+    }
+
+    /// Which line of the configuration stands behind a refusal.
+    fn key(&self, reason: RecipientRefusal, recipient: &Address) -> String {
+        let domains = &self.services.config.domain;
+        let own = domains.iter().position(|own| own.domains().any(|name| *name == recipient.domain));
+        match (reason, own) {
+            (RecipientRefusal::RelayDenied, _) | (_, None) => "trusted_networks".to_owned(),
+            (RecipientRefusal::BadAlias, Some(index)) => format!("domain[{index}].aliases"),
+            (_, Some(index)) => format!("domain[{index}].recipients"),
         }
     }
 

@@ -228,12 +228,13 @@ impl Case {
         self.unknown_recipients += 1;
     }
 
-    /// A recipient was refused for what it is, whatever the score: the record tells what else was known.
-    pub fn turned_away(&mut self, recipient: &Address, source: Source, reply: &Reply) {
+    /// A recipient was refused for what it is, whatever the score: the record tells what else was known. `key`: what of the
+    /// configuration says so.
+    pub fn turned_away(&mut self, recipient: &Address, (source, key): (Source, &str), reply: &Reply) {
         let Some(mail) = self.mail.clone() else { return };
         let order =
             if reply.is_permanent() { Order::Reject(reply.clone()) } else { Order::Defer(reply.clone()) };
-        let ruling = Ruling::new(source, order, "", &recipient.to_string());
+        let ruling = Ruling::new(source, order, key, &recipient.to_string());
         let report = StageReport { rulings: vec![ruling], ..StageReport::new(Stage::Rcpt) };
         let number = self.dossier.add_recipient(recipient.clone(), report);
         let rules = self.judge.rules.of(recipient);

@@ -8,6 +8,7 @@ mod check;
 mod config;
 mod dkim;
 mod docs;
+mod explain;
 mod health;
 mod queue;
 mod quickstart;
@@ -40,6 +41,7 @@ Examples:
   staffetta config check staffetta.toml       is the configuration right?
   staffetta serve --config staffetta.toml     run the server
   staffetta queue list                        what waits, and why
+  staffetta explain --rcpt joe@example.test   why his mail was taken, marked or refused
   staffetta account add joe@example.test      a mailbox with a password";
 
 /// One line a command, in the order of the help.
@@ -51,6 +53,7 @@ enum Command {
     Config(config::Args),
     Account(account::Args),
     Queue(queue::Args),
+    Explain(explain::Args),
     Dkim(dkim::Args),
     Check(check::Args),
     Table(table_query::Args),
@@ -66,6 +69,7 @@ pub(crate) fn run(line: CommandLine) -> Outcome {
         Command::Config(args) => config::run(args),
         Command::Account(args) => account::run(args),
         Command::Queue(args) => queue::run(args),
+        Command::Explain(args) => explain::run(args),
         Command::Dkim(args) => dkim::run(args),
         Command::Check(args) => check::run(args),
         Command::Table(args) => table_query::run(&args),

@@ -164,7 +164,7 @@ impl FilterArgs {
 
 /// Where the server is.
 #[derive(Debug, clap::Args)]
-struct Place {
+pub(super) struct Place {
     #[command(flatten)]
     config: ConfigFile,
     /// The server's admin socket; admin.sock in the configured data folder when not given
@@ -173,7 +173,7 @@ struct Place {
 }
 
 impl Place {
-    fn connect(&self) -> Result<Client, Box<dyn std::error::Error>> {
+    pub(super) fn connect(&self) -> Result<Client, Box<dyn std::error::Error>> {
         let path = match &self.socket {
             Some(path) => path.clone(),
             None => {
@@ -185,7 +185,7 @@ impl Place {
 }
 
 /// `90`, `90s`, `30m`, `2h`, `3d`, `1w` as seconds.
-fn age(text: &str) -> Result<u64, String> {
+pub(super) fn age(text: &str) -> Result<u64, String> {
     let wrong = || format!("{text} is no age: write a number with s, m, h, d or w, such as 30m");
     let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
     let number: u64 = digits.parse().map_err(|_| wrong())?;
@@ -248,14 +248,14 @@ fn list(filter: Filter, json: bool, limit: u64, place: &Place) -> Outcome {
 
 /// What goes wrong while items come in.
 #[derive(Debug, thiserror::Error)]
-enum Failed {
+pub(super) enum Failed {
     #[error(transparent)]
     Client(#[from] ClientError),
     #[error("standard output: {0}")]
     Output(std::io::Error),
 }
 
-fn not_understood(error: impl std::fmt::Display) -> Failed {
+pub(super) fn not_understood(error: impl std::fmt::Display) -> Failed {
     Failed::Client(ClientError::Protocol(error.to_string()))
 }
 

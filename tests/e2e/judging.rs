@@ -1,0 +1,127 @@
+//! Strangers' mail is judged while they are on the line, and operators are told why.
+
+use support::{Client, Daemon, Dns};
+
+use crate::{codes, letter, queue_id};
+
+/// A client with a name that leads there and back, and a sender's domain that permits it.
+const ZONE: &str = "\
+@                       3600 IN SOA ns.test. root.test. 1 3600 600 86400 60
+9.2.0.192.in-addr.arpa. 60 IN PTR mail.far.test.
+mail.far.test.          60 IN A 192.0.2.9
+far.test.               60 IN MX 10 mail.far.test.
+far.test.               60 IN TXT \"v=spf1 a:mail.far.test -all\"
+";
+
+/// A server behind a proxy on this machine, which tells it who its clients are.
+struct House {
+    daemon: Daemon,
+    port: u16,
+    _dns: Dns,
+}
+
+impl House {
+    fn start(rest: &str, files: &[(&str, &str)]) -> Self {
+        let (dns, port) = (Dns::start(ZONE), support::free_port());
+        let rest = format!(
+            "[[listener]]\nkind = \"mx\"\nbind = [\"127.0.0.1:{port}\"]\nproxy_protocol_from = [\"127.0.0.1/32\"]\n\
+             [dns]\nservers = [\"{}\"]\n{rest}",
+            dns.addr
+        );
+        let mut daemon = Daemon::prepare(crate::PROGRAM, "", &rest);
+        for (name, text) in files {
+            daemon.write(name, text);
+        }
+        daemon.add_account("user@example.test", "secret");
+        daemon.run();
+        Self { daemon, port, _dns: dns }
+    }
+
+    fn client(&self, ip: &str, helo: &str) -> Client {
+        let mut client = Client::raw(([127, 0, 0, 1], self.port).into());
+        client.send(format!("PROXY TCP4 {ip} 127.0.0.1 4000 25\r\n").as_bytes());
+        assert_eq!(client.reply().code, 220);
+        assert_eq!(client.command(&format!("EHLO {helo}")).code, 250);
+        client
+    }
+
+    /// Exit code and standard output of `staffetta explain`.
+    fn explain(&self, arguments: &[&str]) -> (i32, String) {
+        let output = self.daemon.tool(&[&["explain"], arguments].concat());
+        (output.status.code().unwrap(), String::from_utf8(output.stdout).unwrap())
+    }
+
+    /// The name of the session in which this address was refused, as the log has it.
+    fn session_that_refused(&self, address: &str) -> String {
+        let refusal = || {
+            let log = self.daemon.log();
+            let line =
+                log.lines().find(|l| l.contains("/refuse: ") && l.contains(&format!("to=<{address}>")));
+            line.and_then(|line| Some(line.split_once("session=")?.1.split(',').next()?.to_owned()))
+        };
+        assert!(support::wait_until(|| refusal().is_some()), "{}", self.daemon.log());
+        refusal().unwrap()
+    }
+}
+
+#[test]
+fn what_was_refused_before_there_was_a_message_is_explained_and_can_be_forgotten() {
+    let house = House::start("", &[]);
+    let mut client = house.client("192.0.2.9", "mail.far.test");
+    assert_eq!(client.command("MAIL FROM:<joe@far.test>").code, 250);
+    assert_eq!(codes(&client.command("RCPT TO:<nobody@example.test>")), "550 5.1.1");
+    assert_eq!(codes(&client.command("RCPT TO:<x@elsewhere.test>")), "550 5.7.1");
+
+    let session = house.session_that_refused("nobody@example.test");
+    let (code, text) = house.explain(&[&session]);
+    assert_eq!(code, 0, "{text}");
+    for words in [
+        session.as_str(),
+        "192.0.2.9",
+        "joe@far.test",
+        "nobody@example.test",
+        "x@elsewhere.test",
+        "550 5.1.1",
+        "domain[0].recipients",
+        "trusted_networks",
+    ] {
+        assert!(text.contains(words), "{words}:\n{text}");
+    }
+    let verdicts = house.daemon.log().lines().filter(|line| line.contains("staffetta/verdict: ")).count();
+    assert_eq!(verdicts, 2, "{}", house.daemon.log());
+
+    let (code, table) = house.explain(&["--last", "20"]);
+    assert_eq!((code, table.lines().count()), (0, 3), "{table}");
+    let (code, json) = house.explain(&["--rcpt", "nobody@", "--since", "2h", "--json"]);
+    let record: serde_json::Value = serde_json::from_str(&json).unwrap();
+    assert_eq!((code, &record["about"]["session"]), (0, &session.as_str().into()), "{json}");
+    assert_eq!(record["decided"]["ruling"]["source"], "unknown_recipient", "{json}");
+
+    assert_eq!(house.explain(&["--erase", "nobody@example.test"]), (0, "1 verdicts forgotten\n".to_owned()));
+    assert_eq!(house.explain(&["--rcpt", "nobody@example.test"]), (1, String::new()));
+    let rest = house.explain(&[&session]).1;
+    assert!(rest.contains("x@elsewhere.test") && !rest.contains("nobody@"), "{rest}");
+}
+
+#[test]
+fn good_mail_arrives_with_our_opinion_of_it_and_nobody_elses() {
+    let house = House::start("", &[]);
+    let mut client = house.client("192.0.2.9", "mail.far.test");
+    let forged = "X-Spam-Status: No, score=-100\r\nx-spam-flag: NO\r\nX-Spam-Level: *\r\n";
+    let reply = client.mail("joe@far.test", &["user@example.test"], &format!("{forged}{}", letter("good")));
+    let id = queue_id(&reply);
+    let arrived = house.daemon.wait_for_mail("user@example.test", 1).concat();
+    let fields = |name: &str| arrived.lines().filter(|l| l.to_lowercase().starts_with(name)).count();
+    assert_eq!((fields("x-spam-status:"), fields("x-spam-flag:")), (1, 1), "{arrived}");
+    assert!(arrived.contains("X-Spam-Status: No, score="), "{arrived}");
+    assert!(!arrived.contains("score=-100"), "{arrived}");
+
+    let (code, text) = house.explain(&[&id]);
+    assert!(code == 0 && text.contains(&id) && text.contains("user@example.test"), "{text}");
+    let (_, table) = house.explain(&["--last", "1"]);
+    assert!(table.contains(&id) && table.contains(" accept "), "{table}");
+    let line = format!("staffetta/verdict: {id}: session=");
+    assert!(support::wait_until(|| house.daemon.log().contains(&line)), "{}", house.daemon.log());
+    let counted = "staffetta_verdicts_total{action=\"accept\",stage=\"end_of_data\"}";
+    assert_eq!(house.daemon.metric(counted), Some(1.0));
+}
