@@ -161,13 +161,17 @@ fn definitions(settings: &Settings, all: &Pipeline) -> Definitions {
 fn access(all: &mut Pipeline, parts: &Parts<'_>) -> Result<(), SetUpError> {
     let add = Adding { settings: parts.settings };
     for (number, settings) in parts.settings.access.iter().enumerate() {
-        let check =
-            Access::new(number, settings.clone(), open(&settings.table, parts.base)?, parts.delimiter)?;
+        let table = open(&settings.table, parts.base)?;
+        let check = || Access::new(number, settings.clone(), Arc::clone(&table), parts.delimiter);
         match settings.stage {
-            AccessStage::Connect => add.to(&mut all.connect, check),
-            AccessStage::Helo => add.to(&mut all.helo, check),
-            AccessStage::Mail => add.to(&mut all.mail, check),
-            AccessStage::Rcpt => add.to(&mut all.rcpt, check),
+            AccessStage::Connect => {
+                add.to(&mut all.connect, check()?);
+                // The client's name is known one stage later.
+                add.to(&mut all.helo, check()?);
+            }
+            AccessStage::Helo => add.to(&mut all.helo, check()?),
+            AccessStage::Mail => add.to(&mut all.mail, check()?),
+            AccessStage::Rcpt => add.to(&mut all.rcpt, check()?),
         }
     }
     Ok(())
@@ -205,5 +209,67 @@ fn known(settings: &Settings, all: &Pipeline) -> Result<(), SetUpError> {
     match settings.check.keys().find(|name| !names.contains(&name.as_str())) {
         Some(name) => Err(SetUpError::NoSuchCheck { name: name.clone(), there: names.join(", ") }),
         None => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use net::NameServer;
+    use policy::ScoreBook;
+    use store::MemoryState;
+
+    use super::*;
+    use crate::mail_from::own_sender::{Asking, Existence};
+
+    struct Nobody;
+
+    impl Senders for Nobody {
+        fn exists<'a>(&'a self, _: &'a mail::Address) -> Asking<'a> {
+            Box::pin(std::future::ready(Existence::Absent))
+        }
+    }
+
+    async fn set_up_with(text: &str) -> Result<Made, SetUpError> {
+        let settings: Settings = toml::from_str(text).unwrap();
+        let dns = DnsSettings {
+            servers: vec![NameServer("127.0.0.1:9".parse().unwrap())],
+            ..DnsSettings::default()
+        };
+        let folder = tempfile::tempdir().unwrap();
+        let parts = Parts {
+            settings: &settings,
+            resolver: Resolver::from_settings(&dns).unwrap(),
+            dns: &dns,
+            state: Arc::new(MemoryState::default()),
+            senders: Arc::new(Nobody),
+            hostname: "mx.example.test".parse().unwrap(),
+            domains: Vec::new(),
+            addresses: Vec::new(),
+            delimiter: Some('+'),
+            base: folder.path(),
+            keys: Arc::new(Keys::new(Vec::new())),
+            marks_days: 12,
+        };
+        set_up(&parts).await
+    }
+
+    #[tokio::test]
+    async fn the_checks_fit_together_by_default_and_with_many_tables() {
+        let tables = "[[access]]\nstage = \"connect\"\ntable = \"inline:{a=OK}\"\n\
+                      [[access]]\nstage = \"connect\"\ntable = \"inline:{b=REJECT}\"\n\
+                      [[access]]\nstage = \"rcpt\"\ntable = \"inline:{c=OK}\"\n";
+        for text in ["", tables] {
+            let made = set_up_with(text).await.unwrap();
+            let book = ScoreBook::new(made.definitions).unwrap();
+            let lists = Settings::default().thresholds.lists_problem(&book, false);
+            assert_eq!(lists, None, "lists alone never refuse");
+        }
+    }
+
+    #[tokio::test]
+    async fn settings_for_a_check_that_is_not_there_are_refused() {
+        let wrong = set_up_with("[check.greylisting]\nmode = \"observe\"\n").await.err().unwrap();
+        assert!(wrong.to_string().contains("there is no such check"), "{wrong}");
+        assert!(set_up_with("[check.dnsbl]\nmode = \"observe\"\n").await.is_ok());
     }
 }

@@ -142,6 +142,11 @@ impl Case {
         (client, is_ours): (&ClientFacts, bool),
     ) {
         self.end_transaction();
+        if client.account.is_some() {
+            // Somebody of ours, from wherever: what was found while it was a stranger says nothing of its mail.
+            self.dossier = Dossier::default();
+            self.auth = AuthFacts::default();
+        }
         let Some(helo) = &self.helo else { return };
         let facts = MailFacts {
             helo: Arc::clone(helo),
