@@ -125,3 +125,66 @@ fn good_mail_arrives_with_our_opinion_of_it_and_nobody_elses() {
     let counted = "staffetta_verdicts_total{action=\"accept\",stage=\"end_of_data\"}";
     assert_eq!(house.daemon.metric(counted), Some(1.0));
 }
+
+const STRICT: &str = "
+[antispam]
+thresholds = { reject = 7.0, reject_early = 7.0 }
+dnsbl_cap = 6.0
+greylist = { mode = \"off\" }
+[[antispam.access]]
+stage = \"connect\"
+table = \"cidr:clients\"
+";
+const CLIENTS: &str = "# who may come\n192.0.2.66 REJECT Not from there\n";
+
+/// By an operator's table, or by what is known of the client: the operator is told by what, and hears the same beforehand.
+#[test]
+fn what_a_table_or_the_score_refuses_is_explained_and_can_be_tried_before() {
+    let house = House::start(STRICT, &[("clients", CLIENTS)]);
+    for (ip, helo, sender, recipient, words) in [
+        (
+            "192.0.2.66",
+            "mail.far.test",
+            "joe@far.test",
+            "user@example.test",
+            &["Not from there", "antispam.access[0]"][..],
+        ),
+        (
+            "192.0.2.77",
+            "nowhere.test",
+            "joe@nowhere.test",
+            "user+x@example.test",
+            &["antispam.thresholds.reject_early", "RDNS_NONE", "SENDER_NO_DOMAIN", "7.0"],
+        ),
+    ] {
+        let said = ["--ip", ip, "--helo", helo, "--mail-from", sender, "--rcpt", recipient];
+        let tried = house.daemon.tool(&[&["try"], &said[..]].concat());
+        assert_eq!(tried.status.code(), Some(1), "{tried:?}");
+
+        let mut client = house.client(ip, helo);
+        assert_eq!(client.command(&format!("MAIL FROM:<{sender}>")).code, 250);
+        let reply = client.command(&format!("RCPT TO:<{recipient}>"));
+        assert_eq!(reply.code, 550, "{reply:?}");
+        let session = house.session_that_refused(recipient);
+        let (code, explained) = house.explain(&[&session]);
+        assert_eq!(code, 0);
+        for text in [explained, String::from_utf8(tried.stdout).unwrap()] {
+            for word in words {
+                assert!(text.contains(word), "{word}:\n{text}");
+            }
+        }
+    }
+    let counted = "staffetta_symbols_total{symbol=\"SENDER_NO_DOMAIN\"}";
+    assert_eq!(house.daemon.metric(counted), Some(1.0));
+
+    house.daemon.write("letter", &letter("tried"));
+    let good = ["try", "--ip", "192.0.2.9", "--helo", "mail.far.test", "--mail-from", "joe@far.test"];
+    let more = ["--rcpt", "user@example.test", "--message", "letter", "--json"];
+    let tried = house.daemon.tool(&[&good[..], &more].concat());
+    let lines = String::from_utf8(tried.stdout).unwrap();
+    let last: serde_json::Value = serde_json::from_str(lines.lines().last().unwrap()).unwrap();
+    assert_eq!((tried.status.code(), &last["stage"]), (Some(0), &"end_of_data".into()), "{lines}");
+    assert_eq!(lines.lines().count(), 5, "{lines}");
+    assert!(house.daemon.mailbox("user@example.test").is_empty(), "nothing was delivered");
+    assert_eq!(house.explain(&["--last", "9", "--json"]).1.lines().count(), 2, "nothing was kept");
+}

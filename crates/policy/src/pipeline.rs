@@ -169,6 +169,19 @@ pub enum CheckEnd {
     BrokeDown,
 }
 
+impl CheckEnd {
+    /// Its name in records.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Finished => "finished",
+            Self::Unknown => "unknown",
+            Self::OutOfTime => "out_of_time",
+            Self::BrokeDown => "broke_down",
+        }
+    }
+}
+
 /// How long a check took.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CheckTime {

@@ -39,14 +39,23 @@ pub async fn check(loaded: &Loaded) -> Result<Vec<Finding>, Error> {
         // The configuration has been warned of it, or needs none.
         return Ok(Vec::new());
     }
-    let directory = match manage::list(&file) {
-        Ok(accounts) => Listed(accounts.into_iter().map(|account| account.address).collect()),
+    let accounts = match manage::list(&file) {
+        Ok(accounts) => accounts,
         Err(error) => return Ok(vec![broken_accounts(&error)]),
     };
+    let router = router_over(loaded, accounts.into_iter().map(|account| account.address))?;
+    Ok(follow_all(listings(loaded), &router).await)
+}
+
+/// A router as the server would have it, over accounts of these addresses; makes no file.
+///
+/// # Errors
+/// What a table, or a setting that names one, has wrong.
+pub(crate) fn router_over(loaded: &Loaded, accounts: impl Iterator<Item = String>) -> Result<Router, Error> {
     let config = &loaded.config;
     let maildir = Maildir::new(&config.delivery.maildir, None, config.hostname.as_str())?;
-    let router = assemble::router(loaded, Arc::new(directory), maildir, &assemble::postmaster(config))?;
-    Ok(follow_all(listings(loaded), &router).await)
+    let directory = Arc::new(Listed(accounts.collect()));
+    assemble::router(loaded, directory, maildir, &assemble::postmaster(config))
 }
 
 /// Follows the aliases of a running server, and tells the log.

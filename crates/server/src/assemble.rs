@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use antispam::backscatter::keys::Keys;
@@ -15,6 +15,7 @@ use delivery::{
 use mail::{Address, Domain};
 use msgauth::dkim::KeyStore;
 use net::{Resolver, ServerTls};
+use store::StateStore;
 use tables::{Spec, Table};
 
 use crate::accounts::{Accounts, Parameters};
@@ -49,7 +50,8 @@ pub async fn services(loaded: &Loaded, shared: Arc<Shared>) -> Result<Arc<Servic
         Some(settings) => Some(ServerTls::load(settings, &loaded.base_dir)?),
         None => None,
     };
-    let judge = judge(loaded, &shared, &resolver, &router).await?;
+    let marks = Keys::open(&marks_folder(loaded), clock::now())?;
+    let judge = judge(loaded, (Arc::clone(&shared.state), marks), &resolver, &router).await?;
     let keys = loaded.data_dir().join("dkim");
     Ok(Arc::new(Services {
         smtp: Arc::new(smtp_settings(&config)),
@@ -69,24 +71,28 @@ pub async fn services(loaded: &Loaded, shared: Arc<Shared>) -> Result<Arc<Servic
     }))
 }
 
-/// The judge, with all its checks.
-async fn judge(
+/// Where the keys are by which bounces of our own mail are known.
+pub(crate) fn marks_folder(loaded: &Loaded) -> PathBuf {
+    let named = loaded.config.antispam.backscatter.keys.as_ref().map(|keys| loaded.path(keys));
+    named.unwrap_or_else(|| loaded.data_dir().join("backscatter"))
+}
+
+/// The judge, with all its checks, what it remembers by, and the keys of our marks.
+pub(crate) async fn judge(
     loaded: &Loaded,
-    shared: &Shared,
+    (state, keys): (Arc<dyn StateStore>, Keys),
     resolver: &Resolver,
     router: &Arc<Router>,
 ) -> Result<Judge, Error> {
     let config = &loaded.config;
     let settings = &config.antispam;
-    let folder = settings.backscatter.keys.as_ref().map(|keys| loaded.path(keys));
-    let keys = Keys::open(&folder.unwrap_or_else(|| loaded.data_dir().join("backscatter")), clock::now())?;
     let mut addresses = delivery::interface_addresses();
     addresses.extend(&config.outbound.own_addresses);
     let made = antispam::set_up(&antispam::Parts {
         settings,
         resolver: resolver.clone(),
         dns: &config.dns,
-        state: Arc::clone(&shared.state),
+        state,
         senders: Arc::new(OwnSenders(Arc::clone(router))),
         hostname: config.hostname.clone(),
         domains: config.domains().cloned().collect(),

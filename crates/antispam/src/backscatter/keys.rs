@@ -143,7 +143,11 @@ impl Keys {
         Self::read(folder)
     }
 
-    fn read(folder: &Path) -> Result<Self, KeyError> {
+    /// Reads the folder as it is, and makes nothing: there may be no key.
+    ///
+    /// # Errors
+    /// [`KeyError`].
+    pub fn read(folder: &Path) -> Result<Self, KeyError> {
         let mut keys = Vec::new();
         for digit in 0..KEYS_MAX {
             let path = file(folder, digit);

@@ -5,7 +5,7 @@
 
 mod auth;
 mod message;
-mod recipient;
+pub(crate) mod recipient;
 mod sender;
 
 use std::sync::Arc;

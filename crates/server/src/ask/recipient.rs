@@ -1,5 +1,6 @@
 //! RCPT: is this recipient ours and real, or may this client send elsewhere? (invariants I4 and I9)
 
+use config::Config;
 use delivery::Resolution;
 use mail::{Address, ForwardPath, Reply};
 use smtp::RecipientParameters;
@@ -24,16 +25,7 @@ impl Asker {
             ForwardPath::Postmaster => self.services.postmaster.clone(),
             ForwardPath::Mailbox(address) => address.clone(),
         };
-        let verdict = match resolution {
-            // RFC 5321 §7.9, and the tricks that predate it: a local part that is itself an address is a wish to relay.
-            _ if is_route(&path) && !self.facts.may_relay() => Err((
-                RecipientRefusal::RelayDenied,
-                (550, (5, 7, 1), "Relaying denied: write to the mailbox itself"),
-            )),
-            Resolution::Local { recipients } => Ok(recipients),
-            Resolution::Elsewhere(address) if self.facts.may_relay() => Ok(vec![address]),
-            other => Err(refusal(&other)),
-        };
+        let verdict = accepted(&path, resolution, self.facts.may_relay());
         match verdict {
             Ok(finals) => {
                 let is_ours = self.services.router.is_ours(&accepted_as.domain);
@@ -47,21 +39,10 @@ impl Asker {
                     self.case.unknown_recipient();
                 }
                 let reply = Reply::new(code, enhanced, words);
-                let key = self.key(reason, &accepted_as);
+                let key = key(&self.services.config, reason, &accepted_as);
                 self.case.turned_away(&accepted_as, (source(reason), &key), &reply);
                 self.refuse_recipient(reason, bare, reply)
             }
-        }
-    }
-
-    /// Which line of the configuration stands behind a refusal.
-    fn key(&self, reason: RecipientRefusal, recipient: &Address) -> String {
-        let domains = &self.services.config.domain;
-        let own = domains.iter().position(|own| own.domains().any(|name| *name == recipient.domain));
-        match (reason, own) {
-            (RecipientRefusal::RelayDenied, _) | (_, None) => "trusted_networks".to_owned(),
-            (RecipientRefusal::BadAlias, Some(index)) => format!("domain[{index}].aliases"),
-            (_, Some(index)) => format!("domain[{index}].recipients"),
         }
     }
 
@@ -86,7 +67,35 @@ impl Asker {
     }
 }
 
-type Refusal = (RecipientRefusal, (u16, (u8, u16, u16), &'static str));
+/// Whom a recipient leads to, or why it is refused.
+pub(crate) fn accepted(
+    path: &ForwardPath,
+    resolution: Resolution,
+    may_relay: bool,
+) -> Result<Vec<Address>, Refusal> {
+    match resolution {
+        // RFC 5321 §7.9, and the tricks that predate it: a local part that is itself an address is a wish to relay.
+        _ if is_route(path) && !may_relay => Err((
+            RecipientRefusal::RelayDenied,
+            (550, (5, 7, 1), "Relaying denied: write to the mailbox itself"),
+        )),
+        Resolution::Local { recipients } => Ok(recipients),
+        Resolution::Elsewhere(address) if may_relay => Ok(vec![address]),
+        other => Err(refusal(&other)),
+    }
+}
+
+/// Which line of the configuration stands behind a refusal.
+pub(crate) fn key(config: &Config, reason: RecipientRefusal, recipient: &Address) -> String {
+    let own = config.domain.iter().position(|own| own.domains().any(|name| *name == recipient.domain));
+    match (reason, own) {
+        (RecipientRefusal::RelayDenied, _) | (_, None) => "trusted_networks".to_owned(),
+        (RecipientRefusal::BadAlias, Some(index)) => format!("domain[{index}].aliases"),
+        (_, Some(index)) => format!("domain[{index}].recipients"),
+    }
+}
+
+pub(crate) type Refusal = (RecipientRefusal, (u16, (u8, u16, u16), &'static str));
 
 /// What is said when a recipient is not taken. A look-up that failed is 451, whatever it was about.
 fn refusal(resolution: &Resolution) -> Refusal {
@@ -114,7 +123,7 @@ fn refusal(resolution: &Resolution) -> Refusal {
 }
 
 /// What the judge's records name it.
-fn source(reason: RecipientRefusal) -> policy::Source {
+pub(crate) fn source(reason: RecipientRefusal) -> policy::Source {
     use policy::Source;
     match reason {
         RecipientRefusal::RelayDenied => Source::Relay,

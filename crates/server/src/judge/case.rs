@@ -203,6 +203,7 @@ impl Case {
                 Err(Box::new(reply))
             }
             None => {
+                self.clerk.passed(recipient, &decision);
                 self.first.get_or_insert(rules);
                 Ok(())
             }

@@ -5,8 +5,8 @@
 
 use std::sync::Arc;
 
-use mail::QueueId;
-use policy::{Score, StageReport, VerdictRecord};
+use mail::{Address, QueueId};
+use policy::{Decision, Score, StageReport, VerdictRecord};
 
 use crate::maillog::{MailLog, VerdictLine};
 use crate::metrics::Metrics;
@@ -17,6 +17,9 @@ use super::history::History;
 pub trait Clerk: Send + Sync {
     /// The checks of a stage have run.
     fn checked(&self, report: &StageReport);
+
+    /// A recipient has passed, as far as is known before the message.
+    fn passed(&self, _recipient: &Address, _decision: &Decision) {}
 
     /// A verdict.
     fn decided(&self, verdict: Told);

@@ -173,7 +173,7 @@ impl Message {
 }
 
 /// The lines as SMTP carries them: files mostly end theirs with LF alone (RFC 5321 §2.3.8).
-fn with_crlf(octets: &[u8]) -> Vec<u8> {
+pub(super) fn with_crlf(octets: &[u8]) -> Vec<u8> {
     let mut text = Vec::with_capacity(octets.len() + octets.len() / 32);
     let mut before = 0;
     for octet in octets {

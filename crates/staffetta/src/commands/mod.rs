@@ -12,7 +12,9 @@ mod explain;
 mod health;
 mod queue;
 mod quickstart;
+mod rehearse;
 mod serve;
+mod symbols;
 mod table;
 pub(crate) mod table_query;
 
@@ -54,6 +56,8 @@ enum Command {
     Account(account::Args),
     Queue(queue::Args),
     Explain(explain::Args),
+    Try(rehearse::Args),
+    Symbols(symbols::Args),
     Dkim(dkim::Args),
     Check(check::Args),
     Table(table_query::Args),
@@ -70,6 +74,8 @@ pub(crate) fn run(line: CommandLine) -> Outcome {
         Command::Account(args) => account::run(args),
         Command::Queue(args) => queue::run(args),
         Command::Explain(args) => explain::run(args),
+        Command::Try(args) => rehearse::run(args),
+        Command::Symbols(args) => symbols::run(&args),
         Command::Dkim(args) => dkim::run(args),
         Command::Check(args) => check::run(args),
         Command::Table(args) => table_query::run(&args),
