@@ -77,6 +77,7 @@ pub async fn commit(services: &Services, facts: &ClientFacts, intake: Intake) ->
             recipients: copies.quarantined,
             ..record.clone()
         };
+        services.shared.history.alias(kept.id, id, services.config.antispam.history_days);
         octets = match keep_back(services, facts, kept, octets).await {
             Ok(octets) => octets,
             Err(error) => return refusal(services, id, &error),

@@ -7,6 +7,7 @@
 //! t STAMP                        the record
 //! i ID \0 STAMP                  by queue id, and by session
 //! r LOCAL-PART \0 STAMP DOMAIN   by recipient, in lower case
+//! a ID                           the id under which a copy that is kept back was judged
 //! ```
 //!
 //! Writing never holds up a session: records go through a bounded queue to one task, and what finds no place there, or
@@ -18,7 +19,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use mail::Timestamp;
+use mail::{QueueId, Timestamp};
 use policy::VerdictRecord;
 use store::{StateKey, StateStore, StoreError, Write};
 use tokio::sync::{mpsc, oneshot};
@@ -72,6 +73,7 @@ pub struct Found {
 
 enum Job {
     Keep(Box<VerdictRecord>, u64),
+    Alias { copy: String, judged_as: String, ttl: u64 },
     Flush(oneshot::Sender<()>),
 }
 
@@ -93,6 +95,16 @@ impl History {
         let ttl = u64::from(days) * DAY_SECONDS;
         if self.jobs.try_send(Job::Keep(Box::new(record), ttl)).is_err() {
             self.lost.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// A copy that is kept back has a queue id of its own: it leads to the verdict too. Returns at once.
+    pub fn alias(&self, copy: QueueId, judged_as: QueueId, days: u32) {
+        if days > 0 {
+            let ttl = u64::from(days) * DAY_SECONDS;
+            let job = Job::Alias { copy: copy.to_string(), judged_as: judged_as.to_string(), ttl };
+            // Without it the verdict is still there, under the id of the message.
+            let _ = self.jobs.try_send(job);
         }
     }
 
@@ -119,6 +131,14 @@ impl History {
     /// What the store says: a failure is never "nothing there".
     pub async fn find(&self, wanted: &Wanted, limit: usize, now: Timestamp) -> Result<Found, StoreError> {
         let limit = limit.min(FOUND_MAX);
+        let alias;
+        let wanted = match wanted {
+            Wanted::Id(id) => {
+                alias = Wanted::Id(self.judged_as(id, now).await?);
+                &alias
+            }
+            other => other,
+        };
         let (prefix, since, filter) = match wanted {
             Wanted::Id(id) => (prefix(b'i', id), Timestamp(0), Filter::Any),
             Wanted::Since(since) => (vec![b't'], *since, Filter::Any),
@@ -132,6 +152,14 @@ impl History {
             },
         };
         self.walk(&prefix, since, &filter, limit, now).await
+    }
+
+    /// The id under which there is a verdict.
+    async fn judged_as(&self, id: &str, now: Timestamp) -> Result<String, StoreError> {
+        let found = in_time(self.state.get(vec![alias_key(id)], now)).await??;
+        let entry = found.into_iter().next().transpose()?.flatten();
+        let other = entry.and_then(|entry| String::from_utf8(entry.value.to_vec()).ok());
+        Ok(other.unwrap_or_else(|| id.to_owned()))
     }
 
     async fn walk(
@@ -287,11 +315,15 @@ async fn write_all(state: Arc<dyn StateStore>, mut jobs: mpsc::Receiver<Job>, lo
     let mut batch = Vec::with_capacity(BATCH);
     while jobs.recv_many(&mut batch, BATCH).await > 0 {
         let (mut writes, mut records, mut waiting) = (Vec::new(), 0, Vec::new());
+        let mut aliases = Vec::new();
         for job in batch.drain(..) {
             match job {
                 Job::Keep(record, ttl) => {
                     records += 1;
                     writes.extend(writes_of(&record, ttl));
+                }
+                Job::Alias { copy, judged_as, ttl } => {
+                    aliases.push(Write::put(alias_key(&copy), judged_as.into_bytes(), ttl));
                 }
                 Job::Flush(done) => waiting.push(done),
             }
@@ -303,6 +335,9 @@ async fn write_all(state: Arc<dyn StateStore>, mut jobs: mpsc::Receiver<Job>, lo
                 Ok(Err(_)) | Err(_) => records,
             };
             lost.fetch_add(failed as u64, Ordering::Relaxed);
+        }
+        if !aliases.is_empty() {
+            drop(in_time(state.write(aliases, clock::now())).await);
         }
         for done in waiting {
             let _ = done.send(());
@@ -331,6 +366,10 @@ fn keys(record: &VerdictRecord, stamp: &[u8; STAMP_BYTES]) -> impl Iterator<Item
         Some([prefix(b'r', local), stamp.to_vec(), domain.to_lowercase().into_bytes()].concat())
     });
     by_id.chain(by_recipient).map(|rest| StateKey::new(NAMESPACE, rest)).collect::<Vec<_>>().into_iter()
+}
+
+fn alias_key(id: &str) -> StateKey {
+    StateKey::new(NAMESPACE, [b"a", id.as_bytes()].concat())
 }
 
 fn record_key(stamp: &[u8; STAMP_BYTES]) -> StateKey {

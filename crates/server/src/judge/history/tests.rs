@@ -157,3 +157,15 @@ async fn a_store_that_fails_costs_the_record_and_is_never_taken_for_an_absence()
     assert!(history.find(&Wanted::Id("A".into()), 1, clock::now()).await.is_err());
     assert!(history.erase("joe@a.test", clock::now()).await.is_err());
 }
+
+#[tokio::test]
+async fn a_copy_that_is_kept_back_leads_to_its_verdict() {
+    let (judged_as, copy) = (QueueId(7), QueueId(8));
+    let history = history([record(&judged_as.to_string(), 0, "s@far.test", &["joe@a.test"], "")]).await;
+    history.alias(copy, judged_as, 30);
+    history.alias(QueueId(9), judged_as, 0);
+    history.flush().await;
+    for (id, count) in [(judged_as, 1), (copy, 1), (QueueId(9), 0)] {
+        assert_eq!(ids(&history, Wanted::Id(id.to_string()), 9).await.0.len(), count, "{id}");
+    }
+}
