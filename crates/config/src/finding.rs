@@ -28,6 +28,8 @@ pub enum Setting {
     SystemAliases,
     /// `aliases` of the `[[domain]]` with this number, from 0.
     DomainAliases(usize),
+    /// `[antispam]` as a whole, with the files that it names.
+    Antispam,
 }
 
 impl Setting {
@@ -35,6 +37,7 @@ impl Setting {
         match self {
             Self::AccountsFile => Place::of("accounts").key("file"),
             Self::SystemAliases => Place::of("accounts").key("aliases"),
+            Self::Antispam => Place::of("antispam"),
             Self::DomainAliases(index) => Place::of("domain").item(index).key("aliases"),
         }
     }

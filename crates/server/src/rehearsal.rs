@@ -93,6 +93,24 @@ pub async fn judge(loaded: &Loaded) -> Result<Arc<Judge>, Error> {
     judge_with(loaded, Keys::default(), &router).await
 }
 
+/// What of `[antispam]`, and of the tables and scores that it names, would keep a server from starting. What others check
+/// is not told again.
+pub async fn check(loaded: &Loaded) -> Vec<config::Finding> {
+    let words = match judge(loaded).await {
+        Err(Error::Scores(words)) => words,
+        Err(Error::Checks(error)) => error.to_string(),
+        Ok(_) | Err(_) => return Vec::new(),
+    };
+    let finding = |line: &str| config::Finding {
+        severity: config::Severity::Error,
+        setting: config::Setting::Antispam,
+        message: line.to_owned(),
+        label: "in this section, or in a file that it names".to_owned(),
+        help: "the server does not start with it, and a reload leaves all as it was".to_owned(),
+    };
+    words.lines().map(finding).collect()
+}
+
 /// A judge by the defaults, of no domain in particular.
 ///
 /// # Errors

@@ -115,6 +115,26 @@ fn aliases_that_lead_nowhere_are_told_with_file_and_line() {
     assert!(!folder.path().join("data").exists() && std::fs::read_dir(folder.path()).unwrap().count() == 4);
 }
 
+/// What the server would find out at its start is told before, scores and tables of checks too.
+#[test]
+fn mistakes_in_what_judges_mail_are_told_with_the_section() {
+    let folder = tempfile::tempdir().unwrap();
+    let write = |name: &str, text: &str| std::fs::write(folder.path().join(name), text).unwrap();
+    let top = "hostname = \"mx.example.test\"\n[dns]\nservers = [\"127.0.0.1\"]\n";
+    write("scores", "[symbols]\nSPF_FIAL = 2.0\n");
+    for (rest, words) in [
+        ("thresholds = { reject_early = 2.0 }\n", "antispam.thresholds.reject_early: 2.0 is below reject"),
+        ("scores = \"scores\"\n", "scores:2"),
+        ("[antispam.check.dnsbI]\nmode = \"tag\"\n", "there is no such check"),
+    ] {
+        write("a.toml", &format!("{top}[antispam]\n{rest}"));
+        let (code, _, err) = told(&staffetta(folder.path(), &["config", "check", "a.toml"]));
+        assert_eq!(code, 1, "{err}");
+        assert!(err.contains(words) && err.contains("a.toml:4"), "{words}:\n{err}");
+    }
+    assert!(!folder.path().join("data").exists());
+}
+
 #[test]
 fn a_missing_configuration_is_told_with_the_way_out() {
     let folder = tempfile::tempdir().unwrap();

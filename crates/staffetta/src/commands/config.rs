@@ -59,7 +59,9 @@ fn check(file: &std::path::Path, json: bool) -> Outcome {
         Ok(loaded) => {
             // Lists that aliases include are read on a runtime's pool.
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-            loaded.report_with(runtime.block_on(server::aliases::check(&loaded))?)
+            let mut findings = runtime.block_on(server::aliases::check(&loaded))?;
+            findings.extend(runtime.block_on(server::rehearsal::check(&loaded)));
+            loaded.report_with(findings)
         }
         Err(report) => report,
     };
