@@ -64,6 +64,15 @@ pub enum BackscatterMode {
     Enforce,
 }
 
+/// How our own mail is marked, so that reports about it are known.
+#[derive(Debug, Clone)]
+pub struct Marks {
+    /// The keys.
+    pub keys: std::sync::Arc<Keys>,
+    /// For how many days a mark holds.
+    pub days: u64,
+}
+
 /// For how many days a mark holds, when the queue gives up after so many seconds.
 #[must_use]
 pub fn validity_days(queue_lifetime_seconds: u64) -> u64 {

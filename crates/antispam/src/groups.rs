@@ -12,6 +12,9 @@ pub const RDNS: &str = "rdns";
 pub const HELO: &str = "helo";
 /// Haste and carelessness in the protocol.
 pub const PROTOCOL: &str = "protocol";
+/// SPF, DKIM, DMARC and ARC: a forwarder breaks them all at once, and forwarded mail is good mail. Together they mark a
+/// letter; something else has to speak against it before it is refused.
+pub const AUTHENTICATION: &str = "authentication";
 /// The domain of the reverse-path.
 pub const SENDER: &str = "sender";
 /// Fields of the header that no mail program writes so.
@@ -20,6 +23,6 @@ pub const HEADER: &str = "header";
 /// The groups and their caps; those of DNS lists are in [`crate::connect::dnsbl::settings::groups`].
 #[must_use]
 pub fn all() -> Vec<GroupDef> {
-    let caps = [(RDNS, 30), (HELO, 40), (PROTOCOL, 40), (SENDER, 60), (HEADER, 60)];
+    let caps = [(RDNS, 30), (HELO, 40), (PROTOCOL, 40), (SENDER, 60), (AUTHENTICATION, 80), (HEADER, 60)];
     caps.into_iter().map(|(name, tenths)| GroupDef::new(name, Score::tenths(tenths))).collect()
 }

@@ -11,8 +11,8 @@ use store::StateStore;
 use tables::{Table, TableError};
 
 use crate::access::{Access, AccessStage};
+use crate::backscatter::Marks;
 use crate::backscatter::judge::Backscatter;
-use crate::backscatter::keys::Keys;
 use crate::connect::dnsbl::{self, Dnsbl, lists::Lists};
 use crate::connect::iprev::Iprev;
 use crate::end_of_data::authentication::Authentication;
@@ -56,10 +56,8 @@ pub struct Parts<'a> {
     pub delimiter: Option<char>,
     /// Where relative paths start.
     pub base: &'a Path,
-    /// The keys by which bounces of our own mail are known.
-    pub keys: Arc<Keys>,
-    /// For how many days those marks hold.
-    pub marks_days: u64,
+    /// The marks by which bounces of our own mail are known.
+    pub marks: Marks,
 }
 
 /// The checks, set up.
@@ -74,6 +72,8 @@ pub struct Made {
     pub greylist: Greylist,
     /// An operator's tables about headers and bodies.
     pub content: ContentChecks,
+    /// The marks by which bounces of our own mail are known.
+    pub marks: Marks,
 }
 
 /// Why the checks cannot be set up: the operator's to mend.
@@ -136,9 +136,9 @@ pub async fn set_up(parts: &Parts<'_>) -> Result<Made, SetUpError> {
 
     let backscatter = Backscatter::new(
         settings.backscatter.mode,
-        Arc::clone(&parts.keys),
+        Arc::clone(&parts.marks.keys),
         Arc::clone(&parts.state),
-        parts.marks_days,
+        parts.marks.days,
     );
     add.to(&mut all.end_of_data, backscatter);
     add.to(&mut all.end_of_data, Authentication::new(settings.dmarc));
@@ -147,7 +147,7 @@ pub async fn set_up(parts: &Parts<'_>) -> Result<Made, SetUpError> {
     let content = ContentChecks::open(&settings.content_checks(), parts.base).await?;
     known(settings, &all)?;
     let definitions = definitions(settings, &all);
-    Ok(Made { pipeline: all, definitions, lists, greylist, content })
+    Ok(Made { pipeline: all, definitions, lists, greylist, content, marks: parts.marks.clone() })
 }
 
 /// What the symbols of these checks are worth by default, with groups and composites.
@@ -219,6 +219,7 @@ mod tests {
     use store::MemoryState;
 
     use super::*;
+    use crate::backscatter::Keys;
     use crate::mail_from::own_sender::{Asking, Existence};
 
     struct Nobody;
@@ -247,8 +248,7 @@ mod tests {
             addresses: Vec::new(),
             delimiter: Some('+'),
             base: folder.path(),
-            keys: Arc::new(Keys::new(Vec::new())),
-            marks_days: 12,
+            marks: Marks { keys: Arc::new(Keys::new(Vec::new())), days: 12 },
         };
         set_up(&parts).await
     }

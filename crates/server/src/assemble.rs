@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use antispam::backscatter::keys::Keys;
+use antispam::backscatter::{Keys, Marks};
 use antispam::mail_from::own_sender::{Asking, Existence};
 use config::{Config, DomainSettings, Loaded, Principal};
 use delivery::{
@@ -86,6 +86,7 @@ pub(crate) async fn judge(
 ) -> Result<Judge, Error> {
     let config = &loaded.config;
     let settings = &config.antispam;
+    let days = antispam::backscatter::validity_days(config.queue.lifetime_seconds);
     let mut addresses = delivery::interface_addresses();
     addresses.extend(&config.outbound.own_addresses);
     let made = antispam::set_up(&antispam::Parts {
@@ -99,8 +100,7 @@ pub(crate) async fn judge(
         addresses,
         delimiter: delimiter(config),
         base: &loaded.base_dir,
-        keys: Arc::new(keys),
-        marks_days: antispam::backscatter::validity_days(config.queue.lifetime_seconds),
+        marks: Marks { keys: Arc::new(keys), days },
     })
     .await?;
     Judge::new(config, made, resolver.clone(), &loaded.base_dir)

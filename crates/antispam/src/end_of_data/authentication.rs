@@ -15,6 +15,8 @@ use policy::{
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::groups::AUTHENTICATION;
+
 const BUDGET: Duration = Duration::from_secs(1);
 
 const SYMBOLS: &[(&str, Score, &str)] = &[
@@ -90,7 +92,8 @@ impl Check<EndOfData> for Authentication {
     }
 
     fn symbols(&self) -> Vec<SymbolDef> {
-        SYMBOLS.iter().map(|(name, score, meaning)| SymbolDef::new(name, *score, meaning)).collect()
+        let all = SYMBOLS.iter();
+        all.map(|(name, score, meaning)| SymbolDef::grouped(name, *score, AUTHENTICATION, meaning)).collect()
     }
 
     fn budget(&self) -> Duration {

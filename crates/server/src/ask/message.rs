@@ -97,6 +97,9 @@ impl Asker {
             Ok(judged) => judged,
             Err(refusal) => return *refusal,
         };
+        if self.facts.may_relay() {
+            submission::remember(services, &submission::header_of(&body)).await;
+        }
         edits.extend(judged.edits.iter().cloned());
         let mut top = trace::received(services, &self.facts, &transaction);
         top.extend_from_slice(&judged.trace);

@@ -4,7 +4,9 @@
 //! (every mailbox in From: and Sender: belongs to the account) is certain knowledge, and decides alone.
 
 use std::io;
+use std::time::Duration;
 
+use antispam::backscatter::message_id;
 use bytes::Bytes;
 use delivery::Resolution;
 use mail::{Address, Domain, ForwardPath, Reply, header};
@@ -16,6 +18,9 @@ use crate::maillog::Level;
 use crate::services::Services;
 use crate::session::body::ReceivedBody;
 use crate::session::facts::ClientFacts;
+
+/// How long a message waits for its Message-ID to be remembered.
+const REMEMBER_TIME: Duration = Duration::from_secs(1);
 
 /// The header of a received message in one piece.
 #[must_use]
@@ -101,9 +106,23 @@ pub fn complete(services: &Services, id: mail::QueueId, head: &[u8]) -> Vec<Head
         lines.extend_from_slice(format!("Date: {}\r\n", clock::now().rfc5322()).as_bytes());
     }
     if header::find(head, "Message-ID").is_none() {
-        lines.extend_from_slice(format!("Message-ID: <{id}@{}>\r\n", services.config.hostname).as_bytes());
+        let made = message_id::make(&services.judge.marks().keys, id, &services.config.hostname);
+        lines.extend_from_slice(format!("Message-ID: <{made}>\r\n").as_bytes());
     }
     if lines.is_empty() { Vec::new() } else { vec![HeaderEdit::Prepend(lines)] }
+}
+
+/// Remembers the Message-ID that a sender of ours has chosen, so that a report about the message is known for one.
+///
+/// A memory that does not answer in time remembers nothing: mail does not wait for it.
+pub async fn remember(services: &Services, head: &[u8]) {
+    let marks = services.judge.marks();
+    let Some(field) = header::find(head, "Message-ID") else { return };
+    let text = field.text();
+    let id = text.trim().trim_start_matches('<').trim_end_matches('>');
+    let Some(write) = message_id::remember(&marks.keys, id, marks.days) else { return };
+    let written = services.shared.state.write(vec![write], clock::now());
+    drop(tokio::time::timeout(REMEMBER_TIME, written).await);
 }
 
 /// Signs for the domain of From:, when there is a key for it. Hashing runs on the blocking pool.

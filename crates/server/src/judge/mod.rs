@@ -19,6 +19,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use antispam::authentication::Us;
+use antispam::backscatter::Marks;
 use antispam::connect::dnsbl::lists::Lists;
 use antispam::end_of_data::content_checks::ContentChecks;
 use antispam::rcpt::greylist::Greylist;
@@ -50,6 +51,8 @@ pub struct Judge {
     lists: Arc<Lists>,
     /// An operator's tables about headers and bodies.
     content: ContentChecks,
+    /// The marks by which bounces of our own mail are known.
+    marks: Marks,
     /// Symbols of lists that vouch for a client: who is on them is not greylisted.
     vouching: Vec<String>,
     /// Room for messages that are being judged.
@@ -63,7 +66,7 @@ impl Judge {
     /// What the file of scores has wrong, or settings that contradict each other.
     pub fn new(config: &Config, made: Made, resolver: Resolver, base: &Path) -> Result<Self, Error> {
         let settings = config.antispam.clone();
-        let Made { pipeline, definitions, lists, greylist, content } = made;
+        let Made { pipeline, definitions, lists, greylist, content, marks } = made;
         let book = book(&settings, definitions, base)?;
         sound(config, &book)?;
         let hostname = config.hostname.clone();
@@ -77,6 +80,7 @@ impl Judge {
             greylist,
             lists,
             content,
+            marks,
             vouching: vouching(&settings),
             memory: BodyRoom::new(settings.judging_memory_bytes_max),
             settings,
@@ -104,6 +108,12 @@ impl Judge {
     #[must_use]
     pub fn book(&self) -> &ScoreBook {
         &self.book
+    }
+
+    /// The marks by which bounces of our own mail are known.
+    #[must_use]
+    pub fn marks(&self) -> &Marks {
+        &self.marks
     }
 
     /// The DNS lists.
