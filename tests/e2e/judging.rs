@@ -188,3 +188,44 @@ fn what_a_table_or_the_score_refuses_is_explained_and_can_be_tried_before() {
     assert!(house.daemon.mailbox("user@example.test").is_empty(), "nothing was delivered");
     assert_eq!(house.explain(&["--last", "9", "--json"]).1.lines().count(), 2, "nothing was kept");
 }
+
+#[test]
+fn operators_look_at_lists_greylisting_and_mail_without_a_sender() {
+    // Without an address to test it with, the list fails its test entries.
+    let list = "[[antispam.dnsbl]]\nzone = \"zen.dnsbl.test\"\nrules = [{ reply = \"127.0.0.2\", symbol = \"ZEN\", score = 4.0 }]\n";
+    let house = House::start(list, &[]);
+    let tool = |arguments: &[&str]| {
+        let output = house.daemon.tool(arguments);
+        let text = String::from_utf8([output.stdout, output.stderr].concat()).unwrap();
+        (output.status.code().unwrap(), text)
+    };
+    let lists = || tool(&["dnsbl", "status"]).1;
+    assert!(support::wait_until(|| lists().contains(" suspended ")), "{}", lists());
+    assert!(lists().contains("zen.dnsbl.test  ipv4 "), "{}", lists());
+    let (code, json) = tool(&["dnsbl", "status", "--json"]);
+    let first: serde_json::Value = serde_json::from_str(json.lines().next().unwrap()).unwrap();
+    assert_eq!((code, &first["list"]), (0, &"zen.dnsbl.test".into()), "{json}");
+
+    assert_eq!(tool(&["greylist", "list"]), (0, "nothing is remembered\n".to_owned()));
+    let said = "net:192.0.2.0/24 is not asked to come back\n".to_owned();
+    assert_eq!(tool(&["greylist", "allow", "192.0.2.9"]), (0, said));
+    let (code, table) = tool(&["greylist", "list"]);
+    assert!(
+        code == 0 && table.contains("net:192.0.2.0/24  allowed ") && table.contains("\n1 entry\n"),
+        "{table}"
+    );
+    let (code, error) = tool(&["greylist", "allow", "10.0.0.0/8"]);
+    assert!(code == 1 && error.contains("/24"), "{error}");
+    assert_eq!(tool(&["greylist", "delete", "192.0.2.9"]), (0, "1 entry forgotten\n".to_owned()));
+    assert_eq!(tool(&["greylist", "delete", "192.0.2.9"]).0, 1);
+
+    let mut client = house.client("192.0.2.9", "mail.far.test");
+    client.mail("", &["user@example.test"], &letter("a report of nothing"));
+    let counted = || {
+        let (_, json) = tool(&["backscatter", "status", "--json"]);
+        serde_json::from_str::<serde_json::Value>(&json).unwrap()["forged"] == 1
+    };
+    assert!(support::wait_until(counted), "{}", tool(&["backscatter", "status"]).1);
+    let (code, text) = tool(&["backscatter", "status"]);
+    assert!(code == 0 && text.contains("1 of 1 (100.0 %) would have been refused"), "{text}");
+}

@@ -1,4 +1,4 @@
-//! Looking and steering: the commands about the queue and about verdicts, over `admin.sock`, a Unix socket in the data folder.
+//! Looking and steering: the commands about the queue, verdicts and what judging remembers, over `admin.sock`, a Unix socket in the data folder.
 //!
 //! One JSON object a line in both directions ([`protocol`]): a request, then any number of items, then `done` or
 //! `error`. The socket has mode 0600, so that only the server's own user and root can speak to it. What the commands
@@ -13,10 +13,13 @@ pub mod protocol;
 mod serve;
 pub mod socket;
 
+pub use antispam::backscatter::BackscatterMode;
+pub use antispam::connect::dnsbl::lists::{Figures as ListFigures, Status as ListStatus};
+pub use antispam::rcpt::greylist::manage::{Line as Greylisted, State as GreylistState};
 pub use client::{Client, ClientError};
-pub use control::{Control, ControlError, FsckReport, QueueControl, Status};
+pub use control::{BackscatterStatus, Control, ControlError, FsckReport, QueueControl, Status};
 pub use filter::Filter;
-pub use policy::VerdictRecord;
+pub use policy::{Mode, VerdictRecord};
 pub use protocol::{MessageView, Order, RecipientView, Request, Response, Select};
 pub use serve::{CLIENTS_MAX, REQUEST_SECONDS_MAX, serve};
 

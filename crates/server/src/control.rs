@@ -4,13 +4,18 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError};
 use std::time::Instant;
 
+use antispam::backscatter::status::{DAYS_MAX, counts};
 use mail::{QueueId, Timestamp};
 use policy::VerdictRecord;
 use queue::{Event, RetryScope};
-use store::{Change, Hold, Page, QueueEntry, QueueStore, RecipientState, RecipientStatus, Settlement};
+use store::{
+    Change, Hold, Page, QueueEntry, QueueStore, RecipientState, RecipientStatus, Settlement, StateStore,
+};
 use tokio::sync::Mutex;
 
-use crate::admin::{Control, ControlError, FsckReport, Order, QueueControl, Status};
+use crate::admin::{
+    BackscatterStatus, Control, ControlError, FsckReport, ListStatus, Order, QueueControl, Status,
+};
 use crate::clock;
 use crate::health::Health;
 use crate::judge::Wanted;
@@ -207,6 +212,33 @@ impl QueueControl for Daemon {
 
     fn erase_verdicts(&self, address: String) -> Control<'_, u64> {
         Box::pin(async move { Ok(self.shared.history.erase(&address, clock::now()).await?) })
+    }
+
+    fn state(&self) -> &dyn StateStore {
+        self.shared.state.as_ref()
+    }
+
+    fn dnsbl(&self) -> Vec<ListStatus> {
+        self.current.get().judge.lists().status()
+    }
+
+    fn backscatter(&self) -> Control<'_, BackscatterStatus> {
+        Box::pin(async move {
+            let config = Arc::clone(&self.current.get().config);
+            let (all, settings) = (&config.antispam, &config.antispam.backscatter);
+            let counts = counts(self.shared.state.as_ref(), clock::now()).await?;
+            Ok(BackscatterStatus {
+                mode: settings.mode,
+                antispam_mode: all.mode,
+                proof_days: antispam::backscatter::validity_days(config.queue.lifetime_seconds),
+                counted_days: DAYS_MAX,
+                proven: counts.proven,
+                forged: counts.forged,
+                scored: counts.scored,
+                unknown: counts.unknown,
+                refused_thousandths: counts.refused_thousandths(),
+            })
+        })
     }
 }
 

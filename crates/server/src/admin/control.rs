@@ -3,10 +3,12 @@
 use std::future::Future;
 use std::pin::Pin;
 
+use antispam::backscatter::BackscatterMode;
+use antispam::connect::dnsbl::lists::Status as ListStatus;
 use mail::{QueueId, Timestamp};
-use policy::VerdictRecord;
+use policy::{Mode, VerdictRecord};
 use serde::{Deserialize, Serialize};
-use store::{QueueStore, StoreError};
+use store::{QueueStore, StateStore, StoreError};
 
 use crate::judge::Wanted;
 
@@ -81,6 +83,29 @@ pub struct Status {
     pub troubles: Vec<String>,
 }
 
+/// What became of mail without a sender in the last days, and what the settings make of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BackscatterStatus {
+    /// `[antispam.backscatter] mode`.
+    pub mode: BackscatterMode,
+    /// `[antispam] mode`: anything but `enforce` refuses nothing. Domains and recipients may have their own.
+    pub antispam_mode: Mode,
+    /// For how many days what we sent can be proven to be ours.
+    pub proof_days: u64,
+    /// Days that are counted together, today among them.
+    pub counted_days: u64,
+    /// Messages that proved to be about mail of ours.
+    pub proven: u64,
+    /// Messages that proved nothing: what `enforce` refuses.
+    pub forged: u64,
+    /// Dispositions, automatic replies and complaints that proved nothing: scored.
+    pub scored: u64,
+    /// Messages of which it could not be found out.
+    pub unknown: u64,
+    /// The share of all that `enforce` refuses, in thousandths; 0 when there were none.
+    pub refused_thousandths: u64,
+}
+
 /// What the admin socket needs of the running server. Implemented by the queue runner.
 pub trait QueueControl: Send + Sync {
     /// Where messages are.
@@ -109,4 +134,13 @@ pub trait QueueControl: Send + Sync {
 
     /// Forgets every verdict that names this address; gives their number.
     fn erase_verdicts(&self, address: String) -> Control<'_, u64>;
+
+    /// What the judging of mail remembers.
+    fn state(&self) -> &dyn StateStore;
+
+    /// How each DNS list does, in the order of the settings.
+    fn dnsbl(&self) -> Vec<ListStatus>;
+
+    /// What became of mail without a sender.
+    fn backscatter(&self) -> Control<'_, BackscatterStatus>;
 }

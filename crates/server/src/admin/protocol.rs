@@ -3,12 +3,14 @@
 //! Times are RFC 3339 texts with the seconds since 1970 beside them, so that people and programs can both read them.
 //! Fields may be added; none changes its meaning.
 
+use antispam::connect::dnsbl::lists::Status as ListStatus;
+use antispam::rcpt::greylist::manage::Line as Greylisted;
 use mail::{QueueId, Timestamp};
 use policy::VerdictRecord;
 use serde::{Deserialize, Serialize};
 use store::{Hold, QueueEntry, RecipientState};
 
-use super::control::{FsckReport, Status};
+use super::control::{BackscatterStatus, FsckReport, Status};
 use super::filter::Filter;
 
 /// Longest line in either direction, in octets.
@@ -69,6 +71,29 @@ pub enum Request {
         /// Which.
         address: String,
     },
+    /// How the DNS lists do.
+    Dnsbl,
+    /// What greylisting remembers, allowed origins first.
+    #[serde(rename = "greylist_list")]
+    GreylistList {
+        /// At most so many; 0 for all.
+        #[serde(default)]
+        limit: u64,
+    },
+    /// Never asks these to come back: domains, addresses, networks, or origins as the list shows them. All or none.
+    #[serde(rename = "greylist_allow")]
+    GreylistAllow {
+        /// Whom.
+        names: Vec<String>,
+    },
+    /// Forgets all that greylisting remembers of these.
+    #[serde(rename = "greylist_delete")]
+    GreylistDelete {
+        /// Whom.
+        names: Vec<String>,
+    },
+    /// What became of mail without a sender.
+    Backscatter,
 }
 
 /// What can be done to a message.
@@ -134,6 +159,14 @@ pub enum Response {
         /// In plain words.
         text: String,
     },
+    /// How a DNS list does, for one family.
+    Dnsbl(Box<ListStatus>),
+    /// What greylisting remembers.
+    Greylisted(Greylisted),
+    /// Something was done about this origin.
+    Origin(String),
+    /// What became of mail without a sender.
+    Backscatter(BackscatterStatus),
     /// What a reload had to say.
     Warning(String),
     /// All is said: so many messages were listed or changed.

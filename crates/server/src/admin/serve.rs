@@ -1,5 +1,7 @@
 //! The server's end of `admin.sock`.
 
+mod greylist;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -154,6 +156,11 @@ async fn answer(request: Request, control: &dyn QueueControl, out: &mut Out) -> 
         Request::Erase { address } => {
             Ok(control.erase_verdicts(address).await.map(|count| Response::Done { count, more: false }))
         }
+        Request::Dnsbl => dnsbl(control, out).await,
+        Request::GreylistList { limit } => greylist::list(limit, control, out).await,
+        Request::GreylistAllow { names } => greylist::allow(&names, control, out).await,
+        Request::GreylistDelete { names } => greylist::delete(&names, control, out).await,
+        Request::Backscatter => backscatter(control, out).await,
     }
 }
 
@@ -167,6 +174,25 @@ async fn explain(wanted: Wanted, limit: u64, control: &dyn QueueControl, out: &m
         out.put(&Response::Verdict { record: Box::new(record), text }).await?;
     }
     Ok(Ok(Response::Done { count, more }))
+}
+
+async fn dnsbl(control: &dyn QueueControl, out: &mut Out) -> Answered {
+    let lists = control.dnsbl();
+    let count = lists.len() as u64;
+    for list in lists {
+        out.put(&Response::Dnsbl(Box::new(list))).await?;
+    }
+    Ok(Ok(Response::Done { count, more: false }))
+}
+
+async fn backscatter(control: &dyn QueueControl, out: &mut Out) -> Answered {
+    match control.backscatter().await {
+        Ok(status) => {
+            out.put(&Response::Backscatter(status)).await?;
+            Ok(Ok(Response::Done { count: 1, more: false }))
+        }
+        Err(error) => Ok(Err(error)),
+    }
 }
 
 fn view(entry: &QueueEntry, control: &dyn QueueControl) -> MessageView {

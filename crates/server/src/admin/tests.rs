@@ -6,8 +6,9 @@ use std::sync::{Arc, Mutex};
 
 use mail::{QueueId, Reply, ReversePath, Timestamp};
 use store::{
-    Change, Hold, LastAttempt, MemoryStore, MessageRecord, MessageState, NewBody, NewMessage, Origin,
-    OriginKind, QueueEntry, QueueStore, RecipientRecord, RecipientState, RecipientStatus, Settlement,
+    Change, Hold, LastAttempt, MemoryState, MemoryStore, MessageRecord, MessageState, NewBody, NewMessage,
+    Origin, OriginKind, QueueEntry, QueueStore, RecipientRecord, RecipientState, RecipientStatus, Settlement,
+    StateStore,
 };
 
 use crate::judge::Wanted;
@@ -20,6 +21,7 @@ use super::*;
 #[derive(Default)]
 struct Queue {
     store: MemoryStore,
+    state: MemoryState,
     orders: Mutex<Vec<(Order, QueueId)>>,
 }
 
@@ -87,6 +89,41 @@ impl QueueControl for Queue {
         Box::pin(async move {
             if address == "joe@a.test" { Ok(3) } else { Err(ControlError::Store("away".into())) }
         })
+    }
+    fn state(&self) -> &dyn StateStore {
+        &self.state
+    }
+    fn dnsbl(&self) -> Vec<ListStatus> {
+        vec![list("ipv4"), list("ipv6")]
+    }
+    fn backscatter(&self) -> Control<'_, BackscatterStatus> {
+        Box::pin(async { Ok(BACKSCATTER) })
+    }
+}
+
+const BACKSCATTER: BackscatterStatus = BackscatterStatus {
+    mode: BackscatterMode::Observe,
+    antispam_mode: Mode::Enforce,
+    proof_days: 12,
+    counted_days: 30,
+    proven: 97,
+    forged: 2,
+    scored: 1,
+    unknown: 0,
+    refused_thousandths: 20,
+};
+
+fn list(family: &str) -> ListStatus {
+    ListStatus {
+        list: "zen.dnsbl.test".into(),
+        family: family.into(),
+        state: "suspended".into(),
+        since: Some(NOW),
+        why: Some("it lists everybody".into()),
+        why_label: Some("lists_all".into()),
+        probe_at: NOW,
+        figures: ListFigures::default(),
+        kept: 0,
     }
 }
 
@@ -299,4 +336,81 @@ async fn verdicts_are_told_by_id_by_recipient_and_by_age_and_are_forgotten() {
     let erase = |address: &str| Request::Erase { address: address.to_owned() };
     assert_eq!(server.ask(erase("joe@a.test")).await, Ok((Vec::new(), 3, false)));
     assert_eq!(server.ask(erase("ann@a.test")).await, Err("away".to_owned()));
+}
+
+fn greylisted(items: &[Response]) -> Vec<String> {
+    items
+        .iter()
+        .map(|item| match item {
+            Response::Greylisted(line) => format!("{} {:?}", line.origin, line.state),
+            Response::Origin(origin) => origin.clone(),
+            other => panic!("{other:?}"),
+        })
+        .collect()
+}
+
+#[tokio::test]
+async fn operators_tell_greylisting_whom_never_to_ask_and_take_it_back() {
+    let server = Server::start([]).await;
+    let allow = |names: &[&str]| {
+        server.ask(Request::GreylistAllow { names: names.iter().map(ToString::to_string).collect() })
+    };
+    let (items, count, _) = allow(&["friend.test", "192.0.2.77"]).await.unwrap();
+    let origins = ["spf:friend.test", "name:friend.test", "net:192.0.2.0/24"];
+    assert_eq!((greylisted(&items), count), (origins.map(ToOwned::to_owned).to_vec(), 3));
+    let error = allow(&["other.test", "10.0.0.0/8"]).await.unwrap_err();
+    assert!(error.starts_with("10.0.0.0/8: ") && error.contains("/24"), "{error}");
+
+    let (items, count, more) = server.ask(Request::GreylistList { limit: 0 }).await.unwrap();
+    let all = ["name:friend.test Allowed", "net:192.0.2.0/24 Allowed", "spf:friend.test Allowed"]
+        .map(ToOwned::to_owned);
+    assert_eq!((greylisted(&items), count, more), (all.to_vec(), 3, false), "nothing of what was refused");
+    let (_, count, more) = server.ask(Request::GreylistList { limit: 2 }).await.unwrap();
+    assert_eq!((count, more), (2, true));
+    let (_, count, more) = server.ask(Request::GreylistList { limit: 3 }).await.unwrap();
+    assert_eq!((count, more), (3, false));
+
+    let delete = |name: &str| server.ask(Request::GreylistDelete { names: vec![name.to_owned()] });
+    assert_eq!(delete("spf:friend.test").await.unwrap().1, 1);
+    assert_eq!(delete("friend.test").await.unwrap().1, 1);
+    assert_eq!(delete("friend.test").await.unwrap().1, 0);
+
+    server.queue.state.close().await.unwrap();
+    let error = server.ask(Request::GreylistList { limit: 0 }).await.unwrap_err();
+    assert!(error.contains("closed"), "what cannot be read is not absent: {error}");
+}
+
+#[tokio::test]
+async fn a_long_memory_of_greylisting_is_listed_whole() {
+    let server = Server::start([]).await;
+    let names: Vec<String> = (0..600).map(|n| format!("net:10.{}.{}.0", n / 256, n % 256)).collect();
+    assert_eq!(server.ask(Request::GreylistAllow { names }).await.unwrap().1, 600);
+    let (items, count, more) = server.ask(Request::GreylistList { limit: 0 }).await.unwrap();
+    assert_eq!((items.len(), count, more), (600, 600, false));
+}
+
+#[tokio::test]
+async fn lists_and_mail_without_a_sender_are_told_of() {
+    let server = Server::start([]).await;
+    let (items, count, _) = server.ask(Request::Dnsbl).await.unwrap();
+    let both = ["ipv4", "ipv6"].map(|family| Response::Dnsbl(Box::new(list(family))));
+    assert_eq!((items, count), (both.to_vec(), 2));
+    let (items, ..) = server.ask(Request::Backscatter).await.unwrap();
+    assert_eq!(items, [Response::Backscatter(BACKSCATTER)]);
+}
+
+#[test]
+fn requests_about_judging_have_the_names_that_programs_use() {
+    for (line, want) in [
+        (r#"{"do":"dnsbl"}"#, Request::Dnsbl),
+        (r#"{"do":"greylist_list"}"#, Request::GreylistList { limit: 0 }),
+        (
+            r#"{"do":"greylist_allow","names":["a.test"]}"#,
+            Request::GreylistAllow { names: vec!["a.test".into()] },
+        ),
+        (r#"{"do":"greylist_delete","names":[]}"#, Request::GreylistDelete { names: Vec::new() }),
+        (r#"{"do":"backscatter"}"#, Request::Backscatter),
+    ] {
+        assert_eq!(serde_json::from_str::<Request>(line).unwrap(), want);
+    }
 }

@@ -4,11 +4,14 @@
 //! touches the queue's files: that is the business of the crates below.
 
 mod account;
+mod backscatter;
 mod check;
 mod config;
 mod dkim;
+mod dnsbl;
 mod docs;
 mod explain;
+mod greylist;
 mod health;
 mod queue;
 mod quickstart;
@@ -58,6 +61,9 @@ enum Command {
     Explain(explain::Args),
     Try(rehearse::Args),
     Symbols(symbols::Args),
+    Greylist(greylist::Args),
+    Dnsbl(dnsbl::Args),
+    Backscatter(backscatter::Args),
     Dkim(dkim::Args),
     Check(check::Args),
     Table(table_query::Args),
@@ -76,6 +82,9 @@ pub(crate) fn run(line: CommandLine) -> Outcome {
         Command::Explain(args) => explain::run(args),
         Command::Try(args) => rehearse::run(args),
         Command::Symbols(args) => symbols::run(&args),
+        Command::Greylist(args) => greylist::run(args),
+        Command::Dnsbl(args) => dnsbl::run(args),
+        Command::Backscatter(args) => backscatter::run(args),
         Command::Dkim(args) => dkim::run(args),
         Command::Check(args) => check::run(args),
         Command::Table(args) => table_query::run(&args),
@@ -114,6 +123,11 @@ pub(crate) fn print_all(text: &[u8]) -> std::io::Result<()> {
         Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
         other => other,
     }
+}
+
+/// Thousandths as percent with one place: `12.5 %`.
+fn percent(thousandths: u64) -> String {
+    format!("{}.{} %", thousandths / 10, thousandths % 10)
 }
 
 /// An error and what caused it, on one line, outermost first.

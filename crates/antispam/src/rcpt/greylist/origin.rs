@@ -44,15 +44,15 @@ impl Origin {
         origins
     }
 
-    /// All forms that an operator may mean by a domain or an address.
+    /// All forms that an operator may mean by a domain, an address, or a network. `None` for a network of another size
+    /// than those that clients are known by: it would be taken for one that it is not.
     #[must_use]
     pub fn named(text: &str) -> Option<Vec<Self>> {
         if let Ok(origin) = text.parse() {
             return Some(vec![origin]);
         }
-        let address = text.split('/').next().unwrap_or_default();
-        if let Ok(address) = address.parse() {
-            return Some(vec![Self::Network(ClientNetwork::of(address))]);
+        if let Some(network) = network(text) {
+            return Some(vec![Self::Network(network)]);
         }
         let domain = Domain::parse(text).ok()?;
         Some(vec![Self::Spf(domain.clone()), Self::Organisation(domain)])
@@ -63,6 +63,16 @@ impl Origin {
 #[must_use]
 pub fn organisation(name: &Domain) -> Option<Domain> {
     psl::domain_str(name.as_str()).and_then(|registered| Domain::parse(registered).ok())
+}
+
+/// The network of an address, or the one that is written with its prefix length.
+fn network(text: &str) -> Option<ClientNetwork> {
+    let (address, length) =
+        text.split_once('/').map_or((text, None), |(address, length)| (address, Some(length)));
+    let network = ClientNetwork::of(address.parse().ok()?);
+    let own = network.to_string();
+    let fits = length.is_none_or(|length| own.rsplit_once('/').is_some_and(|(_, own)| own == length));
+    fits.then_some(network)
 }
 
 /// As it stands in keys and lists: `spf:example.org`, `name:example.org`, `net:192.0.2.0/24`.
@@ -89,10 +99,7 @@ impl FromStr for Origin {
         match kind {
             "spf" => domain().map(Self::Spf),
             "name" => domain().map(Self::Organisation),
-            "net" => {
-                let address = value.split('/').next().and_then(|address| address.parse().ok());
-                address.map(|address| Self::Network(ClientNetwork::of(address))).ok_or(OriginError)
-            }
+            "net" => network(value).map(Self::Network).ok_or(OriginError),
             _ => Err(OriginError),
         }
     }

@@ -235,6 +235,31 @@ async fn operators_list_allow_and_delete() {
 }
 
 #[test]
+fn a_network_is_named_by_an_address_or_with_the_size_that_it_has() {
+    let named = |text| {
+        let origins = Origin::named(text)?;
+        Some(origins.iter().map(ToString::to_string).collect::<Vec<_>>().join(" "))
+    };
+    for (text, want) in [
+        ("192.0.2.77", Some("net:192.0.2.0/24")),
+        ("192.0.2.0/24", Some("net:192.0.2.0/24")),
+        ("net:192.0.2.0/24", Some("net:192.0.2.0/24")),
+        ("2001:db8::1", Some("net:2001:db8::/64")),
+        ("2001:db8::/64", Some("net:2001:db8::/64")),
+        ("Shop.test", Some("spf:shop.test name:shop.test")),
+        ("spf:shop.test", Some("spf:shop.test")),
+        ("10.0.0.0/8", None),
+        ("192.0.2.77/32", None),
+        ("net:10.0.0.0/8", None),
+        ("2001:db8::/32", None),
+        ("joe@shop.test", None),
+        ("", None),
+    ] {
+        assert_eq!(named(text).as_deref(), want, "{text}");
+    }
+}
+
+#[test]
 fn the_reply_says_how_long() {
     assert_eq!(reply(180).code, 451);
     let mut out = Vec::new();
