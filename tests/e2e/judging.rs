@@ -11,6 +11,9 @@ const ZONE: &str = "\
 mail.far.test.          60 IN A 192.0.2.9
 far.test.               60 IN MX 10 mail.far.test.
 far.test.               60 IN TXT \"v=spf1 a:mail.far.test -all\"
+strict.test.            60 IN A 198.51.100.7
+strict.test.            60 IN TXT \"v=spf1 a -all\"
+_dmarc.strict.test.     60 IN TXT \"v=DMARC1; p=reject\"
 ";
 
 /// A server behind a proxy on this machine, which tells it who its clients are.
@@ -228,4 +231,89 @@ fn operators_look_at_lists_greylisting_and_mail_without_a_sender() {
     assert!(support::wait_until(counted), "{}", tool(&["backscatter", "status"]).1);
     let (code, text) = tool(&["backscatter", "status"]);
     assert!(code == 0 && text.contains("1 of 1 (100.0 %) would have been refused"), "{text}");
+}
+
+#[test]
+fn haste_is_noticed() {
+    let house = House::start("", &[]);
+    let mut client = Client::raw(([127, 0, 0, 1], house.port).into());
+    client.send(
+        b"PROXY TCP4 192.0.2.9 127.0.0.1 4000 25\r\nEHLO mail.far.test\r\nMAIL FROM:<joe@far.test>\r\n\
+          RCPT TO:<nobody@example.test>\r\n",
+    );
+    for code in [220, 250, 250, 550] {
+        assert_eq!(client.reply().code, code);
+    }
+    let session = house.session_that_refused("nobody@example.test");
+    let (_, text) = house.explain(&[&session]);
+    assert!(text.contains("EARLY_TALKER") && text.contains("EARLY_PIPELINING"), "{text}");
+}
+
+#[test]
+fn who_comes_back_in_time_is_let_in() {
+    let house = House::start("[antispam.greylist]\nmode = \"always\"\ndelay_seconds = 1\n", &[]);
+    let mut first = house.client("192.0.2.9", "mail.far.test");
+    let letter = letter("patient");
+    assert_eq!(first.command("MAIL FROM:<joe@far.test>").code, 250);
+    let reply = first.command("RCPT TO:<user@example.test>");
+    assert_eq!(codes(&reply), "451 4.7.1", "{reply:?}");
+    // Never greylisted: who verifies an address with the null sender, and who writes to the postmaster.
+    assert_eq!(first.command("RSET").code, 250);
+    assert_eq!(first.command("MAIL FROM:<>").code, 250);
+    assert_eq!(first.command("RCPT TO:<user@example.test>").code, 250);
+    // From elsewhere, by a client that the sender's domain permits as well: SPF knows it again.
+    let comes_back = || {
+        let mut again = house.client("192.0.2.9", "mail.far.test");
+        again.command("MAIL FROM:<joe@far.test>");
+        let known = again.command("RCPT TO:<user@example.test>").code == 250;
+        again.command("RSET");
+        known && again.mail("joe@far.test", &["user@example.test"], &letter).code == 250
+    };
+    assert!(support::wait_until(comes_back), "{}", house.daemon.log());
+    house.daemon.wait_for_mail("user@example.test", 1);
+}
+
+#[test]
+fn only_bounces_of_our_own_letters_are_taken() {
+    let rest =
+        "[[outbound.route]]\nmatch = \"*\"\nto = \"discard\"\n[antispam.backscatter]\nmode = \"enforce\"\n";
+    let house = House::start(rest, &[]);
+    let mut user = Client::hello_tls(house.daemon.submissions);
+    assert_eq!(user.log_in("user@example.test", "secret").code, 235);
+    assert_eq!(user.mail("user@example.test", &["gone@far.test"], &letter("ours")).code, 250);
+    let mut server = house.client("192.0.2.9", "mail.far.test");
+    for (message_id, codes_wanted) in [("ours@example.test", "250"), ("theirs@example.test", "550")] {
+        let bounce = format!(
+            "From: MAILER-DAEMON@mail.far.test\r\nTo: user@example.test\r\nSubject: Undelivered Mail\r\n\
+             Date: Sun, 22 Nov 2026 02:00:00 +0000\r\nMessage-ID: <b1@mail.far.test>\r\nMIME-Version: 1.0\r\n\
+             Content-Type: multipart/report; report-type=delivery-status; boundary=b\r\n\r\n--b\r\n\r\nNo such user.\r\n\
+             --b\r\nContent-Type: message/delivery-status\r\n\r\nReporting-MTA: dns; mail.far.test\r\n\r\n\
+             Final-Recipient: rfc822; gone@far.test\r\nAction: failed\r\nStatus: 5.1.1\r\n\r\n\
+             --b\r\nContent-Type: text/rfc822-headers\r\n\r\nMessage-ID: <{message_id}>\r\n\r\n--b--\r\n"
+        );
+        let reply = server.mail("", &["user@example.test"], &bounce);
+        assert_eq!(reply.code.to_string(), codes_wanted, "{message_id}: {reply:?}");
+    }
+    assert!(house.daemon.wait_for_mail("user@example.test", 1).concat().contains("<ours@example.test>"));
+}
+
+/// What the author's domain asks for is heard, but does not decide alone: forwarded letters fail just so.
+#[test]
+fn a_broken_forward_is_marked_and_not_refused() {
+    let house = House::start("[antispam.greylist]\nmode = \"off\"\n", &[]);
+    let mut forwarder = house.client("192.0.2.9", "mail.far.test");
+    let forged = "Authentication-Results: mx.example.test; dmarc=pass\r\n";
+    let reply = forwarder.mail("joe@strict.test", &["user@example.test"], &format!("{forged}{}", strict()));
+    assert_eq!(reply.code, 250, "{reply:?}");
+    let arrived = || house.daemon.log().contains("status=sent");
+    assert!(support::wait_until(arrived), "{}", house.daemon.log());
+    let (_, text) = house.explain(&[&queue_id(&reply)]);
+    for word in ["SPF_FAIL", "DMARC_REJECT", "authentication", "filed into Junk"] {
+        assert!(text.contains(word), "{word}:\n{text}");
+    }
+}
+
+/// A letter whose author's domain publishes `p=reject`.
+fn strict() -> String {
+    letter("strict").replace("From: user@example.test", "From: joe@strict.test")
 }

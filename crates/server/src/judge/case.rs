@@ -120,7 +120,7 @@ impl Case {
             name: name.into(),
             esmtp: client.extended,
             tls: client.tls.is_some(),
-            pipelined_early: false,
+            pipelined_early: client.pipelined_early,
             auth: self.auth.clone(),
         });
         // Said again, often after STARTTLS: the same name is the same finding.

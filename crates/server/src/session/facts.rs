@@ -25,6 +25,8 @@ pub struct ClientFacts {
     pub helo: Option<String>,
     /// It said EHLO or LHLO.
     pub extended: bool,
+    /// It sent commands before it was told that it may (RFC 2920 §3.1).
+    pub pipelined_early: bool,
     /// TLS, when it is up.
     pub tls: Option<TlsInfo>,
     /// The account that logged in.
@@ -45,6 +47,7 @@ impl ClientFacts {
             trusted,
             helo: None,
             extended: false,
+            pipelined_early: false,
             tls: None,
             account: None,
             local_user: None,

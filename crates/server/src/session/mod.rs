@@ -158,6 +158,7 @@ impl Driver {
                 Output::BodyAborted(why) => self.asker.body_aborted(why).await,
                 Output::Ask(question) => {
                     let first = matches!(question, smtp::Question::Connect);
+                    self.asker.facts.pipelined_early = self.session.summary().pipelined_early;
                     let answer = Box::pin(self.asker.ask(question)).await;
                     if first {
                         self.asker.before_greeting(self.stream.waiting());
