@@ -270,7 +270,7 @@ fn who_comes_back_in_time_is_let_in() {
         known && again.mail("joe@far.test", &["user@example.test"], &letter).code == 250
     };
     assert!(support::wait_until(comes_back), "{}", house.daemon.log());
-    house.daemon.wait_for_mail("user@example.test", 1);
+    assert_eq!(house.daemon.wait_for_mail("user@example.test", 1).len(), 1);
 }
 
 #[test]

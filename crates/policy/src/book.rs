@@ -1,6 +1,6 @@
 //! What every symbol is worth: points, groups and their caps, composites.
 //!
-//! Defaults are compiled in with the checks ([`SymbolDef`]); `scores.toml` changes them ([`file`]). An unknown symbol in
+//! Defaults are compiled in with the checks ([`SymbolDef`]); `scores.toml` changes them ([`mod@file`]). An unknown symbol in
 //! it is an error: a score that nobody can reach is a mistake, never a wish. Pure: files are read elsewhere.
 
 pub mod file;

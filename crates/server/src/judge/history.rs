@@ -125,7 +125,7 @@ impl History {
         drop(timeout(STEP_TIME, flushed).await);
     }
 
-    /// Looks records up, newest first, at most `limit` (and at most [`FOUND_MAX`]).
+    /// Looks records up, newest first, at most `limit` (and at most `FOUND_MAX`).
     ///
     /// # Errors
     /// What the store says: a failure is never "nothing there".
