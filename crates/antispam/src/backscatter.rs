@@ -32,7 +32,8 @@ const DAY_SECONDS: u64 = 86_400;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct BackscatterSettings {
-    /// Sign the reverse-path of mail from our own domains with a tag (`prvs=`), by which bounces of it are known.
+    /// Sign the reverse-path of mail from our own domains with a tag (`prvs=`), by which bounces of it are known. Not in
+    /// force in this version: bounces are known by their Message-IDs alone.
     pub sign: bool,
     /// What is done with a message without a sender that proves not to be about mail of ours: `off`, `observe` (it is
     /// counted and recorded), `enforce` (550 5.7.1 after DATA). Watch `staffetta backscatter status` first.
