@@ -305,7 +305,8 @@ impl Hands {
         let settings = &self.shared.settings;
         let rows = SledRows::open(&self.shared.current(), settings.cache_bytes, settings.operation_limit())?;
         let mut table = Table::new(rows, settings, self.shared.usage.clone());
-        let mut counting = true;
+        // Before anything is written, so that a small store keeps its bounds from the first write on.
+        let mut counting = !self.guard(|| table.count_some(COUNT_MAX))?;
         let mut dirty: Option<Instant> = None;
         while !self.retired() {
             let flush_in = dirty.map(|since| settings.flush_every().saturating_sub(since.elapsed()));
