@@ -295,6 +295,8 @@ fn only_bounces_of_our_own_letters_are_taken() {
         assert_eq!(reply.code.to_string(), codes_wanted, "{message_id}: {reply:?}");
     }
     assert!(house.daemon.wait_for_mail("user@example.test", 1).concat().contains("<ours@example.test>"));
+    let refused = "staffetta_messages_received_total{listener=\"mx\",result=\"policy\"}";
+    assert_eq!(house.daemon.metric(refused), Some(1.0), "a verdict is not a sender who is not the owner");
 }
 
 /// What the author's domain asks for is heard, but does not decide alone: forwarded letters fail just so.

@@ -8,11 +8,19 @@ use store::{HeaderEdit, Origin, OriginKind, SenderProof};
 use crate::intake::{self, Intake, submission, trace};
 use crate::judge::{Judged, Submitted};
 use crate::maillog::Level;
-use crate::metrics::Door;
+use crate::metrics::{Door, MessageResult};
 use crate::session::body::{BodySink, ReceivedBody};
 use crate::session::transaction::Transaction;
 
 use super::Asker;
+
+/// Why a message was not taken, for the counters.
+enum Refused {
+    /// Something of ours stood in the way, or it is not the sender's to send.
+    Ours(Reply),
+    /// A rule or the score.
+    Judged(Reply),
+}
 
 impl Asker {
     /// Before 354: waits for room.
@@ -40,18 +48,15 @@ impl Asker {
             return Reply::new(503, (5, 5, 1), "MAIL and RCPT first");
         };
         let door = self.facts.door;
-        let bytes;
-        let reply = match sink.finish().await {
-            Ok(body) => {
-                bytes = body.bytes;
-                self.take_over(transaction, body).await
-            }
-            Err(error) => {
-                bytes = 0;
-                intake::refusal(&self.services, transaction.id, &error)
-            }
+        let (bytes, reply) = match sink.finish().await {
+            Ok(body) => (body.bytes, self.take_over(transaction, body).await),
+            Err(error) => (0, Err(Refused::Ours(intake::refusal(&self.services, transaction.id, &error)))),
         };
-        self.services.shared.metrics.message(door, intake::result_of(&reply), bytes);
+        let (reply, result) = match reply {
+            Ok(reply) | Err(Refused::Ours(reply)) => (reply.clone(), intake::result_of(&reply)),
+            Err(Refused::Judged(reply)) => (reply, MessageResult::Policy),
+        };
+        self.services.shared.metrics.message(door, result, bytes);
         if reply.is_positive() {
             self.bytes_accepted += bytes;
         } else {
@@ -80,23 +85,24 @@ impl Asker {
         Ok((edits, signature.unwrap_or_default()))
     }
 
-    async fn take_over(&mut self, transaction: Transaction, mut body: ReceivedBody) -> Reply {
+    async fn take_over(
+        &mut self,
+        transaction: Transaction,
+        mut body: ReceivedBody,
+    ) -> Result<Reply, Refused> {
         let services = Arc::clone(&self.services);
         let services = &*services;
         let ours = self.facts.account.is_some() || self.facts.local_user.is_some();
         let (mut edits, trace) = if ours {
             match self.in_time(self.complete(transaction.id, &mut body)).await {
                 Some(Ok(additions)) => additions,
-                Some(Err(refusal)) => return *refusal,
-                None => return super::too_late(),
+                Some(Err(refusal)) => return Err(Refused::Ours(*refusal)),
+                None => return Err(Refused::Ours(super::too_late())),
             }
         } else {
             (Vec::new(), Vec::new())
         };
-        let judged = match self.judge(&transaction, &mut body).await {
-            Ok(judged) => judged,
-            Err(refusal) => return *refusal,
-        };
+        let judged = self.judge(&transaction, &mut body).await?;
         if self.facts.may_relay() {
             submission::remember(services, &submission::header_of(&body)).await;
         }
@@ -123,27 +129,23 @@ impl Asker {
                 found => found.unwrap_or_default(),
             },
         };
-        intake::commit(services, &self.facts, Intake { transaction, origin, trace: top, edits, body, judged })
-            .await
+        let intake = Intake { transaction, origin, trace: top, edits, body, judged };
+        Ok(intake::commit(services, &self.facts, intake).await)
     }
 
     /// What the judge says of a message as a whole, and whether it is taken at all.
-    async fn judge(
-        &mut self,
-        transaction: &Transaction,
-        body: &mut ReceivedBody,
-    ) -> Result<Judged, Box<Reply>> {
+    async fn judge(&mut self, transaction: &Transaction, body: &mut ReceivedBody) -> Result<Judged, Refused> {
         let recipients =
             transaction.recipients.iter().map(|recipient| recipient.accepted_as.clone()).collect();
         let judged = self.case.message(Submitted { id: transaction.id, recipients, body }).await;
         let judged =
-            judged.map_err(|error| Box::new(intake::refusal(&self.services, transaction.id, &error)))?;
+            judged.map_err(|error| Refused::Ours(intake::refusal(&self.services, transaction.id, &error)))?;
         for note in &judged.notes {
             let text = format!("{}: {}: {}", transaction.id, note.key, note.text);
             self.services.shared.log.notice(Level::Info, &text);
         }
         match judged.refused {
-            Some(reply) => Err(Box::new(reply)),
+            Some(reply) => Err(Refused::Judged(reply)),
             None => Ok(judged),
         }
     }
