@@ -33,8 +33,6 @@ pub struct Authenticated {
     pub facts: AuthFacts,
     /// Authentication-Results and Received-SPF, each with its CRLF.
     pub trace: Vec<u8>,
-    /// Fields of the header that speak in our name, by their numbers: to be left out.
-    pub forged: Vec<u32>,
 }
 
 /// Finds out what a message says of where it comes from, within `time_max`. Hashing runs on the blocking pool.
@@ -68,14 +66,20 @@ pub async fn of_message(
     if let Some(spf) = &spf {
         trace.extend_from_slice(&received_spf(us, facts, spf));
     }
-    let forged = numbers(&facts.header, &msgauth::fields::forged_results(&facts.header, &us.authserv_id));
     let facts = AuthFacts {
         dkim: Some(dkim.into_iter().map(dkim_fact).collect()),
         arc: Some(Arc::new(arc_fact(&arc))),
         dmarc: Some(Arc::new(dmarc_fact(dmarc))),
         ..AuthFacts::default()
     };
-    Some(Authenticated { facts, trace, forged })
+    Some(Authenticated { facts, trace })
+}
+
+/// Fields of a stranger's header that speak in our name, by their numbers: to be left out, whatever else is found
+/// (RFC 8601 §5).
+#[must_use]
+pub fn forged(us: &Us, header: &[u8]) -> Vec<u32> {
+    numbers(header, &msgauth::fields::forged_results(header, &us.authserv_id))
 }
 
 fn received_spf(us: &Us, facts: &MessageFacts, outcome: &spf::Outcome) -> Vec<u8> {

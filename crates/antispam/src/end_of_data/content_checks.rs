@@ -233,8 +233,13 @@ impl ContentChecks {
         self.all.each().chain(self.bounces.each()).map(|open| &open.table)
     }
 
-    /// Looks at a message. Never fails: what could not be found out is a ruling, 451.
-    pub async fn run(&self, facts: &MessageFacts) -> Scan {
+    /// Looks at a message, within `time_max`. Never fails: what could not be found out is a ruling, 451.
+    pub async fn run(&self, facts: &MessageFacts, time_max: Duration) -> Scan {
+        let late = || unavailable("antispam.header_checks", "the tables took too long");
+        tokio::time::timeout(time_max, self.look(facts)).await.unwrap_or_else(|_| late())
+    }
+
+    async fn look(&self, facts: &MessageFacts) -> Scan {
         let mut sets = Vec::new();
         let is_bounce = facts.mail.reverse_path.is_null() && facts.is_stranger();
         for (tables, asked) in [(&self.all, true), (&self.bounces, is_bounce)] {

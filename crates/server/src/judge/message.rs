@@ -89,9 +89,11 @@ impl Case {
             tagged: false,
             auth: self.sender_auth.clone(),
         };
-        let known = match facts.is_stranger() {
-            true => authentication::of_message(&judge.resolver, &judge.us, &facts, left()).await,
-            false => None,
+        let known = if facts.is_stranger() {
+            let verified = authentication::of_message(&judge.resolver, &judge.us, &facts, left());
+            tokio::time::timeout(left(), verified).await.ok().flatten()
+        } else {
+            None
         };
         if let Some(known) = &known {
             facts.auth.learn(known.facts.clone());
@@ -99,7 +101,7 @@ impl Case {
         let report = judge.pipeline.end_of_data.run(&facts, left()).await;
         self.clerk.checked(&report);
         self.dossier.add(report);
-        let scan = judge.content.run(&facts).await;
+        let scan = judge.content.run(&facts, left()).await;
         let rulings = scan.rulings;
         self.dossier.add(StageReport { rulings, ..StageReport::new(Stage::EndOfData) });
         let rules: Vec<_> = facts.recipients.iter().map(|address| judge.rules.of(address)).collect();
@@ -111,11 +113,12 @@ impl Case {
         judged.edits.extend(scan.edits);
         judged.notes = scan.notes;
         judged.sender = sender;
-        if let Some(known) = known {
+        if facts.is_stranger() {
             // What others say in our name is not passed on (RFC 8601 §5); the checks have seen it.
-            judged.edits.extend(known.forged.into_iter().map(without));
-            judged.trace.splice(..0, known.trace);
+            let forged = authentication::forged(&judge.us, &facts.header);
+            judged.edits.extend(forged.into_iter().map(without));
         }
+        judged.trace.splice(..0, known.map(|known| known.trace).unwrap_or_default());
         Ok(judged)
     }
 

@@ -64,19 +64,22 @@ async fn the_shipped_examples_refuse_forged_bounces_and_pass_real_ones() {
         ("Message-ID: <7@mail.example.test> (example.test)\n", false),
     ] {
         for bounce in bounces(header) {
-            let scan = checks.run(&facts(&bounce, "", false)).await;
+            let scan = checks.run(&facts(&bounce, "", false), SCAN_TIME_MAX).await;
             assert_eq!(!scan.rulings.is_empty(), refused, "{bounce}\n{scan:?}");
             assert!(told(&scan).iter().all(|reply| reply.starts_with("550 5.7.1 This returns")), "{scan:?}");
             // The very same text is nobody's business in ordinary mail, or from our own networks.
-            assert_eq!(checks.run(&facts(&bounce, "joe@b.test", false)).await, Scan::default());
-            assert_eq!(checks.run(&facts(&bounce, "", true)).await, Scan::default());
+            assert_eq!(
+                checks.run(&facts(&bounce, "joe@b.test", false), SCAN_TIME_MAX).await,
+                Scan::default()
+            );
+            assert_eq!(checks.run(&facts(&bounce, "", true), SCAN_TIME_MAX).await, Scan::default());
         }
     }
     // A field that is folded is one field.
     let folded =
         "Received: from x.test (x.test [203.0.113.5])\n\tby example.test (Postfix)\n\twith SMTP id 7\n";
     let [report, ..] = bounces(folded);
-    assert_eq!(told(&checks.run(&facts(&report, "", false)).await).len(), 1);
+    assert_eq!(told(&checks.run(&facts(&report, "", false), SCAN_TIME_MAX).await).len(), 1);
 }
 
 #[tokio::test]
@@ -97,7 +100,11 @@ async fn ordinary_tables_are_for_all_mail_and_inner_ones_may_differ() {
         assert_eq!(settings.nested_header_checks.to_string(), nested);
         let checks = ContentChecks::open(&settings, folder.path()).await.unwrap();
         for (sender, trusted) in [("joe@b.test", false), ("joe@b.test", true), ("", false)] {
-            assert_eq!(told(&checks.run(&facts(letter, sender, trusted)).await), want, "{nested}");
+            assert_eq!(
+                told(&checks.run(&facts(letter, sender, trusted), SCAN_TIME_MAX).await),
+                want,
+                "{nested}"
+            );
         }
     }
     assert!(ContentChecks::open(&Settings::default(), folder.path()).await.unwrap().is_empty());
@@ -113,9 +120,9 @@ async fn messages_in_files_are_read_there() {
     let checks = ContentChecks::open(&settings, folder.path()).await.unwrap();
     let mut facts = facts("A: 1\n\n", "", false);
     facts.content = Content::File { path: file.clone().into(), bytes: 1 };
-    assert_eq!(told(&checks.run(&facts).await), ["discard"]);
+    assert_eq!(told(&checks.run(&facts, SCAN_TIME_MAX).await), ["discard"]);
     std::fs::remove_file(&file).unwrap();
-    assert!(told(&checks.run(&facts).await).first().unwrap().starts_with("451 4.3.5 "));
+    assert!(told(&checks.run(&facts, SCAN_TIME_MAX).await).first().unwrap().starts_with("451 4.3.5 "));
 }
 
 #[tokio::test]
