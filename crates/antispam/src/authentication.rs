@@ -13,8 +13,8 @@ use msgauth::fields::Results;
 use msgauth::{Limits, Lookups, arc, dkim, dmarc, iprev, spf};
 use net::Resolver;
 use policy::{
-    ArcFact, AuthFacts, AuthResult, Content, DkimFact, DmarcFact, DmarcPolicy, Facts, IprevFact,
-    MessageFacts, SpfFact, SpfIdentity,
+    ArcFact, AuthFacts, Content, DkimFact, DmarcFact, DmarcPolicy, Facts, IprevFact, MessageFacts, SpfFact,
+    SpfIdentity,
 };
 
 /// In whose name results are told.
@@ -105,19 +105,19 @@ fn numbers(header: &[u8], places: &[Range<usize>]) -> Vec<u32> {
 
 /// iprev as a fact.
 pub(crate) fn iprev_fact(outcome: iprev::Outcome) -> IprevFact {
-    IprevFact { result: result(outcome.result), name: outcome.name, names: outcome.names }
+    IprevFact { result: outcome.result, name: outcome.name, names: outcome.names }
 }
 
 /// The fact as Authentication-Results tells it.
 fn iprev_outcome(fact: &IprevFact) -> iprev::Outcome {
     let (name, names) = (fact.name.clone(), fact.names.clone());
-    iprev::Outcome { result: word(fact.result), name, names, reason: None }
+    iprev::Outcome { result: fact.result, name, names, reason: None }
 }
 
 /// SPF as a fact.
 pub(crate) fn spf_fact(outcome: spf::Outcome) -> SpfFact {
     SpfFact {
-        result: result(outcome.result),
+        result: outcome.result,
         identity: match outcome.identity {
             spf::Identity::Helo => SpfIdentity::Helo,
             spf::Identity::MailFrom => SpfIdentity::MailFrom,
@@ -131,7 +131,7 @@ pub(crate) fn spf_fact(outcome: spf::Outcome) -> SpfFact {
 /// The fact as DMARC and the header fields want to hear it.
 fn spf_outcome(fact: &SpfFact) -> spf::Outcome {
     spf::Outcome {
-        result: word(fact.result),
+        result: fact.result,
         identity: match fact.identity {
             SpfIdentity::Helo => spf::Identity::Helo,
             SpfIdentity::MailFrom => spf::Identity::MailFrom,
@@ -145,7 +145,7 @@ fn spf_outcome(fact: &SpfFact) -> spf::Outcome {
 
 fn dkim_fact(outcome: dkim::Outcome) -> DkimFact {
     DkimFact {
-        result: result(outcome.result),
+        result: outcome.result,
         domain: outcome.domain,
         selector: outcome.selector,
         algorithm: outcome.algorithm.unwrap_or_default().to_owned(),
@@ -155,16 +155,16 @@ fn dkim_fact(outcome: dkim::Outcome) -> DkimFact {
 
 fn arc_fact(outcome: &arc::Outcome) -> ArcFact {
     ArcFact {
-        result: result(outcome.result),
+        result: outcome.result,
         instances: u8::try_from(outcome.sealers.len()).unwrap_or(arc::SETS_MAX),
         sealer: outcome.sealers.last().cloned(),
-        dmarc_before: outcome.dmarc_before.map(result),
+        dmarc_before: outcome.dmarc_before,
     }
 }
 
 fn dmarc_fact(outcome: dmarc::Outcome) -> DmarcFact {
     DmarcFact {
-        result: result(outcome.result),
+        result: outcome.result,
         policy: match outcome.policy {
             dmarc::Policy::None => DmarcPolicy::None,
             dmarc::Policy::Quarantine => DmarcPolicy::Quarantine,
@@ -174,38 +174,5 @@ fn dmarc_fact(outcome: dmarc::Outcome) -> DmarcFact {
         spf_aligned: outcome.spf_aligned,
         dkim_aligned: outcome.dkim_aligned,
         reason: outcome.problem.map(|problem| problem.to_string()),
-    }
-}
-
-/// Both crates have the words of RFC 8601 §2.7, each its own, so that neither depends on the other.
-const WORDS: [(msgauth::AuthResult, AuthResult); 8] = [
-    (msgauth::AuthResult::None, AuthResult::None),
-    (msgauth::AuthResult::Neutral, AuthResult::Neutral),
-    (msgauth::AuthResult::Pass, AuthResult::Pass),
-    (msgauth::AuthResult::Fail, AuthResult::Fail),
-    (msgauth::AuthResult::SoftFail, AuthResult::SoftFail),
-    (msgauth::AuthResult::Policy, AuthResult::Policy),
-    (msgauth::AuthResult::TempError, AuthResult::TempError),
-    (msgauth::AuthResult::PermError, AuthResult::PermError),
-];
-
-fn result(theirs: msgauth::AuthResult) -> AuthResult {
-    WORDS.iter().find(|(other, _)| *other == theirs).map_or(AuthResult::None, |(_, ours)| *ours)
-}
-
-fn word(ours: AuthResult) -> msgauth::AuthResult {
-    WORDS.iter().find(|(_, other)| *other == ours).map_or(msgauth::AuthResult::None, |(theirs, _)| *theirs)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn every_result_has_the_same_word_in_both_crates() {
-        for (theirs, ours) in WORDS {
-            assert_eq!((theirs.to_string(), result(theirs)), (ours.to_string(), ours));
-            assert_eq!(word(ours), theirs);
-        }
     }
 }

@@ -4,6 +4,7 @@
 //! parses back (tested). Names are those of RFC 5321, RFC 5598, RFC 3461 and RFC 3463.
 
 pub mod address;
+pub mod auth_result;
 pub mod client;
 pub mod domain;
 pub mod dsn;
@@ -16,6 +17,7 @@ pub mod reply;
 pub mod time;
 
 pub use address::{Address, AddressError, LocalPart};
+pub use auth_result::AuthResult;
 pub use client::{ClientNetwork, canonical_ip};
 pub use domain::{Domain, DomainError};
 pub use envelope::{BodyType, Disposition, Notify, OriginalRecipient, Ret, ReversePath};

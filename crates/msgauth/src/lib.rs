@@ -14,10 +14,9 @@ mod examine;
 pub mod fields;
 pub mod iprev;
 mod lookups;
-mod result;
 pub mod spf;
 mod tags;
 
 pub use examine::{Examination, Examined, Limits, examine};
 pub use lookups::Lookups;
-pub use result::AuthResult;
+pub use mail::AuthResult;

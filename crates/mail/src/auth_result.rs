@@ -1,13 +1,17 @@
-//! The result words that all methods share (RFC 8601 §2.7).
+//! The result words that all methods of authentication share (RFC 8601 §2.7).
 
 use std::fmt;
 
-/// The result of a method. Not every method knows every word.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+use serde::{Deserialize, Serialize};
+
+/// The result of one method (RFC 8601 §2.7). Not every method knows every word.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum AuthResult {
     /// There was nothing to verify.
+    #[default]
     None,
-    /// The domain says nothing either way; or what was to be verified could not be understood.
+    /// The domain says nothing either way.
     Neutral,
     /// Verified.
     Pass,
@@ -15,18 +19,18 @@ pub enum AuthResult {
     Fail,
     /// The domain thinks it false (RFC 7208 §2.6.5).
     SoftFail,
-    /// Perhaps true, but not in a way that we accept: a weak key, SHA-1, a body in part.
+    /// Verified, but not by a key or algorithm that we accept (RFC 8601 §2.7.1).
     Policy,
-    /// DNS failed: another time the result may be another. Never taken for an absence (I9).
+    /// Could not be found out now: never taken for an absence (I9).
     TempError,
-    /// What was published cannot be used, until its owner changes it.
+    /// Cannot be found out: what was published is malformed.
     PermError,
 }
 
 impl AuthResult {
     /// The word of RFC 8601.
     #[must_use]
-    pub fn as_str(self) -> &'static str {
+    pub const fn as_str(self) -> &'static str {
         match self {
             Self::None => "none",
             Self::Neutral => "neutral",
@@ -37,6 +41,12 @@ impl AuthResult {
             Self::TempError => "temperror",
             Self::PermError => "permerror",
         }
+    }
+
+    /// True for [`Self::Pass`] alone.
+    #[must_use]
+    pub const fn is_pass(self) -> bool {
+        matches!(self, Self::Pass)
     }
 }
 
