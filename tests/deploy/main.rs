@@ -8,6 +8,8 @@
     reason = "a test says what is wrong by failing"
 )]
 
+mod booted;
+
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
