@@ -52,6 +52,53 @@ fn relayed_mail_verifies_against_the_printed_records() {
     }
 }
 
+/// What an operator's tables change is changed before the signature, for each recipient alike, whatever becomes of the copy.
+#[test]
+fn what_tables_change_in_mail_of_our_users_is_changed_before_it_is_signed() {
+    let sink = Sink::start(0, &[]);
+    let rest = format!(
+        "[[outbound.route]]\nmatch = \"*\"\nto = \"smtp:[127.0.0.1]:{}\"\n\
+         [antispam]\nheader_checks = \"regexp:changes\"\n\
+         [[antispam.access]]\nstage = \"mail\"\ntable = \"inline:{{user@example.test=PREPEND Reply-To: desk@example.test}}\"\n\
+         everyone = true\n\
+         [[antispam.access]]\nstage = \"rcpt\"\ntable = \"inline:{{gone@far.test=REDIRECT heir@far.test}}\"\n\
+         everyone = true\n",
+        sink.address.port()
+    );
+    let mut daemon = Daemon::prepare(PROGRAM, "", &rest);
+    daemon.write(
+        "changes",
+        "/^Subject: (.*)$/ REPLACE Subject: [checked] $1\n/^To:/ PREPEND X-Policy: seen\n/^(Date|X-Secret):/ IGNORE\n\
+         /^Message-ID: <old/ REPLACE Message-ID: <new@example.test>\n",
+    );
+    daemon.add_account("user@example.test", "secret");
+    let made = daemon.tool(&["dkim", "new", "example.test"]);
+    let zone = String::from_utf8(made.stdout).unwrap();
+    daemon.run();
+    let mut client = Client::hello_tls(daemon.submissions);
+    assert_eq!(client.log_in("user@example.test", "secret").code, 235);
+    let text = format!("X-Secret: 1\r\n{}", letter("old"));
+    let recipients = ["friend@far.test", "gone@far.test", "user@example.test"];
+    assert_eq!(client.mail("user@example.test", &recipients, &text).code, 250);
+
+    let mut delivered: Vec<String> = sink.wait_for(2).into_iter().map(|taken| taken.text).collect();
+    delivered.push(daemon.wait_for_mail("user@example.test", 1).concat().replace('\n', "\r\n"));
+    for text in delivered {
+        assert_eq!(verify(&zone, &text), [true], "{text}");
+        for (words, times) in [
+            ("\r\nSubject: [checked] old\r\n", 1),
+            ("\r\nX-Policy: seen\r\nTo: ", 1),
+            ("\r\nReply-To: desk@example.test\r\n", 1),
+            ("\r\nMessage-ID: <new@example.test>\r\n", 1),
+            ("\r\nDate: ", 1),
+            ("Date: Sun, 22 Nov 2026 02:00:00", 0),
+            ("X-Secret", 0),
+        ] {
+            assert_eq!(text.matches(words).count(), times, "{words}:\n{text}");
+        }
+    }
+}
+
 #[test]
 fn mail_of_a_quickstart_verifies_against_the_printed_records() {
     let folder = tempfile::tempdir().unwrap();

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use mail::Reply;
 use store::{HeaderEdit, Origin, OriginKind, SenderProof};
 
@@ -65,24 +66,25 @@ impl Asker {
         reply
     }
 
-    /// What a message of our own users gets: missing fields, and a signature to stand on top of it. `Err`: the refusal.
+    /// What a message of our own users gets when all its other changes are known: missing fields, and a signature over what
+    /// will be delivered, to stand on top of it. `Err`: the refusal.
     async fn complete(
         &self,
         id: mail::QueueId,
+        edits: &mut Vec<HeaderEdit>,
         body: &mut ReceivedBody,
-    ) -> Result<(Vec<HeaderEdit>, Vec<u8>), Box<Reply>> {
+    ) -> Result<Vec<u8>, Box<Reply>> {
         let services = &self.services;
-        let head = submission::header_of(body);
-        submission::check_identity(services, &self.facts, &head).await?;
-        let mut edits = Vec::new();
+        let head = Bytes::from(submission::header_of(body));
         if services.config.submission.add_missing_headers {
-            edits = submission::complete(services, id, &head);
+            let missing = submission::missing(services, id, &store::edited(&head, edits).concat());
+            edits.extend(missing);
         }
-        let mut signature = None;
-        if services.config.submission.sign {
-            signature = submission::sign(services, &head, &edits, body).await?;
+        if !services.config.submission.sign {
+            return Ok(Vec::new());
         }
-        Ok((edits, signature.unwrap_or_default()))
+        let signature = submission::sign(services, &head, edits, body).await?;
+        Ok(signature.unwrap_or_default())
     }
 
     async fn take_over(
@@ -93,23 +95,22 @@ impl Asker {
         let services = Arc::clone(&self.services);
         let services = &*services;
         let ours = self.facts.account.is_some() || self.facts.local_user.is_some();
-        let (mut edits, trace) = if ours {
-            match self.in_time(self.complete(transaction.id, &mut body)).await {
-                Some(Ok(additions)) => additions,
-                Some(Err(refusal)) => return Err(Refused::Ours(*refusal)),
-                None => return Err(Refused::Ours(super::too_late())),
-            }
-        } else {
-            (Vec::new(), Vec::new())
-        };
-        let judged = self.judge(&transaction, &mut body).await?;
-        if self.facts.may_relay() {
-            submission::remember(services, &submission::header_of(&body)).await;
+        if ours {
+            let head = submission::header_of(&body);
+            self.or_late(submission::check_identity(services, &self.facts, &head)).await?;
         }
-        edits.extend(judged.edits.iter().cloned());
+        // The checks see the message as it came. Then their edits, then what is missing, then the signature over all that.
+        let judged = self.judge(&transaction, &mut body).await?;
+        let mut edits = judged.edits.clone();
         let mut top = trace::received(services, &self.facts, &transaction);
         top.extend_from_slice(&judged.trace);
-        top.extend_from_slice(&trace);
+        if ours {
+            top.extend(self.or_late(self.complete(transaction.id, &mut edits, &mut body)).await?);
+        }
+        if self.facts.may_relay() {
+            let head = Bytes::from(submission::header_of(&body));
+            submission::remember(services, &store::edited(&head, &edits).concat()).await;
+        }
         let origin = Origin {
             kind: match self.facts.door {
                 Door::Local => OriginKind::Local,
@@ -131,6 +132,12 @@ impl Asker {
         };
         let intake = Intake { transaction, origin, trace: top, edits, body, judged };
         Ok(intake::commit(services, &self.facts, intake).await)
+    }
+
+    /// What this comes to, within the time that a client may be kept waiting.
+    async fn or_late<T>(&self, work: impl Future<Output = Result<T, Box<Reply>>>) -> Result<T, Refused> {
+        let done = self.in_time(work).await.unwrap_or_else(|| Err(Box::new(super::too_late())));
+        done.map_err(|refusal| Refused::Ours(*refusal))
     }
 
     /// What the judge says of a message as a whole, and whether it is taken at all.

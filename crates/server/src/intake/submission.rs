@@ -98,9 +98,9 @@ fn mailboxes(raw: &[u8]) -> Option<Vec<String>> {
     found.filter(|all| !all.is_empty())
 }
 
-/// Adds Date: and Message-ID: where they are missing (RFC 6409 §8.1, §8.3).
+/// Date: and Message-ID:, where a header lacks them (RFC 6409 §8.1, §8.3).
 #[must_use]
-pub fn complete(services: &Services, id: mail::QueueId, head: &[u8]) -> Vec<HeaderEdit> {
+pub fn missing(services: &Services, id: mail::QueueId, head: &[u8]) -> Vec<HeaderEdit> {
     let mut lines = Vec::new();
     if header::find(head, "Date").is_none() {
         lines.extend_from_slice(format!("Date: {}\r\n", clock::now().rfc5322()).as_bytes());
@@ -125,7 +125,8 @@ pub async fn remember(services: &Services, head: &[u8]) {
     drop(tokio::time::timeout(REMEMBER_TIME, written).await);
 }
 
-/// Signs for the domain of From:, when there is a key for it. Hashing runs on the blocking pool.
+/// Signs for the domain of From:, when there is a key for it. `head` is the header as received, `edits` all its changes: a
+/// change that came later would break the signature. Hashing runs on the blocking pool.
 ///
 /// A message that cannot be signed goes unsigned, with a line in the log: DKIM failures are no reason to hold up mail.
 ///
@@ -133,14 +134,14 @@ pub async fn remember(services: &Services, head: &[u8]) {
 /// The reply to speak, 451, when the body got lost on the way: it must not be stored without.
 pub async fn sign(
     services: &Services,
-    head: &[u8],
+    head: &Bytes,
     edits: &[HeaderEdit],
     body: &mut ReceivedBody,
 ) -> Result<Option<Vec<u8>>, Box<Reply>> {
     let Some(keys) = services.dkim.clone() else { return Ok(None) };
-    let Some(domain) = author_domain(head).filter(|domain| keys.can_sign(domain)) else { return Ok(None) };
     // Signed is what will be delivered.
-    let fields = store::edited(&Bytes::copy_from_slice(head), edits).concat();
+    let fields = store::edited(head, edits).concat();
+    let Some(domain) = author_domain(&fields).filter(|domain| keys.can_sign(domain)) else { return Ok(None) };
     let skip = head.len();
     // Lent to the pool and given back: the body may be a file that only this one knows.
     let lent = std::mem::replace(&mut body.body, NewBody::Memory(Vec::new()));

@@ -42,9 +42,9 @@ pub struct Judged {
     pub bcc: Vec<Address>,
     /// An operator's rule wants it held.
     pub hold: bool,
-    /// Lines that go on top, below Received; each with CRLF.
+    /// Our results, to stand on top of the message, below Received; each line with CRLF.
     pub trace: Vec<u8>,
-    /// Changes to the header as received.
+    /// Changes to the header as received, and lines that a rule wants put before it.
     pub edits: Vec<HeaderEdit>,
     /// What operators' tables want told.
     pub notes: Vec<Note>,
@@ -108,6 +108,7 @@ impl Case {
         let decision = self.after_data(&facts, &rules, left()).await;
         self.tell_message(&facts, &decision, &rules);
         let sender = self.sender_proof(&facts, &decision, &rules);
+        let prepended = lines(&decision.prepend);
         let mut judged = self.judged(&facts, decision, &rules);
         // Tables act on everybody's mail.
         judged.edits.extend(scan.edits);
@@ -118,7 +119,9 @@ impl Case {
             let forged = authentication::forged(&judge.us, &facts.header);
             judged.edits.extend(forged.into_iter().map(without));
         }
-        judged.trace.splice(..0, known.map(|known| known.trace).unwrap_or_default());
+        // Last: what a rule adds is not removed for being ours to write.
+        judged.edits.extend(prepended.map(HeaderEdit::Prepend));
+        judged.trace = known.map(|known| known.trace).unwrap_or_default();
         Ok(judged)
     }
 
@@ -213,22 +216,23 @@ impl Case {
             header_lines: if stranger { spam_fields(copy, rules) } else { Vec::new() },
             redirect: copy.redirect.clone(),
         });
-        let mut trace = Vec::new();
-        for line in &decision.prepend {
-            trace.extend_from_slice(line.as_bytes());
-            trace.extend_from_slice(b"\r\n");
-        }
         Judged {
             refused,
             copies: copies.collect(),
             bcc: decision.bcc,
             hold: decision.hold,
-            trace,
+            trace: Vec::new(),
             edits: if stranger { forged_fields() } else { Vec::new() },
             notes: Vec::new(),
             sender: None,
         }
     }
+}
+
+/// Lines in one piece, each with its CRLF; none when there are none.
+fn lines(lines: &[String]) -> Option<Vec<u8>> {
+    let all: Vec<u8> = lines.iter().flat_map(|line| [line.as_bytes(), b"\r\n"].concat()).collect();
+    (!all.is_empty()).then_some(all)
 }
 
 /// What a stranger says in the fields that are ours to write goes.
