@@ -173,6 +173,9 @@ const SYNTAX_KEYS: &[&str] = &[
     "caf\u{e9}",
     "{",
     "}",
+    "<",
+    "<a>",
+    "&-!;@>",
 ];
 
 /// Every construct of POSIX expressions that tables use, and some that look like others.
@@ -212,6 +215,9 @@ const PATTERNS: &[&str] = &[
     "/^.$/",
     "/[a&&b]/",
     "/[~#]/",
+    "/</",
+    "/[<>]/",
+    "/&.!;@>/",
     "/^a{2}$/x",
     "/^a\\{2\\}$/x",
     "/^\\(a\\)b*$/x",

@@ -83,7 +83,8 @@ fn escaped(c: char, out: &mut String) -> Result<(), String> {
 
 /// A character that stands for itself.
 fn literal(c: char, out: &mut String) {
-    if c.is_ascii_punctuation() {
+    // The library reads \< and \> as the bounds of a word.
+    if c.is_ascii_punctuation() && !"<>".contains(c) {
         out.push('\\');
     }
     out.push(c);

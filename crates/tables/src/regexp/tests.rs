@@ -69,6 +69,9 @@ fn posix_syntax_means_what_it_means_there() {
         ("/^a{,2}$/", "aa", "aaa"),
         ("/^a{2}$/", "aa", "a"),
         ("/\\<ab\\>/", "x ab y", "xab"),
+        ("/^Message-ID: <a>$/", "Message-ID: <a>", "Message-ID: a"),
+        ("/^[<>]+$/", "<>", "\\"),
+        ("/^[!-~]+$/", "<>\\&~", " "),
         ("/^a#b ~$/", "a#b ~", "ab"),
         ("/^\\(a+\\)*$/x", "a+a+", "aa"),
         ("/^a\\{2\\}$/x", "aa", "a{2}"),
@@ -79,6 +82,19 @@ fn posix_syntax_means_what_it_means_there() {
         let table = format!("{pattern} yes\n");
         assert_eq!(find(&table, yes).as_deref(), Some("yes"), "{pattern} {yes}");
         assert_eq!(find(&table, no), None, "{pattern} {no}");
+    }
+}
+
+#[test]
+fn every_sign_without_a_meaning_stands_for_itself() {
+    for sign in ('!'..='~').filter(|c| c.is_ascii_punctuation() && *c != '/') {
+        let plain = (!"\\^$.|?*+()[{".contains(sign)).then(|| format!("/^a{sign}b$/ yes\n"));
+        let listed = (!"^]".contains(sign)).then(|| format!("/^a[{sign}]b$/ yes\n"));
+        for table in plain.into_iter().chain(listed) {
+            assert_eq!(find(&table, &format!("a{sign}b")).as_deref(), Some("yes"), "{table}");
+            assert_eq!(find(&table, "ab"), None, "{table}");
+            assert_eq!(find(&table, "a b"), None, "{table}");
+        }
     }
 }
 
