@@ -40,12 +40,15 @@ fn relayed_mail_verifies_against_the_printed_records() {
     let mut client = Client::hello_tls(daemon.submissions);
     assert_eq!(client.log_in("user@example.test", "secret").code, 235);
 
-    let incomplete = "From: user@example.test\r\nSubject: incomplete\r\n\r\n.\r\n  a  b\r\n\r\n\r\n";
+    let forged = "Authentication-Results: mx.example.test; dkim=pass\r\n";
+    let incomplete =
+        format!("{forged}From: user@example.test\r\nSubject: incomplete\r\n\r\n.\r\n  a  b\r\n\r\n\r\n");
     let large = letter("large") + &"0123456789abcdef\r\n".repeat(20_000);
-    for (number, text) in [letter("complete"), incomplete.to_owned(), large].iter().enumerate() {
+    for (number, text) in [letter("complete"), incomplete, large].iter().enumerate() {
         assert_eq!(client.mail("user@example.test", &["friend@far.test"], text).code, 250);
         let relayed = sink.wait_for(number + 1).remove(number).text;
         assert_eq!(verify(&zone, &relayed), [true, true], "{}", &relayed[..2_000.min(relayed.len())]);
+        assert!(!relayed.contains("Authentication-Results"), "{relayed}");
         // It is this text that is vouched for, and this key.
         assert_eq!(verify(&zone, &relayed.replace("Subject: ", "Subject: Re: ")), [false, false]);
         assert_eq!(verify("other.test. IN A 192.0.2.1", &relayed), [false, false]);
@@ -59,9 +62,9 @@ fn what_tables_change_in_mail_of_our_users_is_changed_before_it_is_signed() {
     let rest = format!(
         "[[outbound.route]]\nmatch = \"*\"\nto = \"smtp:[127.0.0.1]:{}\"\n\
          [antispam]\nheader_checks = \"regexp:changes\"\n\
-         [[antispam.access]]\nstage = \"mail\"\ntable = \"inline:{{user@example.test=PREPEND Reply-To: desk@example.test}}\"\n\
+         [[antispam.access]]\nstage = \"mail\"\ntable = \"inline:{{{{user@example.test = PREPEND Reply-To: desk@example.test}}}}\"\n\
          everyone = true\n\
-         [[antispam.access]]\nstage = \"rcpt\"\ntable = \"inline:{{gone@far.test=REDIRECT heir@far.test}}\"\n\
+         [[antispam.access]]\nstage = \"rcpt\"\ntable = \"inline:{{{{gone@far.test = REDIRECT heir@far.test}}}}\"\n\
          everyone = true\n",
         sink.address.port()
     );
@@ -77,7 +80,8 @@ fn what_tables_change_in_mail_of_our_users_is_changed_before_it_is_signed() {
     daemon.run();
     let mut client = Client::hello_tls(daemon.submissions);
     assert_eq!(client.log_in("user@example.test", "secret").code, 235);
-    let text = format!("X-Secret: 1\r\n{}", letter("old"));
+    let results = "Authentication-Results: mx.example.test; dkim=pass\r\nAuthentication-Results: far.test; spf=pass\r\n";
+    let text = format!("X-Secret: 1\r\n{results}{}", letter("old"));
     let recipients = ["friend@far.test", "gone@far.test", "user@example.test"];
     assert_eq!(client.mail("user@example.test", &recipients, &text).code, 250);
 
@@ -93,6 +97,9 @@ fn what_tables_change_in_mail_of_our_users_is_changed_before_it_is_signed() {
             ("\r\nDate: ", 1),
             ("Date: Sun, 22 Nov 2026 02:00:00", 0),
             ("X-Secret", 0),
+            // Nobody speaks in our name, whom they may log in as or not.
+            ("Authentication-Results: mx.example.test", 0),
+            ("Authentication-Results: far.test; spf=pass\r\n", 1),
         ] {
             assert_eq!(text.matches(words).count(), times, "{words}:\n{text}");
         }

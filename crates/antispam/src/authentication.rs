@@ -75,7 +75,7 @@ pub async fn of_message(
     Some(Authenticated { facts, trace })
 }
 
-/// Fields of a stranger's header that speak in our name, by their numbers: to be left out, whatever else is found
+/// Fields of a header that speak in our name, by their numbers: to be left out, whatever else is found
 /// (RFC 8601 §5).
 #[must_use]
 pub fn forged(us: &Us, header: &[u8]) -> Vec<u32> {

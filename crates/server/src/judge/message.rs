@@ -16,6 +16,7 @@ use policy::{
 use store::{HeaderEdit, SenderProof, StoreError};
 
 use crate::clock;
+use crate::intake::submission::header_of;
 use crate::session::body::ReceivedBody;
 
 use super::case::{Case, required};
@@ -74,7 +75,8 @@ impl Case {
         let Some(mail) = self.mail.clone() else { return Ok(Judged::default()) };
         let (judge, started) = (Arc::clone(&self.judge), Instant::now());
         if !mail.is_stranger() && !judge.looks_at_everything() {
-            return Ok(Judged::default());
+            let edits = self.unforged(&header_of(submitted.body));
+            return Ok(Judged { edits, ..Judged::default() });
         }
         let deadline = judge.verdict_time();
         let left = || deadline.saturating_sub(started.elapsed());
@@ -114,15 +116,17 @@ impl Case {
         judged.edits.extend(scan.edits);
         judged.notes = scan.notes;
         judged.sender = sender;
-        if facts.is_stranger() {
-            // What others say in our name is not passed on (RFC 8601 §5); the checks have seen it.
-            let forged = authentication::forged(&judge.us, &facts.header);
-            judged.edits.extend(forged.into_iter().map(without));
-        }
+        // After the tables: these fields go whatever a table has made of them.
+        judged.edits.extend(self.unforged(&facts.header));
         // Last: what a rule adds is not removed for being ours to write.
         judged.edits.extend(prepended.map(HeaderEdit::Prepend));
         judged.trace = known.map(|known| known.trace).unwrap_or_default();
         Ok(judged)
+    }
+
+    /// What others say of a message in our name is not passed on, whoever they are (RFC 8601 §5); the checks have seen it.
+    fn unforged(&self, header: &[u8]) -> Vec<HeaderEdit> {
+        authentication::forged(&self.judge.us, header).into_iter().map(without).collect()
     }
 
     async fn after_data(
