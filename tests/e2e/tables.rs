@@ -57,6 +57,50 @@ fn a_broken_table_stays_as_it_was_until_it_is_mended() {
     assert!(support::wait_until(|| daemon.log().contains("all tables are good again")), "{}", daemon.log());
 }
 
+/// Those of `[antispam]`: what they order must be an order, when they are opened and whenever they change.
+#[test]
+fn tables_that_judge_are_looked_through_before_they_are_used() {
+    let rest = "[antispam]\nheader_checks = \"regexp:fields\"\nspam_traps = \"text:traps\"\n\
+                [[antispam.access]]\nstage = \"rcpt\"\neveryone = true\ntable = \"text:access\"\n";
+    let mut daemon = Daemon::prepare(PROGRAM, "", rest);
+    let file = |name: &str| daemon.folder().join(name).display().to_string();
+    let (access, fields, traps) = (file("access"), file("fields"), file("traps"));
+    daemon.write("access", "# who\nuser@example.test REJEKT\n");
+    daemon.write("fields", "/^Subject: a/ REJECT a\n/^Subject: b/ FILTER smtp:x\n");
+    daemon.write("traps", "no value\nnovalue\n");
+    let checked =
+        Command::new(PROGRAM).args(["config", "check"]).arg(daemon.configuration()).output().unwrap();
+    let told = String::from_utf8([checked.stdout, checked.stderr].concat()).unwrap();
+    assert_eq!(checked.status.code(), Some(1), "{told}");
+    for words in [
+        format!("antispam.access[0]: {access}:2: not an action for recipients: "),
+        format!("antispam.header_checks: {fields}:2: not an action for header fields: "),
+        format!("antispam.spam_traps: {traps}:2: "),
+    ] {
+        assert!(told.contains(&words), "{words}:\n{told}");
+    }
+
+    daemon.write("access", "user@example.test REJECT not now\n");
+    daemon.write("fields", "/^Subject: a/ REJECT a\n");
+    daemon.write("traps", "trap@example.test x\n");
+    daemon.add_account("user@example.test", "secret");
+    daemon.run();
+    assert_eq!(rcpt(&daemon, "user@example.test"), "550 5.7.1");
+    daemon.write("access", "user@example.test REJEKT now\n");
+    let line = format!("{KEPT}: {access}:1: not an action for recipients: ");
+    let told = || {
+        // What was good before stays.
+        assert_eq!(rcpt(&daemon, "user@example.test"), "550 5.7.1");
+        daemon.log().contains(&line)
+    };
+    assert!(support::wait_until(told), "{}", daemon.log());
+    assert_eq!(daemon.metric("staffetta_tables_in_trouble"), Some(1.0));
+    daemon.write("access", "other@example.test REJECT\n");
+    assert!(support::wait_until(|| rcpt(&daemon, "user@example.test") == "250 2.1.5"), "{}", daemon.log());
+    assert!(support::wait_until(|| daemon.metric("staffetta_tables_in_trouble") == Some(0.0)));
+    assert_eq!(daemon.log().matches(&line).count(), 1, "told once");
+}
+
 /// A pipe that nobody writes to is read for ever, as is a file on a server that is gone.
 #[test]
 fn a_table_that_hangs_is_told_in_time_and_never_as_an_absence() {

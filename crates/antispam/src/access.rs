@@ -21,7 +21,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use tables::{Answer, Spec, Table};
 
-use crate::action::{Action, ActionError, Place};
+use crate::action::{Action, Place};
 
 /// How long a table may take. Files answer at once; a pattern has a second.
 const BUDGET: Duration = Duration::from_secs(5);
@@ -80,18 +80,6 @@ pub struct Access {
     symbol: SymbolDef,
 }
 
-/// A line of an access table that orders nothing.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{table}{}: {error}", line.map(|line| format!(":{line}")).unwrap_or_default())]
-pub struct EntryError {
-    /// The table's name.
-    pub table: String,
-    /// The line of its file, from 1.
-    pub line: Option<usize>,
-    /// What is wrong.
-    pub error: ActionError,
-}
-
 impl Access {
     /// The table of the `number`th `[[antispam.access]]`, from 0. `delimiter` parts a user from a tag.
     ///
@@ -107,21 +95,6 @@ impl Access {
         let meaning = format!("SCORE in the access table {}, times its points", settings.table);
         let symbol = SymbolDef::configured(&name, Score::points(1), None, meaning)?;
         Ok(Self { settings, table, delimiter, key: format!("antispam.access[{number}]"), symbol })
-    }
-
-    /// Looks through all values that the table holds now, to tell an operator before a client is refused for them.
-    pub async fn problems(&self) -> Vec<EntryError> {
-        let Some(contents) = self.table.snapshot().await else { return Vec::new() };
-        let place = self.settings.stage.place();
-        let wrong = |entry: tables::Entry| {
-            let error = if entry.has_groups {
-                Action::check_template(&entry.value, place).err()?
-            } else {
-                Action::parse(&entry.value, place).err()?
-            };
-            Some(EntryError { table: self.settings.table.to_string(), line: entry.line, error })
-        };
-        contents.entries().into_iter().filter_map(wrong).collect()
     }
 
     fn is_asked<F: Facts>(&self, facts: &F) -> bool {

@@ -16,10 +16,12 @@ pub mod helo;
 pub mod mail_from;
 pub mod rcpt;
 
+mod opening;
 mod pipeline;
 mod settings;
 #[cfg(test)]
 mod testing;
 
+pub use opening::{OpenError, OpenErrors};
 pub use pipeline::{Made, Parts, SetUpError, set_up};
 pub use settings::{DomainOverrides, RecipientSettings, Settings};

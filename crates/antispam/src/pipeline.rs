@@ -8,7 +8,7 @@ use mail::Domain;
 use net::{DnsSettings, Resolver, ResolverError};
 use policy::{Check, CheckSettings, Checks, Definitions, Pipeline, StageMarker, SymbolError};
 use store::StateStore;
-use tables::{Table, TableError};
+use tables::Table;
 
 use crate::access::{Access, AccessStage};
 use crate::backscatter::Marks;
@@ -16,7 +16,7 @@ use crate::backscatter::judge::Backscatter;
 use crate::connect::dnsbl::{self, Dnsbl, lists::Lists};
 use crate::connect::iprev::Iprev;
 use crate::end_of_data::authentication::Authentication;
-use crate::end_of_data::content_checks::{ContentChecks, OpenError};
+use crate::end_of_data::content_checks::ContentChecks;
 use crate::end_of_data::header_sanity::HeaderSanity;
 use crate::groups;
 use crate::helo::claim::{Claim, Ours};
@@ -26,6 +26,7 @@ use crate::helo::rdns::Rdns;
 use crate::mail_from::own_sender::{OwnSender, Senders};
 use crate::mail_from::sender_domain::SenderDomain;
 use crate::mail_from::spf::SpfQuery;
+use crate::opening::{OpenErrors, Opening};
 use crate::rcpt::dictionary::Dictionary;
 use crate::rcpt::greylist::Greylist;
 use crate::rcpt::null_sender::NullSender;
@@ -74,6 +75,8 @@ pub struct Made {
     pub content: ContentChecks,
     /// The marks by which bounces of our own mail are known.
     pub marks: Marks,
+    /// All tables of an operator's, for who tells of their trouble.
+    pub tables: Vec<Arc<dyn Table>>,
 }
 
 /// Why the checks cannot be set up: the operator's to mend.
@@ -82,12 +85,9 @@ pub enum SetUpError {
     /// The resolver of the lists.
     #[error(transparent)]
     Resolver(#[from] ResolverError),
-    /// A table cannot be read.
+    /// Tables cannot be used.
     #[error(transparent)]
-    Table(#[from] TableError),
-    /// A table about headers or bodies cannot be used.
-    #[error(transparent)]
-    Content(#[from] OpenError),
+    Tables(#[from] OpenErrors),
     /// Absurdly many tables.
     #[error(transparent)]
     Symbol(#[from] SymbolError),
@@ -105,12 +105,13 @@ pub enum SetUpError {
 ///
 /// # Errors
 /// See [`SetUpError`].
-pub async fn set_up(parts: &Parts<'_>) -> Result<Made, SetUpError> {
+pub fn set_up(parts: &Parts<'_>) -> Result<Made, SetUpError> {
     let settings = parts.settings;
     let lists = Arc::new(Lists::new(&settings.dnsbl, settings.dnsbl_health.clone(), parts.dns)?);
     let greylist = Greylist::new(settings.greylist.clone(), Arc::clone(&parts.state));
     let mut all = Pipeline::default();
-    access(&mut all, parts)?;
+    let mut opening = Opening::new(parts.base);
+    access(&mut all, parts, &mut opening)?;
     let add = Adding { settings };
     let ours = Ours { names: names(parts), addresses: parts.addresses.clone() };
 
@@ -130,8 +131,10 @@ pub async fn set_up(parts: &Parts<'_>) -> Result<Made, SetUpError> {
     add.to(&mut all.rcpt, OwnDomain);
     add.to(&mut all.rcpt, Dictionary);
     add.to(&mut all.rcpt, NullSender);
-    if let Some(table) = &settings.spam_traps {
-        add.to(&mut all.rcpt, SpamTrap::new(open(table, parts.base)?, parts.delimiter));
+    if let Some(spec) = &settings.spam_traps
+        && let Some(table) = opening.table("antispam.spam_traps", spec, None)
+    {
+        add.to(&mut all.rcpt, SpamTrap::new(table, parts.delimiter));
     }
 
     let backscatter = Backscatter::new(
@@ -144,10 +147,11 @@ pub async fn set_up(parts: &Parts<'_>) -> Result<Made, SetUpError> {
     add.to(&mut all.end_of_data, Authentication::new(settings.dmarc));
     add.to(&mut all.end_of_data, HeaderSanity::new(ours));
 
-    let content = ContentChecks::open(&settings.content_checks(), parts.base).await?;
+    let content = ContentChecks::open(&settings.content_checks(), &mut opening);
+    let tables = opening.finish()?;
     known(settings, &all)?;
     let definitions = definitions(settings, &all);
-    Ok(Made { pipeline: all, definitions, lists, greylist, content, marks: parts.marks.clone() })
+    Ok(Made { pipeline: all, definitions, lists, greylist, content, marks: parts.marks.clone(), tables })
 }
 
 /// What the symbols of these checks are worth by default, with groups and composites.
@@ -158,10 +162,11 @@ fn definitions(settings: &Settings, all: &Pipeline) -> Definitions {
 }
 
 /// Operators' tables, in the order of the configuration.
-fn access(all: &mut Pipeline, parts: &Parts<'_>) -> Result<(), SetUpError> {
+fn access(all: &mut Pipeline, parts: &Parts<'_>, opening: &mut Opening<'_>) -> Result<(), SetUpError> {
     let add = Adding { settings: parts.settings };
     for (number, settings) in parts.settings.access.iter().enumerate() {
-        let table = open(&settings.table, parts.base)?;
+        let (key, place) = (format!("antispam.access[{number}]"), settings.stage.place());
+        let Some(table) = opening.table(&key, &settings.table, Some(place)) else { continue };
         let check = || Access::new(number, settings.clone(), Arc::clone(&table), parts.delimiter);
         match settings.stage {
             AccessStage::Connect => {
@@ -175,10 +180,6 @@ fn access(all: &mut Pipeline, parts: &Parts<'_>) -> Result<(), SetUpError> {
         }
     }
     Ok(())
-}
-
-fn open(spec: &tables::Spec, base: &Path) -> Result<Arc<dyn Table>, TableError> {
-    tables::open(spec, base)
 }
 
 fn names(parts: &Parts<'_>) -> Vec<Domain> {
@@ -230,7 +231,7 @@ mod tests {
         }
     }
 
-    async fn set_up_with(text: &str) -> Result<Made, SetUpError> {
+    fn set_up_with(text: &str) -> Result<Made, SetUpError> {
         let settings: Settings = toml::from_str(text).unwrap();
         let dns = DnsSettings {
             servers: vec![NameServer("127.0.0.1:9".parse().unwrap())],
@@ -250,7 +251,7 @@ mod tests {
             base: folder.path(),
             marks: Marks { keys: Arc::new(Keys::new(Vec::new())), days: 12 },
         };
-        set_up(&parts).await
+        set_up(&parts)
     }
 
     #[tokio::test]
@@ -259,7 +260,7 @@ mod tests {
                       [[access]]\nstage = \"connect\"\ntable = \"inline:{b=REJECT}\"\n\
                       [[access]]\nstage = \"rcpt\"\ntable = \"inline:{c=OK}\"\n";
         for text in ["", tables] {
-            let made = set_up_with(text).await.unwrap();
+            let made = set_up_with(text).unwrap();
             let book = ScoreBook::new(made.definitions).unwrap();
             let lists = Settings::default().thresholds.lists_problem(&book, false);
             assert_eq!(lists, None, "lists alone never refuse");
@@ -268,8 +269,8 @@ mod tests {
 
     #[tokio::test]
     async fn settings_for_a_check_that_is_not_there_are_refused() {
-        let wrong = set_up_with("[check.greylisting]\nmode = \"observe\"\n").await.err().unwrap();
+        let wrong = set_up_with("[check.greylisting]\nmode = \"observe\"\n").err().unwrap();
         assert!(wrong.to_string().contains("there is no such check"), "{wrong}");
-        assert!(set_up_with("[check.dnsbl]\nmode = \"observe\"\n").await.is_ok());
+        assert!(set_up_with("[check.dnsbl]\nmode = \"observe\"\n").is_ok());
     }
 }

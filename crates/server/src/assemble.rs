@@ -51,7 +51,7 @@ pub async fn services(loaded: &Loaded, shared: Arc<Shared>) -> Result<Arc<Servic
         None => None,
     };
     let marks = Keys::open(&marks_folder(loaded), clock::now())?;
-    let judge = judge(loaded, (Arc::clone(&shared.state), marks), &resolver, &router).await?;
+    let judge = judge(loaded, (Arc::clone(&shared.state), marks), &resolver, &router)?;
     let keys = loaded.data_dir().join("dkim");
     Ok(Arc::new(Services {
         smtp: Arc::new(smtp_settings(&config)),
@@ -78,7 +78,7 @@ pub(crate) fn marks_folder(loaded: &Loaded) -> PathBuf {
 }
 
 /// The judge, with all its checks, what it remembers by, and the keys of our marks.
-pub(crate) async fn judge(
+pub(crate) fn judge(
     loaded: &Loaded,
     (state, keys): (Arc<dyn StateStore>, Keys),
     resolver: &Resolver,
@@ -101,8 +101,7 @@ pub(crate) async fn judge(
         delimiter: delimiter(config),
         base: &loaded.base_dir,
         marks: Marks { keys: Arc::new(keys), days },
-    })
-    .await?;
+    })?;
     Judge::new(config, made, resolver.clone(), &loaded.base_dir)
 }
 

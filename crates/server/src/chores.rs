@@ -98,7 +98,9 @@ async fn tables(current: Current, every: Duration) {
         ticks.tick().await;
         let services = current.get();
         let mut troubles = services.router.troubles();
+        troubles.extend(services.judge.troubles());
         troubles.extend(services.accounts.trouble());
+        services.shared.metrics.tables_in_trouble(troubles.len());
         let log = &services.shared.log;
         for trouble in troubles.difference(&told) {
             log.notice(Level::Error, &format!("what was read before stays in use: {trouble}"));

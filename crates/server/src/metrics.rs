@@ -65,6 +65,11 @@ const QUEUE_OLDEST_BY_STATE: Family = family(
     "Age of the oldest message in each state, as the auditor found it within the last minute; 0 when there is none.",
     &["state"],
 );
+const TABLES_IN_TROUBLE: Family = family(
+    "tables_in_trouble",
+    "Tables, and accounts files, whose present contents are broken; what was read before stays in use.",
+    &[],
+);
 const QUEUE_OVERDUE: Family =
     family("queue_overdue", "Messages the auditor found without an owner or past their deadline.", &[]);
 const DELIVERIES: Family = family("deliveries_total", "Attempts, one per recipient.", &["agent", "result"]);
@@ -136,6 +141,7 @@ pub struct Metrics {
     queue_oldest: Gauge,
     queue_oldest_by_state: Row<QueueState, Gauge>,
     queue_overdue: IntGauge,
+    tables_in_trouble: IntGauge,
     deliveries: Grid<AgentKind, Delivery, IntCounter>,
     bytes_out: Row<AgentKind, IntCounter>,
     attempt_seconds: Row<AgentKind, Histogram>,
@@ -186,6 +192,7 @@ impl Metrics {
             queue_oldest: d.float(&QUEUE_OLDEST)?,
             queue_oldest_by_state: d.float_row(&QUEUE_OLDEST_BY_STATE)?,
             queue_overdue: d.gauge(&QUEUE_OVERDUE)?,
+            tables_in_trouble: d.gauge(&TABLES_IN_TROUBLE)?,
             deliveries: d.counter_grid(&DELIVERIES)?,
             bytes_out: d.counter_row(&BYTES_OUT)?,
             attempt_seconds: d.histogram_row(&ATTEMPT_SECONDS, ATTEMPT_BOUNDS)?,
@@ -280,6 +287,11 @@ impl Metrics {
     /// A message became durable, so long after its end of data.
     pub fn committed(&self, took: Duration) {
         self.commit_seconds.observe(took.as_secs_f64());
+    }
+
+    /// How many tables are used as they were, because their files are broken.
+    pub fn tables_in_trouble(&self, count: usize) {
+        self.tables_in_trouble.set(i64::try_from(count).unwrap_or(i64::MAX));
     }
 
     /// The queue in figures: to be set before each [`Metrics::render`].

@@ -90,7 +90,7 @@ pub struct Step {
 /// What the configuration, or a file that it names, has wrong.
 pub async fn judge(loaded: &Loaded) -> Result<Arc<Judge>, Error> {
     let router = Arc::new(aliases::router_over(loaded, std::iter::empty())?);
-    judge_with(loaded, Keys::default(), &router).await
+    judge_with(loaded, Keys::default(), &router)
 }
 
 /// What of `[antispam]`, and of the tables and scores that it names, would keep a server from starting. What others check
@@ -121,10 +121,10 @@ pub async fn default_judge() -> Result<Arc<Judge>, Error> {
     judge(&loaded.map_err(|report| Error::Scores(report.lines().join("\n")))?).await
 }
 
-async fn judge_with(loaded: &Loaded, keys: Keys, router: &Arc<Router>) -> Result<Arc<Judge>, Error> {
+fn judge_with(loaded: &Loaded, keys: Keys, router: &Arc<Router>) -> Result<Arc<Judge>, Error> {
     let resolver = Resolver::from_settings(&loaded.config.dns)?;
     let state = Arc::new(MemoryState::default());
-    Ok(Arc::new(assemble::judge(loaded, (state, keys), &resolver, router).await?))
+    Ok(Arc::new(assemble::judge(loaded, (state, keys), &resolver, router)?))
 }
 
 /// Goes through a session.
@@ -136,7 +136,7 @@ pub async fn rehearse(loaded: &Loaded, script: Script) -> Result<Vec<Step>, Erro
     let accounts = if file.exists() { manage::list(&file)? } else { Vec::new() };
     let router = aliases::router_over(loaded, accounts.into_iter().map(|account| account.address))?;
     let router = Arc::new(router);
-    let judge = judge_with(loaded, Keys::read(&assemble::marks_folder(loaded))?, &router).await?;
+    let judge = judge_with(loaded, Keys::read(&assemble::marks_folder(loaded))?, &router)?;
     // A list that was never seen to work is not asked.
     drop(tokio::time::timeout(LISTS_TIME, judge.lists().tend(clock::now())).await);
     let ear = Arc::new(Ear::default());

@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, TryLockError};
 use std::time::{Duration, Instant};
 
-use crate::{Answer, Contents, Lookup, Snapshot, Table, TableError, source};
+use crate::{Answer, Contents, Entry, Lookup, Snapshot, Table, TableError, ValueCheck, source};
 
 /// How often a file is looked at, at most.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
@@ -29,6 +29,7 @@ pub(crate) struct FileTable<C>(Arc<Inner<C>>);
 struct Inner<C> {
     file: PathBuf,
     parse: Parse<C>,
+    check: ValueCheck,
     contents: RwLock<Arc<C>>,
     opened: Instant,
     /// Milliseconds from `opened` to the next look at the file.
@@ -63,11 +64,24 @@ impl<C: Contents> FileTable<C> {
     /// # Errors
     /// What is wrong with it.
     pub(crate) fn open(file: PathBuf, parse: Parse<C>) -> Result<Self, TableError> {
+        Self::open_checked(file, parse, ValueCheck::default())
+    }
+
+    /// Reads the file, and has its values looked at; now and whenever it has changed.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub(crate) fn open_checked(
+        file: PathBuf,
+        parse: Parse<C>,
+        check: ValueCheck,
+    ) -> Result<Self, TableError> {
         let seen = look(&file);
-        let contents = parse(&file, &source::read(&file)?)?;
+        let contents = read(&file, parse, &check)?;
         Ok(Self(Arc::new(Inner {
             file,
             parse,
+            check,
             contents: RwLock::new(Arc::new(contents)),
             opened: Instant::now(),
             next_look: AtomicU64::new(millis(LOOK_EVERY)),
@@ -119,7 +133,7 @@ impl<C: Contents> Inner<C> {
         if lock(&self.state).seen == now {
             return lock(&self.state).trouble.clone().map_or(Ok(()), Err);
         }
-        let fresh = source::read(&self.file).and_then(|text| (self.parse)(&self.file, &text));
+        let fresh = read(&self.file, self.parse, &self.check);
         let mut state = lock(&self.state);
         state.seen = now;
         match fresh {
@@ -132,6 +146,17 @@ impl<C: Contents> Inner<C> {
                 state.trouble = Some(error.clone());
                 Err(error)
             }
+        }
+    }
+}
+
+/// The contents of a file as it is now.
+fn read<C: Contents>(file: &Path, parse: Parse<C>, check: &ValueCheck) -> Result<C, TableError> {
+    let contents = parse(file, &source::read(file)?)?;
+    match check.first_wrong(&contents) {
+        None => Ok(contents),
+        Some((Entry { line, value, .. }, why)) => {
+            Err(source::Line { number: line.unwrap_or_default(), text: value }.wrong(file, why))
         }
     }
 }
@@ -217,6 +242,26 @@ mod tests {
         table.make_look_due();
         assert_eq!(ask(&table, "a").await, Answer::Absent);
         assert_eq!((ask(&table, "b").await, table.trouble()), (found("4"), None));
+    }
+
+    #[tokio::test]
+    async fn a_value_that_is_refused_is_named_and_a_file_with_it_is_not_taken() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("t");
+        let check =
+            || ValueCheck::new(|entry| if entry.value == "no" { Err("not no".into()) } else { Ok(()) });
+        let open = || FileTable::open_checked(file.clone(), text::parse, check());
+        fs::write(&file, "# two\na 1\nb no\n").unwrap();
+        let refused = open().unwrap_err().to_string();
+        assert!(refused.ends_with("t:3: not no: `no`"), "{refused}");
+        fs::write(&file, "a 1\n").unwrap();
+        let table = open().unwrap();
+        fs::write(&file, "a 22\nb no\n").unwrap();
+        table.make_look_due();
+        assert_eq!(ask(&table, "a").await, found("1"));
+        assert!(table.trouble().unwrap().ends_with("t:2: not no: `no`"), "{:?}", table.trouble());
+        let inline = crate::open_checked(&"inline:{a=no}".parse().unwrap(), folder.path(), &check());
+        assert!(inline.unwrap_err().to_string().contains("not no"));
     }
 
     /// A pipe that nobody writes to is read for ever, as a file on a server that is gone.

@@ -171,17 +171,65 @@ pub fn rows(spec: &Spec, base: &Path) -> Result<Vec<Row>, TableError> {
     }
 }
 
+/// What else has to be right about the values of a table, beside its syntax: whoever uses it knows.
+#[derive(Clone, Default)]
+pub struct ValueCheck(Option<Arc<WrongValue>>);
+
+/// Looks at a value; `Err` says what is wrong with it.
+type WrongValue = dyn Fn(&Entry) -> Result<(), String> + Send + Sync;
+
+impl ValueCheck {
+    /// A check. It is run when a table is opened and when it is read again, not at look-ups.
+    pub fn new(check: impl Fn(&Entry) -> Result<(), String> + Send + Sync + 'static) -> Self {
+        Self(Some(Arc::new(check)))
+    }
+
+    /// The first value that is wrong, and why.
+    fn first_wrong(&self, contents: &dyn Contents) -> Option<(Entry, String)> {
+        let check = self.0.as_ref()?;
+        contents.entries().into_iter().find_map(|entry| {
+            let why = check(&entry).err()?;
+            Some((entry, why))
+        })
+    }
+}
+
+impl std::fmt::Debug for ValueCheck {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("ValueCheck").field(&self.0.is_some()).finish()
+    }
+}
+
 /// Opens a table. Relative paths are relative to `base`; files are read now.
 ///
 /// # Errors
 /// [`TableError`] with the file and line that is wrong.
 pub fn open(spec: &Spec, base: &Path) -> Result<Arc<dyn Table>, TableError> {
+    open_checked(spec, base, &ValueCheck::default())
+}
+
+/// Opens a table whose values have to pass a check. When its file changes and no longer passes, the old contents stay in
+/// use, as with any broken file.
+///
+/// # Errors
+/// [`TableError`] with the file and line that is wrong.
+pub fn open_checked(spec: &Spec, base: &Path, check: &ValueCheck) -> Result<Arc<dyn Table>, TableError> {
+    let checked = check.clone();
     Ok(match spec {
-        Spec::Text(path) => Arc::new(FileTable::open(base.join(path), text::parse)?),
-        Spec::Regexp(path) => Arc::new(FileTable::open(base.join(path), regexp::parse)?),
-        Spec::Pcre(path) => Arc::new(FileTable::open(base.join(path), pcre::parse)?),
-        Spec::Cidr(path) => Arc::new(FileTable::open(base.join(path), cidr::parse)?),
-        Spec::Static(value) => Arc::new(inline::Static(value.clone())),
-        Spec::Inline(pairs) => Arc::new(inline::Inline::new(pairs)),
+        Spec::Text(path) => Arc::new(FileTable::open_checked(base.join(path), text::parse, checked)?),
+        Spec::Regexp(path) => Arc::new(FileTable::open_checked(base.join(path), regexp::parse, checked)?),
+        Spec::Pcre(path) => Arc::new(FileTable::open_checked(base.join(path), pcre::parse, checked)?),
+        Spec::Cidr(path) => Arc::new(FileTable::open_checked(base.join(path), cidr::parse, checked)?),
+        Spec::Static(value) => Arc::new(on_the_spot(spec, inline::Static(value.clone()), check)?),
+        Spec::Inline(pairs) => Arc::new(on_the_spot(spec, inline::Inline::new(pairs), check)?),
     })
+}
+
+fn on_the_spot<C: Contents>(spec: &Spec, contents: C, check: &ValueCheck) -> Result<C, TableError> {
+    match check.first_wrong(&contents) {
+        None => Ok(contents),
+        Some((entry, why)) => {
+            Err(TableError::Spec { spec: spec.to_string(), why: format!("{why}: `{}`", entry.value) })
+        }
+    }
 }

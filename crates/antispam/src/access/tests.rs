@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use super::*;
+use crate::opening::Opening;
 use crate::testing::{self, connect};
 
 fn helo(ip: &str, name: &str, result: AuthResult, host: Option<&str>) -> HeloFacts {
@@ -102,7 +103,6 @@ async fn a_decision_names_table_and_line_and_points_are_points() {
     )
     .unwrap();
     let table = access(AccessStage::Connect, &format!("cidr:{}", file.display()));
-    assert_eq!(table.problems().await, []);
 
     let found = run::<Connect>(&table, &connect("192.0.2.9")).await;
     let ruling = found.rulings().first().unwrap();
@@ -128,12 +128,25 @@ async fn what_cannot_be_understood_or_asked_is_451_and_named() {
     let file = folder.path().join("senders");
     std::fs::write(&file, "/^(a+)+$/ OK\n/joe/ REJEKT $1$$\n".replace("$1", "")).unwrap();
     let table = access(AccessStage::Mail, &format!("pcre:{}", file.display()));
-    let problems = table.problems().await;
-    assert_eq!(problems.iter().map(|problem| problem.line).collect::<Vec<_>>(), [Some(2)]);
+    let mut opening = Opening::new(folder.path());
     assert!(
-        problems[0].to_string().contains("senders:2: `REJEKT $` is not an action for senders"),
-        "{}",
-        problems[0]
+        opening.table("antispam.access[3]", &"pcre:senders".parse().unwrap(), Some(Place::Sender)).is_none()
+    );
+    assert!(
+        opening.table("antispam.access[4]", &"inline:{a=OK}".parse().unwrap(), Some(Place::Helo)).is_some()
+    );
+    assert!(
+        opening.table("antispam.access[5]", &"static:HOLDD".parse().unwrap(), Some(Place::Helo)).is_none()
+    );
+    let told = opening.finish().unwrap_err().to_string();
+    let told: Vec<&str> = told.lines().collect();
+    assert!(
+        told.len() == 2
+            && told[0].starts_with("antispam.access[3]: /")
+            && told[0].contains("/senders:2: not an action for senders: ")
+            && told[0].ends_with(": `REJEKT $`")
+            && told[1].contains("antispam.access[5]: `static:HOLDD`"),
+        "{told:?}"
     );
 
     for (sender, words) in [

@@ -22,7 +22,6 @@ mod walk;
 use std::fmt;
 use std::fs::File;
 use std::io::{self, BufReader};
-use std::path::Path;
 use std::str::FromStr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -33,8 +32,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use tables::{Spec, Table, TableError};
 
-use crate::access::EntryError;
-use crate::action::{Action, Place};
+use crate::action::Place;
+use crate::opening::Opening;
 pub use lines::LINE_BYTES_MAX;
 pub use scan::{BODY_LOOKUP_BYTES_MAX, FIELD_LOOKUP_BYTES_MAX, Note, Scan};
 use scan::{Rules, Set};
@@ -141,27 +140,6 @@ impl From<Inner> for String {
     }
 }
 
-/// Why the tables cannot be used: what an operator wrote.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum OpenError {
-    /// A file that cannot be read, or a line that cannot be understood.
-    #[error("{key}: {error}")]
-    Table {
-        /// The configuration key.
-        key: &'static str,
-        /// What is wrong.
-        error: TableError,
-    },
-    /// Lines that order what cannot be done; the first of them.
-    #[error("{key}: {error}")]
-    Entry {
-        /// The configuration key.
-        key: &'static str,
-        /// What is wrong.
-        error: EntryError,
-    },
-}
-
 /// The tables, open.
 #[derive(Debug, Default)]
 pub struct ContentChecks {
@@ -188,49 +166,40 @@ struct Open {
 }
 
 impl ContentChecks {
-    /// Opens all tables, and looks through all that they say. Relative paths are relative to `base`; reads files.
-    ///
-    /// # Errors
-    /// [`OpenError`] with the file and line that is wrong.
-    pub async fn open(settings: &Settings, base: &Path) -> Result<Self, OpenError> {
-        let header =
-            open("antispam.header_checks", settings.header_checks.as_ref(), Place::Header, base).await?;
+    /// Opens all tables, and looks through all that they say. What cannot be opened is left out, and told by `opening`.
+    pub(crate) fn open(settings: &Settings, opening: &mut Opening<'_>) -> Self {
+        let mut open = |key, spec: Option<&Spec>, place| {
+            let spec = spec?;
+            let table = opening.table(key, spec, Some(place))?;
+            Some(Open { key, name: spec.to_string().into(), table })
+        };
+        let header = open("antispam.header_checks", settings.header_checks.as_ref(), Place::Header);
         let mime = match &settings.mime_header_checks {
             Inner::Same => header.clone(),
             Inner::None => None,
-            Inner::Table(spec) => {
-                open("antispam.mime_header_checks", Some(spec), Place::Header, base).await?
-            }
+            Inner::Table(spec) => open("antispam.mime_header_checks", Some(spec), Place::Header),
         };
         let nested = match &settings.nested_header_checks {
             Inner::Same => header.clone(),
             Inner::None => None,
-            Inner::Table(spec) => {
-                open("antispam.nested_header_checks", Some(spec), Place::InnerHeader, base).await?
-            }
+            Inner::Table(spec) => open("antispam.nested_header_checks", Some(spec), Place::InnerHeader),
         };
-        let body = open("antispam.body_checks", settings.body_checks.as_ref(), Place::Body, base).await?;
+        let body = open("antispam.body_checks", settings.body_checks.as_ref(), Place::Body);
         let fields = settings.bounce_header_checks.as_ref();
-        let fields = open("antispam.bounce_header_checks", fields, Place::Header, base).await?;
-        let lines = settings.bounce_body_checks.as_ref();
-        let lines = open("antispam.bounce_body_checks", lines, Place::Body, base).await?;
-        Ok(Self {
+        let fields = open("antispam.bounce_header_checks", fields, Place::Header);
+        let lines = open("antispam.bounce_body_checks", settings.bounce_body_checks.as_ref(), Place::Body);
+        Self {
             all: Tables { header, mime, nested, body },
             bounces: Tables { header: fields.clone(), mime: fields.clone(), nested: fields, body: lines },
             body_bytes_max: settings.body_checks_bytes_max,
             header_bytes_max: settings.header_checks_bytes_max,
-        })
+        }
     }
 
     /// True when there is nothing to ask, for anybody.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.all.is_empty() && self.bounces.is_empty()
-    }
-
-    /// All tables, for reloads and for what is told of their trouble.
-    pub fn tables(&self) -> impl Iterator<Item = &Arc<dyn Table>> {
-        self.all.each().chain(self.bounces.each()).map(|open| &open.table)
     }
 
     /// Looks at a message, within `time_max`. Never fails: what could not be found out is a ruling, 451.
@@ -289,30 +258,6 @@ async fn rules(open: Option<&Open>) -> Result<Option<Rules>, &'static str> {
     let Some(open) = open else { return Ok(None) };
     let contents = open.table.snapshot().await.ok_or(open.key)?;
     Ok(Some(Rules { key: open.key, table: Arc::clone(&open.name), contents }))
-}
-
-async fn open(
-    key: &'static str,
-    spec: Option<&Spec>,
-    place: Place,
-    base: &Path,
-) -> Result<Option<Open>, OpenError> {
-    let Some(spec) = spec else { return Ok(None) };
-    let table = tables::open(spec, base).map_err(|error| OpenError::Table { key, error })?;
-    if let Some(contents) = table.snapshot().await {
-        for entry in contents.entries() {
-            let looked = if entry.has_groups {
-                Action::check_template(&entry.value, place)
-            } else {
-                Action::parse(&entry.value, place).map(drop)
-            };
-            looked.map_err(|error| {
-                let error = EntryError { table: spec.to_string(), line: entry.line, error };
-                OpenError::Entry { key, error }
-            })?;
-        }
-    }
-    Ok(Some(Open { key, name: spec.to_string().into(), table }))
 }
 
 fn scan_content(content: &Content, head: &[u8], sets: &[Set], limits: Limits) -> io::Result<Scan> {

@@ -13,6 +13,7 @@ mod history;
 mod message;
 mod rules;
 
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::path::Path;
 use std::sync::Arc;
@@ -28,6 +29,7 @@ use config::Config;
 use mail::Timestamp;
 use net::Resolver;
 use policy::{Definitions, Pipeline, Score, ScoreBook};
+use tables::Table;
 
 use crate::error::Error;
 use crate::limits::BodyRoom;
@@ -51,6 +53,8 @@ pub struct Judge {
     lists: Arc<Lists>,
     /// An operator's tables about headers and bodies.
     content: ContentChecks,
+    /// All of an operator's tables, whatever they are about.
+    tables: Vec<Arc<dyn Table>>,
     /// The marks by which bounces of our own mail are known.
     marks: Marks,
     /// Symbols of lists that vouch for a client: who is on them is not greylisted.
@@ -66,7 +70,7 @@ impl Judge {
     /// What the file of scores has wrong, or settings that contradict each other.
     pub fn new(config: &Config, made: Made, resolver: Resolver, base: &Path) -> Result<Self, Error> {
         let settings = config.antispam.clone();
-        let Made { pipeline, definitions, lists, greylist, content, marks } = made;
+        let Made { pipeline, definitions, lists, greylist, content, marks, tables } = made;
         let book = book(&settings, definitions, base)?;
         sound(config, &book)?;
         let hostname = config.hostname.clone();
@@ -80,6 +84,7 @@ impl Judge {
             greylist,
             lists,
             content,
+            tables,
             marks,
             vouching: vouching(&settings),
             memory: BodyRoom::new(settings.judging_memory_bytes_max),
@@ -114,6 +119,12 @@ impl Judge {
     #[must_use]
     pub fn marks(&self) -> &Marks {
         &self.marks
+    }
+
+    /// What is wrong with tables that answer from what they held before.
+    #[must_use]
+    pub fn troubles(&self) -> BTreeSet<String> {
+        self.tables.iter().filter_map(|table| table.trouble()).collect()
     }
 
     /// The DNS lists.
