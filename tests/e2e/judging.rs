@@ -1,6 +1,6 @@
 //! Strangers' mail is judged while they are on the line, and operators are told why.
 
-use support::{Client, Daemon, Dns};
+use support::{Client, Daemon, Dns, Sink};
 
 use crate::{codes, letter, queue_id};
 
@@ -313,6 +313,59 @@ fn a_broken_forward_is_marked_and_not_refused() {
     for word in ["SPF_FAIL", "DMARC_REJECT", "authentication", "filed into Junk"] {
         assert!(text.contains(word), "{word}:\n{text}");
     }
+}
+
+/// Where an alias leads to another host, that host would take us for the sender.
+#[test]
+fn junk_is_not_forwarded_to_other_hosts() {
+    let sink = Sink::start(0, &[]);
+    let rest = format!(
+        "[[domain]]\nname = \"alias.test\"\nrecipients = \"inline:{{nobody=x}}\"\ndeliver = \"discard\"\naliases = \"text:virtual\"\n\
+         [[outbound.route]]\nmatch = \"*\"\nto = \"smtp:[127.0.0.1]:{}\"\n\
+         [antispam]\ngreylist = {{ mode = \"off\" }}\n\
+         [[antispam.access]]\nstage = \"mail\"\ntable = \"inline:{{{{jim@far.test = SCORE 6}}}}\"\n",
+        sink.address.port()
+    );
+    let aliases = "both@alias.test user@example.test, first@far.test\nonly@alias.test second@far.test\n";
+    let house = House::start(&rest, &[("virtual", aliases)]);
+    let log = |words: &str| {
+        assert!(
+            support::wait_until(|| house.daemon.log().contains(words)),
+            "{words}:\n{}",
+            house.daemon.log()
+        );
+    };
+    let mut good = house.client("192.0.2.9", "mail.far.test");
+    let both = ["both@alias.test", "only@alias.test"];
+    assert_eq!(good.mail("joe@far.test", &both, &letter("good")).code, 250);
+    let forwarded = sink.wait_for(2);
+    assert!(forwarded.iter().all(|taken| taken.text.contains("Subject: good")), "{forwarded:?}");
+
+    let bad = &mut good;
+    let first = queue_id(&bad.mail("jim@far.test", &both, &letter("junk")));
+    log(&format!("{first}: junk is not forwarded to <first@far.test>; its copy is in quarantine as "));
+    log(&format!("{first}: junk is not forwarded to <second@far.test>"));
+    let second = queue_id(&bad.mail("jim@far.test", &["only@alias.test"], &letter("more")));
+    log(&format!(
+        "{second}: junk is not forwarded to <second@far.test>; its copy is in quarantine as {second}"
+    ));
+    let filed = || house.daemon.messages_in("mail/example.test/user/.Junk/new").concat();
+    assert!(support::wait_until(|| filed().contains("Subject: junk")), "{}", house.daemon.log());
+    assert_eq!(house.daemon.metric("staffetta_junk_not_forwarded_total"), Some(3.0));
+    assert_eq!(house.daemon.metric("staffetta_queue_messages{state=\"held\"}"), Some(2.0));
+    assert_eq!(sink.taken().len(), 2, "nothing of it has left");
+    let (_, text) = house.explain(&[&second]);
+    assert!(text.contains("only@alias.test") && text.contains("ACCESS_0"), "{text}");
+
+    drop(house.daemon.queue(&["release", &second]));
+    assert!(sink.wait_for(3).iter().any(|taken| taken.text.contains("Subject: more")));
+    house.daemon.edit("[antispam]\n", "[antispam]\nforward_tagged = true\n");
+    house.daemon.signal("HUP");
+    let reloaded = || house.daemon.metric("staffetta_config_reloads_total{result=\"ok\"}") == Some(1.0);
+    assert!(support::wait_until(reloaded), "{}", house.daemon.log());
+    let mut bad = house.client("192.0.2.9", "mail.far.test");
+    assert_eq!(bad.mail("jim@far.test", &both, &letter("all")).code, 250);
+    assert!(sink.wait_for(5).iter().any(|taken| taken.text.contains("Subject: all")));
 }
 
 /// A letter whose author's domain publishes `p=reject`.

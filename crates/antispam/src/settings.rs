@@ -67,6 +67,9 @@ pub struct Settings {
     pub greylist: GreylistSettings,
     /// Bounces of what we never sent.
     pub backscatter: BackscatterSettings,
+    /// Permits aliases to send mail that is marked as junk on to other hosts, which then take this host for its sender.
+    /// false: such a copy is put into quarantine, and nobody is told.
+    pub forward_tagged: bool,
     /// Tables about clients, HELO names, senders and recipients, as Postfix's access(5) has them.
     pub access: Vec<access::Settings>,
     /// A table that is asked about every field of a message's header, as `TYPE:SOURCE` with the type `regexp` or `pcre`. It
@@ -151,6 +154,7 @@ impl Default for Settings {
             dnsbl_health: HealthSettings::default(),
             greylist: GreylistSettings::default(),
             backscatter: BackscatterSettings::default(),
+            forward_tagged: false,
             access: Vec::new(),
             header_checks: content.header_checks,
             mime_header_checks: content.mime_header_checks,

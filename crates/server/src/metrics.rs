@@ -65,6 +65,11 @@ const QUEUE_OLDEST_BY_STATE: Family = family(
     "Age of the oldest message in each state, as the auditor found it within the last minute; 0 when there is none.",
     &["state"],
 );
+const JUNK_NOT_FORWARDED: Family = family(
+    "junk_not_forwarded_total",
+    "Copies of junk that an alias would have sent to another host, put into quarantine instead.",
+    &[],
+);
 const TABLES_IN_TROUBLE: Family = family(
     "tables_in_trouble",
     "Tables, and accounts files, whose present contents are broken; what was read before stays in use.",
@@ -142,6 +147,7 @@ pub struct Metrics {
     queue_oldest_by_state: Row<QueueState, Gauge>,
     queue_overdue: IntGauge,
     tables_in_trouble: IntGauge,
+    junk_not_forwarded: IntCounter,
     deliveries: Grid<AgentKind, Delivery, IntCounter>,
     bytes_out: Row<AgentKind, IntCounter>,
     attempt_seconds: Row<AgentKind, Histogram>,
@@ -192,6 +198,7 @@ impl Metrics {
             queue_oldest: d.float(&QUEUE_OLDEST)?,
             queue_oldest_by_state: d.float_row(&QUEUE_OLDEST_BY_STATE)?,
             queue_overdue: d.gauge(&QUEUE_OVERDUE)?,
+            junk_not_forwarded: d.counter(&JUNK_NOT_FORWARDED)?,
             tables_in_trouble: d.gauge(&TABLES_IN_TROUBLE)?,
             deliveries: d.counter_grid(&DELIVERIES)?,
             bytes_out: d.counter_row(&BYTES_OUT)?,
@@ -287,6 +294,11 @@ impl Metrics {
     /// A message became durable, so long after its end of data.
     pub fn committed(&self, took: Duration) {
         self.commit_seconds.observe(took.as_secs_f64());
+    }
+
+    /// A copy that is marked as junk was not sent on to another host.
+    pub fn junk_not_forwarded(&self) {
+        self.junk_not_forwarded.inc();
     }
 
     /// How many tables are used as they were, because their files are broken.

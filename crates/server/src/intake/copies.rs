@@ -1,5 +1,8 @@
 //! Who gets a message, and how: the final recipients with what the verdict made of each.
 //!
+//! Mail that is marked as junk for somebody whose alias leads to another host is not forwarded there: to that host we would be
+//! the sender of junk. Its copy is kept back instead, and nobody is told.
+//!
 //! Recipients whose copy is kept back are stored as a message of their own, held; so that the rest is delivered, and
 //! nothing that is released later can reach anybody twice.
 
@@ -18,23 +21,38 @@ pub struct Copies {
     pub delivered: Vec<RecipientRecord>,
     /// To be kept until an operator releases them.
     pub quarantined: Vec<RecipientRecord>,
+    /// Those of the quarantined that an alias would have sent to another host.
+    pub not_forwarded: Vec<Address>,
     /// Accepted, and thrown away by an operator's rule.
     pub discarded: Vec<Address>,
 }
 
 impl Copies {
-    /// Sorts them. Each address once (RFC 5321 §3.9 leaves copies to us; two to one mailbox help nobody).
+    /// Sorts them. Each address once (RFC 5321 §3.9 leaves copies to us; two to one mailbox help nobody). `no_junk_to` says
+    /// where aliases may not send what is marked as junk.
     #[must_use]
-    pub fn of(accepted: &[AcceptedRecipient], judged: &Judged) -> Self {
+    pub fn of(
+        accepted: &[AcceptedRecipient],
+        judged: &Judged,
+        no_junk_to: impl Fn(&Address) -> bool,
+    ) -> Self {
         let mut copies = Self::default();
         let mut seen: HashSet<&Address> = HashSet::new();
         for (number, recipient) in accepted.iter().enumerate() {
             let own = judged.copies.get(number);
             let redirect = own.and_then(|copy| copy.redirect.as_ref()).map(std::slice::from_ref);
             for address in redirect.unwrap_or(&recipient.finals) {
-                if seen.insert(address) {
-                    copies.add(record(recipient, address, own), own.is_some_and(|copy| copy.discarded));
+                if !seen.insert(address) {
+                    continue;
                 }
+                let mut record = record(recipient, address, own);
+                let forwarded = redirect.is_none() && record.accepted_as.is_some();
+                if forwarded && record.disposition == Disposition::Junk && no_junk_to(address) {
+                    record.disposition = Disposition::Quarantine;
+                    record.notify = Notify::NEVER;
+                    copies.not_forwarded.push(address.clone());
+                }
+                copies.add(record, own.is_some_and(|copy| copy.discarded));
             }
         }
         for address in &judged.bcc {

@@ -49,7 +49,9 @@ pub async fn commit(services: &Services, facts: &ClientFacts, intake: Intake) ->
     let arrived = clock::now();
     let Intake { transaction, origin, trace, edits, body, judged } = intake;
     let id = transaction.id;
-    let copies = Copies::of(&transaction.recipients, &judged);
+    let forwards_all = services.config.antispam.forward_tagged;
+    let no_junk_to = |address: &Address| !forwards_all && !services.router.is_ours(&address.domain);
+    let copies = Copies::of(&transaction.recipients, &judged, no_junk_to);
     let mut record = MessageRecord {
         id,
         arrived,
@@ -66,6 +68,7 @@ pub async fn commit(services: &Services, facts: &ClientFacts, intake: Intake) ->
     };
     let mut hold = judged.hold.then_some(Hold::Operator);
     let mut octets = body.body;
+    let mut kept_as = id;
     if record.recipients.is_empty() {
         // All that is left of it, if anything, is kept back.
         record.recipients = copies.quarantined;
@@ -77,6 +80,7 @@ pub async fn commit(services: &Services, facts: &ClientFacts, intake: Intake) ->
             recipients: copies.quarantined,
             ..record.clone()
         };
+        kept_as = kept.id;
         services.shared.history.alias(kept.id, id, services.config.antispam.history_days);
         octets = match keep_back(services, facts, kept, octets).await {
             Ok(octets) => octets,
@@ -91,6 +95,7 @@ pub async fn commit(services: &Services, facts: &ClientFacts, intake: Intake) ->
     }
     drop(body.room);
     log_discarded(services, id, &copies.discarded);
+    log_not_forwarded(services, (id, kept_as), &copies.not_forwarded);
     services.shared.metrics.committed(started.elapsed());
     Reply::new(250, (2, 0, 0), format!("Ok: queued as {id}"))
 }
@@ -139,6 +144,16 @@ fn log_discarded(services: &Services, id: QueueId, discarded: &[Address]) {
             result: queue::DeliveryResult::Discarded,
             reply: &reply,
         });
+    }
+}
+
+/// An operator looks for whom mail did not reach; the log and a counter tell.
+fn log_not_forwarded(services: &Services, (id, kept_as): (QueueId, QueueId), addresses: &[Address]) {
+    for address in addresses {
+        let text =
+            format!("{id}: junk is not forwarded to <{address}>; its copy is in quarantine as {kept_as}");
+        services.shared.log.notice(Level::Info, &text);
+        services.shared.metrics.junk_not_forwarded();
     }
 }
 
