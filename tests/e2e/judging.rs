@@ -305,13 +305,21 @@ fn a_broken_forward_is_marked_and_not_refused() {
     let house = House::start("[antispam.greylist]\nmode = \"off\"\n", &[]);
     let mut forwarder = house.client("192.0.2.9", "mail.far.test");
     let forged = "Authentication-Results: mx.example.test; dmarc=pass\r\n";
-    let reply = forwarder.mail("joe@strict.test", &["user@example.test"], &format!("{forged}{}", strict()));
-    assert_eq!(reply.code, 250, "{reply:?}");
-    let arrived = || house.daemon.log().contains("status=sent");
-    assert!(support::wait_until(arrived), "{}", house.daemon.log());
-    let (_, text) = house.explain(&[&queue_id(&reply)]);
-    for word in ["SPF_FAIL", "DMARC_REJECT", "authentication", "filed into Junk"] {
-        assert!(text.contains(word), "{word}:\n{text}");
+    let hop = "Received: from out.strict.test (out.strict.test [198.51.100.7])\r\n\tby mail.far.test with ESMTPS id 7;\r\n\tSun, 22 Nov 2026 02:00:00 +0000\r\n";
+    let forwarded = format!("{hop}{forged}{}", strict());
+    let posted = format!("List-Id: <talk.far.test>\r\n{}", strict());
+    for (number, (sender, letter)) in
+        [("joe@strict.test", forwarded), ("talk-bounces@far.test", posted)].iter().enumerate()
+    {
+        let reply = forwarder.mail(sender, &["user@example.test"], letter);
+        assert_eq!(reply.code, 250, "{sender}: {reply:?}");
+        let arrived = || house.daemon.log().matches("status=sent").count() > number;
+        assert!(support::wait_until(arrived), "{}", house.daemon.log());
+        let (_, text) = house.explain(&[&queue_id(&reply)]);
+        for word in ["DMARC_REJECT", "filed into Junk"] {
+            assert!(text.contains(word), "{sender}: {word}:\n{text}");
+        }
+        assert!(!text.contains("DMARC_REJECT_DIRECT"), "{sender}:\n{text}");
     }
 }
 
@@ -366,6 +374,61 @@ fn junk_is_not_forwarded_to_other_hosts() {
     let mut bad = house.client("192.0.2.9", "mail.far.test");
     assert_eq!(bad.mail("jim@far.test", &both, &letter("all")).code, 250);
     assert!(sink.wait_for(5).iter().any(|taken| taken.text.contains("Subject: all")));
+}
+
+/// What nobody has handed on, and nobody knows, is what it looks like; whoever an own user writes to is not taken for it.
+#[test]
+fn a_forged_author_is_refused_unless_he_is_a_correspondent() {
+    let rest = "[[outbound.route]]\nmatch = \"*\"\nto = \"discard\"\n";
+    let house = House::start(rest, &[]);
+    let mut forger = house.client("192.0.2.9", "mail.far.test");
+    for sender in ["joe@strict.test", "forger@far.test"] {
+        let reply = forger.mail(sender, &["user@example.test"], &strict());
+        assert_eq!(codes(&reply), "550 5.7.1", "{sender}: {reply:?}");
+    }
+    let (_, text) = house.explain(&["--last", "1", "--json"]);
+    assert!(text.contains("DMARC_REJECT_DIRECT"), "{text}");
+
+    let mut user = Client::hello_tls(house.daemon.submissions);
+    assert_eq!(user.log_in("user@example.test", "secret").code, 235);
+    let automatic = format!("Auto-Submitted: auto-replied\r\n{}", letter("vacation"));
+    assert_eq!(user.mail("user@example.test", &["joe@strict.test"], &automatic).code, 250);
+    assert_eq!(forger.mail("forger@far.test", &["user@example.test"], &strict()).code, 550);
+    assert_eq!(user.mail("user@example.test", &["Joe+tag@strict.test"], &letter("hello")).code, 250);
+    let reply = forger.mail("forger@far.test", &["user@example.test"], &strict());
+    assert_eq!(reply.code, 250, "{reply:?}");
+    let (_, text) = house.explain(&[&queue_id(&reply)]);
+    assert!(text.contains("CORRESPONDENT") && !text.contains("CORRESPONDENT_PROVEN"), "{text}");
+}
+
+/// Answers are expected, and so are not asked to come back.
+#[test]
+fn correspondents_are_never_greylisted() {
+    let rest =
+        "[[outbound.route]]\nmatch = \"*\"\nto = \"discard\"\n[antispam.greylist]\nmode = \"always\"\n";
+    let house = House::start(rest, &[]);
+    let mut client = house.client("192.0.2.9", "mail.far.test");
+    assert_eq!(client.command("MAIL FROM:<joe@far.test>").code, 250);
+    assert_eq!(client.command("RCPT TO:<user@example.test>").code, 451);
+    let mut user = Client::hello_tls(house.daemon.submissions);
+    assert_eq!(user.log_in("user@example.test", "secret").code, 235);
+    assert_eq!(user.mail("user@example.test", &["joe@far.test"], &letter("a question")).code, 250);
+    assert_eq!(client.command("RCPT TO:<user@example.test>").code, 250);
+    assert_eq!(client.command("RSET").code, 250);
+    assert_eq!(client.command("MAIL FROM:<jim@far.test>").code, 250);
+    assert_eq!(client.command("RCPT TO:<user@example.test>").code, 451);
+}
+
+/// An operator may do as the domain asks, whatever excuses there are.
+#[test]
+fn honour_reject_refuses_what_the_domain_asks_to_refuse() {
+    let house = House::start("[antispam.dmarc]\nhonour_reject = true\n", &[]);
+    let mut list = house.client("192.0.2.9", "mail.far.test");
+    let posted = format!("List-Id: <talk.far.test>\r\n{}", strict());
+    let reply = list.mail("talk-bounces@far.test", &["user@example.test"], &posted);
+    assert_eq!(codes(&reply), "550 5.7.1", "{reply:?}");
+    let (_, text) = house.explain(&["--last", "1", "--json"]);
+    assert!(text.contains("antispam.dmarc.honour_reject"), "{text}");
 }
 
 /// A letter whose author's domain publishes `p=reject`.

@@ -3,4 +3,6 @@
 pub mod authentication;
 pub mod bounce;
 pub mod content_checks;
+pub mod correspondent;
+pub mod handed_on;
 pub mod header_sanity;

@@ -13,10 +13,14 @@ use tables::Table;
 use crate::access::{Access, AccessStage};
 use crate::backscatter::Marks;
 use crate::backscatter::judge::Backscatter;
+use crate::composites;
 use crate::connect::dnsbl::{self, Dnsbl, lists::Lists};
 use crate::connect::iprev::Iprev;
+use crate::correspondents::Correspondents;
 use crate::end_of_data::authentication::Authentication;
 use crate::end_of_data::content_checks::ContentChecks;
+use crate::end_of_data::correspondent::Correspondent;
+use crate::end_of_data::handed_on::HandedOn;
 use crate::end_of_data::header_sanity::HeaderSanity;
 use crate::groups;
 use crate::helo::claim::{Claim, Ours};
@@ -71,6 +75,8 @@ pub struct Made {
     pub lists: Arc<Lists>,
     /// The memory of who was asked to come back.
     pub greylist: Greylist,
+    /// The memory of whom our users have written to.
+    pub correspondents: Correspondents,
     /// An operator's tables about headers and bodies.
     pub content: ContentChecks,
     /// The marks by which bounces of our own mail are known.
@@ -109,6 +115,7 @@ pub fn set_up(parts: &Parts<'_>) -> Result<Made, SetUpError> {
     let settings = parts.settings;
     let lists = Arc::new(Lists::new(&settings.dnsbl, settings.dnsbl_health.clone(), parts.dns)?);
     let greylist = Greylist::new(settings.greylist.clone(), Arc::clone(&parts.state));
+    let correspondents = Correspondents::new(settings.correspondent_days, Arc::clone(&parts.state));
     let mut all = Pipeline::default();
     let mut opening = Opening::new(parts.base);
     access(&mut all, parts, &mut opening)?;
@@ -145,20 +152,31 @@ pub fn set_up(parts: &Parts<'_>) -> Result<Made, SetUpError> {
     );
     add.to(&mut all.end_of_data, backscatter);
     add.to(&mut all.end_of_data, Authentication::new(settings.dmarc));
+    add.to(&mut all.end_of_data, HandedOn);
+    add.to(&mut all.end_of_data, Correspondent::new(correspondents.clone()));
     add.to(&mut all.end_of_data, HeaderSanity::new(ours));
 
     let content = ContentChecks::open(&settings.content_checks(), &mut opening);
     let tables = opening.finish()?;
     known(settings, &all)?;
     let definitions = definitions(settings, &all);
-    Ok(Made { pipeline: all, definitions, lists, greylist, content, marks: parts.marks.clone(), tables })
+    Ok(Made {
+        pipeline: all,
+        definitions,
+        lists,
+        greylist,
+        correspondents,
+        content,
+        marks: parts.marks.clone(),
+        tables,
+    })
 }
 
 /// What the symbols of these checks are worth by default, with groups and composites.
 fn definitions(settings: &Settings, all: &Pipeline) -> Definitions {
     let mut groups = groups::all();
     groups.extend(dnsbl::settings::groups(&settings.dnsbl, settings.dnsbl_cap));
-    Definitions { symbols: all.symbols(), groups, composites: Vec::new() }
+    Definitions { symbols: all.symbols(), groups, composites: composites::all() }
 }
 
 /// Operators' tables, in the order of the configuration.

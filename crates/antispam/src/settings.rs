@@ -65,6 +65,9 @@ pub struct Settings {
     pub dnsbl_health: HealthSettings,
     /// Whom greylisting asks to come back, and when.
     pub greylist: GreylistSettings,
+    /// For how many days it is remembered to whom our users have written: answers of theirs are never greylisted, and not
+    /// taken for forgeries. 30; 0 remembers nobody.
+    pub correspondent_days: u32,
     /// Bounces of what we never sent.
     pub backscatter: BackscatterSettings,
     /// Permits aliases to send mail that is marked as junk on to other hosts, which then take this host for its sender.
@@ -153,6 +156,7 @@ impl Default for Settings {
             dnsbl: dnsbl::settings::defaults(),
             dnsbl_health: HealthSettings::default(),
             greylist: GreylistSettings::default(),
+            correspondent_days: 30,
             backscatter: BackscatterSettings::default(),
             forward_tagged: false,
             access: Vec::new(),

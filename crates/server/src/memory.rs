@@ -20,7 +20,7 @@ const TEND_EVERY: Duration = Duration::from_secs(1);
 /// Time between two exports.
 const EXPORT_EVERY: Duration = Duration::from_secs(3_600);
 /// What cannot be learnt again: how words count, who our users write to, what we sent.
-const EXPORTED: [&str; 3] = ["tokens", "correspondents", "backscatter"];
+const EXPORTED: [&str; 3] = ["tokens", antispam::correspondents::NAMESPACE, "backscatter"];
 
 /// Opens the store in the data folder.
 ///

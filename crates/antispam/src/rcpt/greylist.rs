@@ -12,7 +12,7 @@
 pub mod manage;
 mod origin;
 mod record;
-mod sender;
+pub(crate) mod sender;
 
 use std::sync::Arc;
 

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use mail::Reply;
 use store::{HeaderEdit, Origin, OriginKind, SenderProof};
 
-use crate::intake::{self, Intake, submission, trace};
+use crate::intake::{self, Intake, correspondents, submission, trace};
 use crate::judge::{Judged, Submitted};
 use crate::maillog::Level;
 use crate::metrics::{Door, MessageResult};
@@ -110,6 +110,7 @@ impl Asker {
         if self.facts.may_relay() {
             let head = Bytes::from(submission::header_of(&body));
             submission::remember(services, &store::edited(&head, &edits).concat()).await;
+            correspondents::remember(services, &self.facts, &transaction, &head).await;
         }
         let origin = Origin {
             kind: match self.facts.door {

@@ -4,6 +4,7 @@
 //! (RFC 5321 §4.2.5; invariant I1). Never decides whether a message is wanted: that has been answered before.
 
 pub mod copies;
+pub mod correspondents;
 pub mod submission;
 pub mod trace;
 

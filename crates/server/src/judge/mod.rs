@@ -22,6 +22,7 @@ use std::time::Duration;
 use antispam::authentication::Us;
 use antispam::backscatter::Marks;
 use antispam::connect::dnsbl::lists::Lists;
+use antispam::correspondents::Correspondents;
 use antispam::end_of_data::content_checks::ContentChecks;
 use antispam::rcpt::greylist::Greylist;
 use antispam::{Made, Settings};
@@ -49,6 +50,8 @@ pub struct Judge {
     resolver: Resolver,
     us: Us,
     greylist: Greylist,
+    /// Whom our users have written to.
+    correspondents: Correspondents,
     /// The DNS lists: somebody has to tend to them.
     lists: Arc<Lists>,
     /// An operator's tables about headers and bodies.
@@ -70,7 +73,7 @@ impl Judge {
     /// What the file of scores has wrong, or settings that contradict each other.
     pub fn new(config: &Config, made: Made, resolver: Resolver, base: &Path) -> Result<Self, Error> {
         let settings = config.antispam.clone();
-        let Made { pipeline, definitions, lists, greylist, content, marks, tables } = made;
+        let Made { pipeline, definitions, lists, greylist, correspondents, content, marks, tables } = made;
         let book = book(&settings, definitions, base)?;
         sound(config, &book)?;
         let hostname = config.hostname.clone();
@@ -82,6 +85,7 @@ impl Judge {
             resolver,
             us: Us { hostname, authserv_id },
             greylist,
+            correspondents,
             lists,
             content,
             tables,
@@ -125,6 +129,12 @@ impl Judge {
     #[must_use]
     pub fn troubles(&self) -> BTreeSet<String> {
         self.tables.iter().filter_map(|table| table.trouble()).collect()
+    }
+
+    /// Whom our users have written to.
+    #[must_use]
+    pub fn correspondents(&self) -> &Correspondents {
+        &self.correspondents
     }
 
     /// The DNS lists.

@@ -3,18 +3,28 @@
 //! Tags (BATV `prvs=` and its relatives), the hash and day of SRS, digits of VERP, what stands behind a plus sign, case. The
 //! result is for comparison only; it need not be an address.
 
-use mail::ReversePath;
+use mail::{Address, ReversePath};
 
 /// The form by which two attempts with the same letter are the same.
 pub(super) fn normalised(sender: &ReversePath) -> String {
     let Some(address) = sender.mailbox() else { return String::new() };
     let lower = address.local.as_str().to_lowercase();
-    let local = without_srs(without_tag(&lower));
-    let bare = match local.find('+') {
+    format!("{}@{}", without_numbers(bare(&lower)), address.domain)
+}
+
+/// One and the same correspondent, whatever tag the address carries. Digits stay: they tell people apart.
+pub(crate) fn correspondent(address: &Address) -> String {
+    let lower = address.local.as_str().to_lowercase();
+    format!("{}@{}", bare(&lower), address.domain)
+}
+
+/// A local part in lower case, without tags and what stands behind a plus sign.
+fn bare(lower: &str) -> &str {
+    let local = without_srs(without_tag(lower));
+    match local.find('+') {
         Some(plus) if plus > 0 => local.get(..plus).unwrap_or_default(),
         _ => local,
-    };
-    format!("{}@{}", without_numbers(bare), address.domain)
+    }
 }
 
 /// `prvs=tag=joe`, `prvs=joe/tag`, `btv1==tag==joe`, `msprvs1=tag=joe` are joe.
@@ -59,8 +69,6 @@ fn without_numbers(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use mail::Address;
-
     use super::*;
 
     #[test]

@@ -1,0 +1,40 @@
+//! Symbols that follow from several others, by default.
+//!
+//! That DMARC fails marks a letter and refuses none, since lists and forwarders break it: the group of authentication sees
+//! to that. Where nothing tells of a list, a forwarder or anybody whom our users know, it is what it looks like. What could
+//! not be found out counts as if it were such a trace (I9).
+
+use std::borrow::Cow;
+
+use policy::book::{CompositeDef, Members};
+use policy::{Score, SymbolDef};
+
+/// Everything that may explain why a good letter fails DMARC.
+const NO_EXCUSE: &str = "!MAILING_LIST & !FORWARDED & !HANDED_ON_TIMEOUT & !ARC_PASS & !ARC_UNKNOWN & !DKIM_UNKNOWN & \
+                         !CORRESPONDENT & !CORRESPONDENT_TIMEOUT";
+
+/// In no group: with the eight points of `DMARC_REJECT` these reach the threshold at which mail is refused, even if the
+/// forger's own domain has SPF and its host a name.
+const DMARC_REJECT_DIRECT: SymbolDef = SymbolDef::new(
+    "DMARC_REJECT_DIRECT",
+    Score::points(5),
+    "From is forged against the wish of its domain, and no list, forwarder or correspondent explains it",
+);
+
+/// Enough to mark it, as its domain asks.
+const DMARC_QUARANTINE_DIRECT: SymbolDef = SymbolDef::new(
+    "DMARC_QUARANTINE_DIRECT",
+    Score::points(2),
+    "From fails DMARC of a domain that asks for suspicion, and no list, forwarder or correspondent explains it",
+);
+
+/// The composites.
+#[must_use]
+pub fn all() -> Vec<CompositeDef> {
+    let direct = |symbol, cause: &str| CompositeDef {
+        symbol,
+        when: Cow::Owned(format!("{cause} & {NO_EXCUSE}")),
+        members: Members::Keep,
+    };
+    vec![direct(DMARC_REJECT_DIRECT, "DMARC_REJECT"), direct(DMARC_QUARANTINE_DIRECT, "DMARC_QUARANTINE")]
+}
