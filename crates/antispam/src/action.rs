@@ -48,9 +48,9 @@ pub enum Action {
     Discard(String),
     /// Keep it until an operator releases it.
     Hold(String),
-    /// Put a field before the header, or before the field that was found.
+    /// Put a field before the header, or before the field that was found. Folded lines are parted by line feeds.
     Prepend(String),
-    /// Put this in place of the field that was found.
+    /// Put this in place of the field that was found. Folded lines are parted by line feeds.
     Replace(String),
     /// Leave out what was found: `IGNORE`, and `STRIP`, which also says so.
     Remove(Option<String>),
@@ -264,17 +264,29 @@ fn score(text: &str) -> Result<Score, String> {
     if score.abs() <= Score::points(SCORE_POINTS_MAX) { Ok(score) } else { Err(wrong()) }
 }
 
-/// `name: value`, on one line (RFC 5322 §2.2).
+/// `name: value` (RFC 5322 §2.2): one line, or several when it quotes a field that was folded.
 fn header_line(text: &str) -> Result<String, String> {
     let (name, _) = text.split_once(':').unwrap_or_default();
     // RFC 5322 §2.2: a field name is printable US-ASCII except colon.
     if name.is_empty() || !name.bytes().all(|b| b.is_ascii_graphic()) {
         return Err("write a header field behind it: PREPEND X-Name: value".to_owned());
     }
-    if text.len() > HEADER_LINE_BYTES_MAX || text.chars().any(|c| c.is_control() && c != '\t') {
-        return Err(format!("the field must be one line of at most {HEADER_LINE_BYTES_MAX} octets"));
+    if text.split('\n').any(|line| line.len() > HEADER_LINE_BYTES_MAX) {
+        return Err(format!("the field's lines must have at most {HEADER_LINE_BYTES_MAX} octets"));
     }
-    Ok(text.to_owned())
+    Ok(unfolded_where_broken(text))
+}
+
+/// What is quoted from a message may hold anything: nothing of it begins a line, but for the white space of a fold
+/// (RFC 5322 §2.2.3), and nothing is a control character.
+fn unfolded_where_broken(text: &str) -> String {
+    let mut next = text.chars().skip(1);
+    let plain = text.chars().map(|c| match (c, next.next()) {
+        ('\t', _) | ('\n', Some(' ' | '\t')) => c,
+        (c, _) if c.is_control() => ' ',
+        (c, _) => c,
+    });
+    plain.collect::<String>().trim_end().to_owned()
 }
 
 #[cfg(test)]

@@ -203,8 +203,7 @@ impl Scanner<'_> {
         }
         match action {
             Action::Prepend(added) => {
-                before.extend_from_slice(added.as_bytes());
-                before.extend_from_slice(b"\r\n");
+                before.extend_from_slice(as_received(added.as_bytes()).as_slice());
             }
             Action::Replace(other) => *fate = Fate::Replaced(other.into_bytes()),
             Action::Remove(words) => {
@@ -298,8 +297,7 @@ impl Scanner<'_> {
             Fate::Kept if before.is_empty() => return,
             Fate::Kept => with.extend_from_slice(raw(self.head, number)),
             Fate::Replaced(text) => {
-                with.extend_from_slice(&text);
-                with.extend_from_slice(b"\r\n");
+                with.extend_from_slice(&as_received(&text));
             }
             Fate::Removed => {}
         }
@@ -327,6 +325,11 @@ impl Scanner<'_> {
         self.rule(Source::Unavailable, Order::Defer(reply), &key_of(rules, line), why);
         ControlFlow::Break(())
     }
+}
+
+/// A field with the line ends that it has in a message; in look-ups they are line feeds between its lines.
+fn as_received(field: &[u8]) -> Vec<u8> {
+    field.split(|octet| *octet == b'\n').flat_map(|line| [line, b"\r\n"].concat()).collect()
 }
 
 /// `antispam.header_checks pcre:header_checks:12`.

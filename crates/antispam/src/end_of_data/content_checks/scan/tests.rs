@@ -99,6 +99,22 @@ fn fields_of_the_own_header_are_edited_and_inner_ones_left() {
 }
 
 #[test]
+fn what_is_quoted_of_a_folded_field_stays_folded_and_begins_no_other() {
+    let letter = "Subject: one\n two\nX-A: b\x07\nContent-Type: text/plain\n\nx\n";
+    let subject = |order: &str| {
+        let table = format!("/^Subject: (\\w+\\n)(.*)/ {order}\n/^X-A: (.*)/ REPLACE X-A: <$1>\n");
+        delivered(letter, &run(letter, &[set(&table, "")]))
+    };
+    for (order, want) in [
+        ("REPLACE Subject: $1$2 and more", "Subject: one\n two and more\n"),
+        ("REPLACE Subject: ${1}Bcc: joe@a.test", "Subject: one Bcc: joe@a.test\n"),
+        ("PREPEND X-Old: $1 $2", "X-Old: one\n  two\nSubject: one\n two\n"),
+    ] {
+        assert_eq!(subject(order), format!("{want}X-A: <b >\nContent-Type: text/plain\n\n"), "{order}");
+    }
+}
+
+#[test]
 fn several_tables_see_what_those_before_them_made() {
     let first = set("/^Subject:/ REPLACE Subject: one\n/^Received:/ IGNORE\n/^From:/ PREPEND X-A: 1\n", "");
     let second =
