@@ -252,6 +252,7 @@ impl Health for Daemon {
         metrics.queue(&self.shared.store.figures(), self.overdue.load(Ordering::Relaxed), clock::now());
         metrics.log_lines_lost(self.shared.log.lines_lost());
         metrics.verdicts_lost(self.shared.history.lost());
+        metrics.lists(&self.dnsbl());
         self.count_outbound_tls();
         let mut totals = [0_u64; 4];
         for (_, result, total) in self.current.get().resolver.figures().read() {

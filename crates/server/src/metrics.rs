@@ -14,6 +14,7 @@ use prometheus::{
 
 mod checks;
 pub mod labels;
+mod lists;
 mod process;
 
 pub use labels::*;
@@ -160,6 +161,7 @@ pub struct Metrics {
     verdicts: Grid<policy::Stage, policy::Action, IntCounter>,
     verdicts_lost: IntCounter,
     checks: checks::Checks,
+    lists: lists::Lists,
     process: process::Process,
 }
 
@@ -212,6 +214,7 @@ impl Metrics {
             verdicts: d.counter_grid(&VERDICTS)?,
             verdicts_lost: d.counter(&VERDICTS_LOST)?,
             checks: checks::Checks::new(&d)?,
+            lists: lists::Lists::new(&d)?,
             process: process::Process::new(&d.registry)?,
             registry: d.registry,
         })
@@ -376,6 +379,11 @@ impl Metrics {
         self.checks.lay_out(checks, symbols);
     }
 
+    /// How the DNS lists do: to be set before each [`Metrics::render`].
+    pub fn lists(&self, all: &[antispam::connect::dnsbl::lists::Status]) {
+        self.lists.copy(all);
+    }
+
     /// A check has run.
     pub fn check(&self, time: &policy::CheckTime) {
         self.checks.ran(time);
@@ -422,6 +430,7 @@ pub fn markdown() -> Result<String, prometheus::Error> {
     );
     let metrics = Metrics::new()?;
     metrics.lay_out(std::iter::once("check"), std::iter::once("SYMBOL"));
+    metrics.lists(&lists::sample());
     for family in metrics.reference() {
         let mut kind = family.kind;
         if let Some(first) = kind.get_mut(..1) {
@@ -434,6 +443,7 @@ pub fn markdown() -> Result<String, prometheus::Error> {
                 "version" => "such as 1.0.0".to_owned(),
                 "check" => "the checks, as `staffetta explain` names them".to_owned(),
                 "symbol" => "the symbols, as `staffetta symbols` prints them".to_owned(),
+                "list" => "the zones of `[[antispam.dnsbl]]`, without a key".to_owned(),
                 "name" => "`hostname`, and the names in `[[tls.sni]]`".to_owned(),
                 _ => values.join(", "),
             };
