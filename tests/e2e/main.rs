@@ -13,6 +13,7 @@ mod activation;
 mod chunking;
 mod dkim;
 mod judging;
+mod lists;
 mod observing;
 mod receiving;
 mod recipients;
