@@ -12,6 +12,7 @@
 
 mod clients;
 mod dovecot;
+mod greylisting;
 mod peer;
 mod postfix;
 mod volume;

@@ -1,4 +1,4 @@
-//! Postfix delivers to us and we to Postfix, in the clear and under TLS.
+//! A Postfix of our own: it delivers to us and we to it, in the clear and under TLS.
 
 use std::process::Command;
 
@@ -66,13 +66,18 @@ fn user_id(name: &str) -> u32 {
     line.split(':').nth(2).unwrap().parse().unwrap()
 }
 
-fn start(daemon: &Daemon, port: u16) -> Option<Peer> {
+/// Starts a Postfix that listens on this port and takes mail for `example.test` to `daemon`. `settings` are `name = value`
+/// of main.cf, which come in place of those above; `more` is further text of master.cf.
+pub(crate) fn start(daemon: &Daemon, port: u16, settings: &[(&str, &str)], more: &str) -> Option<Peer> {
     let program = support::need_program("postfix")?;
     let mut peer = Peer::prepare()?;
     let certificates = daemon.folder().to_string_lossy().into_owned();
-    let main = MAIN.replace("@MX@", &daemon.mx.port().to_string()).replace("@CERTIFICATES@", &certificates);
+    let changed = |line: &&str| settings.iter().all(|(name, _)| !line.starts_with(&format!("{name} =")));
+    let mut main: String = MAIN.lines().filter(changed).map(|line| format!("{line}\n")).collect();
+    main.extend(settings.iter().map(|(name, value)| format!("{name} = {value}\n")));
+    let main = main.replace("@MX@", &daemon.mx.port().to_string()).replace("@CERTIFICATES@", &certificates);
     peer.write("main.cf", &main);
-    peer.write("master.cf", &MASTER.replace("@PORT@", &port.to_string()));
+    peer.write("master.cf", &format!("{}{more}", MASTER.replace("@PORT@", &port.to_string())));
     peer.make_folder("queue", 0);
     peer.make_folder("state", user_id("postfix"));
     peer.make_folder("mail", NOBODY);
@@ -96,7 +101,7 @@ fn postfix_delivers_to_us_and_we_to_postfix() {
     let daemon = daemon("trusted_networks = [\"127.0.0.0/8\"]", &rest);
     daemon.add_account("user@tls.test", "secret");
     daemon.signal("HUP");
-    let Some(postfix) = start(&daemon, port) else { return };
+    let Some(postfix) = start(&daemon, port, &[], "") else { return };
 
     let mut client = Client::hello(([127, 0, 0, 1], port).into());
     for (recipient, with) in [(USER, "with ESMTP id"), ("user@tls.test", "with ESMTPS id")] {
