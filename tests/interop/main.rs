@@ -11,6 +11,7 @@
 )]
 
 mod clients;
+mod content_checks;
 mod dovecot;
 mod greylisting;
 mod peer;
