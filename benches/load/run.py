@@ -7,12 +7,15 @@
     benches/load/run.py --staffetta OLD --staffetta NEW   two binaries in turn; --without-postfix leaves Postfix out
     benches/load/run.py --down                   accepting while the next hop refuses, empty and with a long queue
     benches/load/run.py --idle                   memory and start: idle, with 1,000 idle sessions
+    benches/load/run.py --judged                 what judging strangers costs: with and without, in turn
 
 A cell is c (a connection per message) or k (kept connections), the number of sessions, and the size of a message in
 octets; with maildir/ in front the mail goes into a Maildir of this machine instead of to smtp-sink. Each run sends through
 smtp-source and counts what arrived; durability is on in all servers. CPU is that of the server's processes alone: it
 is the steadier figure where others use the machine. With --down nothing listens where the mail is to go, every
-run begins with empty queues, and the ratio to Postfix is that of accepting into an almost empty queue. Needs root, and
+run begins with empty queues, and the ratio to Postfix is that of accepting into an almost empty queue. With --judged the
+same binary runs twice, once with clients on loopback exempt and once as strangers, mail is accepted and thrown away, and
+names are those of an Unbound of its own whose answers are warm; `asked` is what it was asked per message. Needs root, and
 the Debian package postfix (smtp-source and smtp-sink come with it); starts its own instances on high ports in a folder
 of its own, and stops them. These figures are noisy on shared machines: quote the ratios. Beware of ext4 without a journal:
 for some minutes it looks at every file that was deleted before it makes a new one, so that earlier runs, and every
@@ -102,15 +105,55 @@ class Mailbox:
         return len(os.listdir(self.new)) if self.new.is_dir() else 0
 
 
+class Unbound:
+    """A resolver whose only names are those that the judged mail asks for."""
+
+    def __init__(self, folder, port):
+        self.conf, self.port = folder / "unbound.conf", port
+        soa = "3600 IN SOA ns.test. root.test. 1 3600 900 86400 900"
+        records = [
+            f". {soa}", f"test. {soa}",
+            "bench.test. 3600 IN MX 10 mail.bench.test.",
+            'bench.test. 3600 IN TXT "v=spf1 ip4:127.0.0.1 -all"',
+            "mail.bench.test. 3600 IN A 127.0.0.1",
+            '_dmarc.bench.test. 3600 IN TXT "v=DMARC1; p=none"',
+        ]
+        data = "".join(f"  local-data: '{record}'\n" for record in records)
+        self.conf.write_text(
+            f'server:\n  interface: 127.0.0.1@{port}\n  do-daemonize: no\n  chroot: ""\n  username: ""\n  pidfile: ""\n'
+            f'  directory: "{folder}"\n  use-syslog: no\n  logfile: "{folder}/unbound.log"\n  num-threads: 1\n'
+            f'  local-zone: "." static\n  local-zone: "test." static\n{data}'
+            f'remote-control:\n  control-enable: yes\n  control-interface: "{folder}/control"\n  control-use-cert: no\n')
+        self.process = subprocess.Popen(["unbound", "-d", "-c", self.conf], stdout=subprocess.DEVNULL,
+                                        stderr=subprocess.DEVNULL)
+        end = time.time() + 10
+        while self.asked() is None:
+            if time.time() > end or self.process.poll() is not None:
+                sys.exit("unbound does not start: " + (folder / "unbound.log").read_text())
+            time.sleep(0.01)
+
+    def asked(self):
+        """Questions so far."""
+        told = subprocess.run(["unbound-control", "-c", self.conf, "stats_noreset"], capture_output=True, text=True)
+        found = re.search(r"^total\.num\.queries=(\d+)", told.stdout, re.M)
+        return int(found.group(1)) if found else None
+
+    def stop(self):
+        self.process.terminate()
+        self.process.wait()
+
+
 class Staffetta:
-    def __init__(self, name, binary, folder, port, sink):
+    def __init__(self, name, binary, folder, port, sink, more="", discard=False):
         self.name, self.port, self.mailbox = name, port, Mailbox(folder)
         folder.mkdir()
+        trusted = "" if discard else '"127.0.0.0/8"'
+        deliver = "discard" if discard else f"maildir:{folder}/mail/{{local}}/"
         (folder / "c.toml").write_text(
-            f'hostname = "bench.test"\ndata_dir = "{folder}/data"\ntrusted_networks = ["127.0.0.0/8"]\n'
+            f'hostname = "bench.test"\ndata_dir = "{folder}/data"\ntrusted_networks = [{trusted}]\n'
             f'[[listener]]\nkind = "mx"\nbind = ["127.0.0.1:{port}"]\n[[domain]]\nname = "local.test"\nrecipients = "static:ok"\n'
-            f'deliver = "maildir:{folder}/mail/{{local}}/"\n[outbound]\nsmart_host = "smtp:[127.0.0.1]:{sink}"\n'
-            f'[observe]\nhttp = ""\n')
+            f'deliver = "{deliver}"\n[outbound]\nsmart_host = "smtp:[127.0.0.1]:{sink}"\n'
+            f'[observe]\nhttp = ""\n' + more)
         self.log = open(folder / "log", "wb")
         started = time.time()
         self.process = subprocess.Popen([binary, "serve", "--config", str(folder / "c.toml")], stdout=self.log, stderr=self.log)
@@ -159,8 +202,9 @@ class Postfix:
 
 def send(port, cell, count):
     where, kept, sessions, size = cell
-    to = "joe@local.test" if where == "maildir" else "b@sink.test"
-    command = ["smtp-source", "-s", str(sessions), "-m", str(count), "-l", str(size), "-f", "a@bench.test", "-t", to]
+    to = "b@sink.test" if where == "relay" else "joe@local.test"
+    command = ["smtp-source", "-s", str(sessions), "-m", str(count), "-l", str(size), "-f", "a@bench.test", "-t", to,
+               "-M", "mail.bench.test"]
     subprocess.run(command + (["-d"] if kept else []) + [f"127.0.0.1:{port}"], check=True, stdout=subprocess.DEVNULL)
 
 
@@ -259,6 +303,45 @@ def down(args, folder):
         print(json.dumps(results))
 
 
+STRANGERS = """[antispam]
+exempt_networks = []
+[dns]
+servers = ["127.0.0.1:{port}"]
+"""
+
+
+def judged(args, folder):
+    """Accepting from strangers beside accepting from clients that are exempt: throughput, CPU, questions to DNS."""
+    unbound, servers, results = Unbound(folder, args.port + 20), [], {}
+    try:
+        for i, binary in enumerate(args.staffetta):
+            for j, (name, more) in enumerate((("exempt", ""), ("judged", STRANGERS.format(port=unbound.port)))):
+                name = f"{name} {i}" if len(args.staffetta) > 1 else name
+                servers.append(Staffetta(name, binary, folder / f"{i}{name}", args.port + 2 * i + j, 9, more, discard=True))
+        cells = args.cells.split(",") if args.cells != CELLS else ["c8:4096"]
+        print(f"{'cell':>12} {'server':>12} {'accepted/s':>11} {'CPU ms':>7} {'asked':>7} {'ratio':>6} {'CPU more, ms':>12}")
+        for label in cells:
+            cell, results = ("local",) + parse(label)[1:], {}
+            for server in servers:
+                send(server.port, cell, 200)  # warm
+            for _ in range(args.runs):
+                for server in servers:
+                    before, many = unbound.asked(), args.messages * 4
+                    row = run(server, None, cell, many)
+                    results.setdefault(server.name, []).append(row | dict(asked=(unbound.asked() - before) / many))
+            median = medians(results)
+            for name, m in median.items():
+                first = median[name.replace("judged", "exempt")]
+                print(f"{label:>12} {name:>12} {m['accepted']:11.0f} {m['cpu_ms']:7.3f} {m['asked']:7.3f} "
+                      f"{m['accepted'] / first['accepted']:6.2f} {m['cpu_ms'] - first['cpu_ms']:12.3f}", flush=True)
+            if args.json:
+                print(json.dumps(dict(cell=label, runs=results)))
+    finally:
+        for server in servers:
+            server.stop()
+        unbound.stop()
+
+
 def idle(args, folder):
     server = Staffetta("staffetta", args.staffetta[0], folder / "staffetta", args.port, args.port + 10)
     try:
@@ -286,6 +369,7 @@ def main():
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--idle", action="store_true")
     parser.add_argument("--down", action="store_true")
+    parser.add_argument("--judged", action="store_true")
     args = parser.parse_args()
     args.staffetta = args.staffetta or [str(path) for path in found[:1]]
     if not args.staffetta:
@@ -294,7 +378,7 @@ def main():
     place.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="staffetta-bench-", dir=place) as name:
         os.chmod(name, 0o755)
-        (idle if args.idle else down if args.down else speed)(args, pathlib.Path(name))
+        (idle if args.idle else down if args.down else judged if args.judged else speed)(args, pathlib.Path(name))
 
 
 main()
