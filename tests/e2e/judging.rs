@@ -1,5 +1,8 @@
 //! Strangers' mail is judged while they are on the line, and operators are told why.
 
+use std::net::{SocketAddr, UdpSocket};
+use std::time::{Duration, Instant};
+
 use support::{Client, Daemon, Dns, Sink};
 
 use crate::{codes, letter, queue_id};
@@ -20,16 +23,22 @@ _dmarc.strict.test.     60 IN TXT \"v=DMARC1; p=reject\"
 struct House {
     daemon: Daemon,
     port: u16,
-    _dns: Dns,
+    _dns: Option<Dns>,
 }
 
 impl House {
     fn start(rest: &str, files: &[(&str, &str)]) -> Self {
-        let (dns, port) = (Dns::start(ZONE), support::free_port());
+        let dns = Dns::start(ZONE);
+        let house = Self::asking(dns.addr, rest, files);
+        Self { _dns: Some(dns), ..house }
+    }
+
+    /// One that asks these name servers; `rest` goes on with `[dns]`.
+    fn asking(server: SocketAddr, rest: &str, files: &[(&str, &str)]) -> Self {
+        let port = support::free_port();
         let rest = format!(
             "[[listener]]\nkind = \"mx\"\nbind = [\"127.0.0.1:{port}\"]\nproxy_protocol_from = [\"127.0.0.1/32\"]\n\
-             [dns]\nservers = [\"{}\"]\n{rest}",
-            dns.addr
+             [dns]\nservers = [\"{server}\"]\n{rest}"
         );
         let mut daemon = Daemon::prepare(crate::PROGRAM, "", &rest);
         for (name, text) in files {
@@ -37,7 +46,7 @@ impl House {
         }
         daemon.add_account("user@example.test", "secret");
         daemon.run();
-        Self { daemon, port, _dns: dns }
+        Self { daemon, port, _dns: None }
     }
 
     fn client(&self, ip: &str, helo: &str) -> Client {
@@ -429,6 +438,30 @@ fn honour_reject_refuses_what_the_domain_asks_to_refuse() {
     assert_eq!(codes(&reply), "550 5.7.1", "{reply:?}");
     let (_, text) = house.explain(&["--last", "1", "--json"]);
     assert!(text.contains("antispam.dmarc.honour_reject"), "{text}");
+}
+
+/// Part of I9: silence costs a deadline, never the mail, and says nothing about anybody.
+#[test]
+fn name_servers_that_never_answer_cost_one_wait_and_no_mail() {
+    let deaf = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let rest = "silent_millis = 300\n[antispam.greylist]\nmode = \"off\"\n";
+    let house = House::asking(deaf.local_addr().unwrap(), rest, &[]);
+    let begun = Instant::now();
+    for number in 0..5 {
+        let mut client = house.client("192.0.2.9", "mail.far.test");
+        let reply = client.mail("joe@far.test", &["user@example.test"], &letter(&format!("number{number}")));
+        assert_eq!(reply.code, 250, "{reply:?}");
+        let (_, text) = house.explain(&[&queue_id(&reply)]);
+        for word in ["HELO_TIMEOUT", "SENDER_DOMAIN_TIMEOUT", "DMARC_UNKNOWN"] {
+            assert!(text.contains(word), "{word}:\n{text}");
+        }
+        for word in ["HELO_UNRESOLVABLE", "SENDER_NO_DOMAIN", "DMARC_NONE"] {
+            assert!(!text.contains(word), "{word}:\n{text}");
+        }
+    }
+    // The deadlines of the stages alone, one after the other, would be more for a single message.
+    assert!(begun.elapsed() < Duration::from_secs(12), "{:?}", begun.elapsed());
+    assert_eq!(house.daemon.wait_for_mail("user@example.test", 5).len(), 5);
 }
 
 /// A letter whose author's domain publishes `p=reject`.

@@ -53,6 +53,9 @@ pub struct Settings {
     pub greeting_seconds_max: u64,
     /// Seconds that the checks of HELO, MAIL and RCPT may take, each. 8.
     pub command_seconds_max: u64,
+    /// Seconds that a client may be kept waiting by its connection, HELO and MAIL together; each has one at least. 14. What
+    /// is not known by then is unknown, and the mail goes on.
+    pub waiting_seconds_max: u64,
     /// Seconds that all checks after DATA may take together. 30: late answers make duplicates (RFC 1047).
     pub verdict_seconds_max: u64,
     /// Memory in bytes for messages that are being judged, all together; who finds no room waits, within
@@ -151,6 +154,7 @@ impl Default for Settings {
             exempt_networks: loopback(),
             greeting_seconds_max: 4,
             command_seconds_max: 8,
+            waiting_seconds_max: 14,
             verdict_seconds_max: 30,
             judging_memory_bytes_max: 64 << 20,
             dnsbl: dnsbl::settings::defaults(),

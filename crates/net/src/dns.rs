@@ -8,6 +8,7 @@
 
 mod lists;
 mod name;
+mod silence;
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -32,6 +33,7 @@ use serde::{Deserialize, Serialize};
 
 pub use lists::{LIST_RECORDS_MAX, ListAnswer, ListFailure};
 pub use name::{DnsName, Family};
+use silence::Silence;
 
 /// `[dns]`: which name servers are asked, how long they may take, and what is remembered.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -46,6 +48,10 @@ pub struct DnsSettings {
     pub retries_max: usize,
     /// Seconds after which a look-up has failed, whatever its tries and aliases. 20: a session waits for it.
     pub lookup_seconds_max: u64,
+    /// Milliseconds without an answer after which it is looked whether the name servers answer at all (at least 100). While
+    /// they do not, what checks of strangers' mail want to know is unavailable at once, instead of making every session wait
+    /// for its deadlines; the way of outgoing mail is looked up as ever. 2,000.
+    pub silent_millis: u64,
     /// Answers kept in memory. 8,192: some megabytes at most.
     pub cache_entries_max: u64,
     /// Longest time in seconds to keep an answer, whatever its owner says. 86,400: one day.
@@ -61,6 +67,7 @@ impl Default for DnsSettings {
             try_seconds_max: 5,
             retries_max: 2,
             lookup_seconds_max: 20,
+            silent_millis: 2_000,
             cache_entries_max: 8_192,
             cache_seconds_max: 86_400,
             absence_cache_seconds_max: 900,
@@ -194,6 +201,9 @@ pub struct Resolver {
     alone: Arc<[TokioResolver]>,
     lookup_time_max: Duration,
     figures: Arc<Figures>,
+    silence: Arc<Silence>,
+    /// Whether it waits for name servers that are silent.
+    waits: bool,
 }
 
 impl Resolver {
@@ -212,9 +222,19 @@ impl Resolver {
         } else {
             Arc::default()
         };
+        let silent = Duration::from_millis(settings.silent_millis);
+        let prober = build_with(servers.clone(), prober_options(silent))?;
         let inner = build(servers, settings)?;
         let lookup_time_max = Duration::from_secs(settings.lookup_seconds_max);
-        Ok(Self { inner, alone, lookup_time_max, figures: Arc::default() })
+        let silence = Arc::new(Silence::new(prober, silent));
+        Ok(Self { inner, alone, lookup_time_max, figures: Arc::default(), silence, waits: true })
+    }
+
+    /// The same for those who would rather not know than wait: while the name servers are silent
+    /// ([`DnsSettings::silent_millis`]), every look-up that the cache cannot answer has failed at once.
+    #[must_use]
+    pub fn for_checks(&self) -> Self {
+        Self { waits: false, ..self.clone() }
     }
 
     /// The library's resolver, for code that brings its own look-ups.
@@ -358,11 +378,13 @@ impl Resolver {
         pick: impl Fn(&RData) -> Option<T>,
     ) -> DnsAnswer<Vec<T>> {
         name.set_fqdn(true);
-        let answer =
-            match tokio::time::timeout(self.lookup_time_max, self.ask(&name, record_type, pick)).await {
-                Ok(answer) => answer,
-                Err(_) => DnsAnswer::Failed(format!("{name} {record_type}: no answer in time")),
-            };
+        let asked = tokio::time::timeout(self.lookup_time_max, self.ask(&name, record_type, pick));
+        let asked = if self.waits { Some(asked.await) } else { self.silence.unless(asked).await };
+        let answer = match asked {
+            Some(Ok(answer)) => answer,
+            Some(Err(_)) => DnsAnswer::Failed(format!("{name} {record_type}: no answer in time")),
+            None => DnsAnswer::Failed(format!("{name} {record_type}: the name servers are silent")),
+        };
         self.figures.count(kind, &answer);
         answer
     }
@@ -470,11 +492,15 @@ fn domain_of(name: &Name) -> Option<Domain> {
 }
 
 fn build(servers: Vec<NameServerConfig>, settings: &DnsSettings) -> Result<TokioResolver, ResolverError> {
+    build_with(servers, options(settings))
+}
+
+fn build_with(servers: Vec<NameServerConfig>, options: ResolverOpts) -> Result<TokioResolver, ResolverError> {
     let config = ResolverConfig::from_name_servers(servers);
     // Only for DNS over TLS, which nobody configured: without it the library would read the system's trust store.
     let tls = crate::tls::client_config(crate::Verify::WebPki);
     TokioResolver::builder_with_config(config, TokioRuntimeProvider::default())
-        .with_options(options(settings))
+        .with_options(options)
         .with_tls_config(tls.as_ref().clone())
         .build()
         .map_err(|error| ResolverError::SetUp(error.to_string()))
@@ -491,6 +517,14 @@ fn options(settings: &DnsSettings) -> ResolverOpts {
     options.try_tcp_on_error = true;
     // Many mailings ask at once; more than this waits its turn inside the library.
     options.max_active_requests = 1_024;
+    options
+}
+
+/// Two tries, both within the time; nothing is kept.
+fn prober_options(time: Duration) -> ResolverOpts {
+    let mut options =
+        options(&DnsSettings { retries_max: 1, cache_entries_max: 0, ..DnsSettings::default() });
+    options.timeout = time / 2;
     options
 }
 

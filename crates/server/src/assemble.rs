@@ -86,6 +86,8 @@ pub(crate) fn judge(
 ) -> Result<Judge, Error> {
     let config = &loaded.config;
     let settings = &config.antispam;
+    // Mail is let through unjudged rather than kept waiting for name servers that are silent.
+    let resolver = resolver.for_checks();
     let days = antispam::backscatter::validity_days(config.queue.lifetime_seconds);
     let mut addresses = delivery::interface_addresses();
     addresses.extend(&config.outbound.own_addresses);
@@ -102,7 +104,7 @@ pub(crate) fn judge(
         base: &loaded.base_dir,
         marks: Marks { keys: Arc::new(keys), days },
     })?;
-    Judge::new(config, made, resolver.clone(), &loaded.base_dir)
+    Judge::new(config, made, resolver, &loaded.base_dir)
 }
 
 /// Our addresses, as the checks ask for them.

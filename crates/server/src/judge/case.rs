@@ -20,6 +20,7 @@ use crate::session::facts::ClientFacts;
 
 use super::Judge;
 use super::clerk::{Clerk, NoClerk, Told};
+use super::waits::Waits;
 
 /// Verdicts of one session that are kept at most; further ones are logged and counted.
 pub const KEPT_PER_SESSION_MAX: usize = 100;
@@ -46,6 +47,8 @@ pub struct Case {
     pub(super) clerk: Arc<dyn Clerk>,
     /// Verdicts that are to be kept so far.
     kept: usize,
+    /// For how long checks have kept it waiting.
+    waits: Waits,
 }
 
 impl Case {
@@ -65,6 +68,7 @@ impl Case {
             unknown_recipients: 0,
             clerk: Arc::new(NoClerk),
             kept: 0,
+            waits: Waits::default(),
         }
     }
 
@@ -97,6 +101,7 @@ impl Case {
             auth: AuthFacts::default(),
         };
         let report = self.judge.pipeline.connect.run(&facts, self.judge.greeting_time()).await;
+        self.waits.in_session(report.took);
         self.clerk.checked(&report);
         self.auth.learn(report.learnt.clone());
         self.dossier.add(report);
@@ -126,7 +131,9 @@ impl Case {
         // Said again, often after STARTTLS: the same name is the same finding.
         let again = self.helo.as_ref().is_some_and(|before| before.name == facts.name);
         if !again {
-            let report = self.judge.pipeline.helo.run(&facts, self.judge.command_time()).await;
+            let time = self.waits.left(self.judge.command_time(), self.judge.waiting_time());
+            let report = self.judge.pipeline.helo.run(&facts, time).await;
+            self.waits.in_session(report.took);
             self.clerk.checked(&report);
             self.auth.learn(report.learnt.clone());
             self.dossier.add(report);
@@ -161,7 +168,9 @@ impl Case {
             auth: self.auth.clone(),
         };
         self.transactions += 1;
-        let report = self.judge.pipeline.mail.run(&facts, self.judge.command_time()).await;
+        let time = self.waits.left(self.judge.command_time(), self.judge.waiting_time());
+        let report = self.judge.pipeline.mail.run(&facts, time).await;
+        self.waits.in_transaction(report.took);
         self.clerk.checked(&report);
         self.sender_auth = self.auth.clone();
         self.sender_auth.learn(report.learnt.clone());
@@ -277,6 +286,7 @@ impl Case {
         self.mail = None;
         self.first = None;
         self.dossier.end_transaction();
+        self.waits.end_transaction();
     }
 }
 

@@ -22,6 +22,9 @@ use crate::session::body::ReceivedBody;
 use super::case::{Case, required};
 use super::content::whole;
 
+/// How long DNS is asked for the keys and policies of a message: the rest of the time is for its tables.
+const VERIFYING_TIME_MAX: Duration = Duration::from_secs(10);
+
 /// A message that wants a verdict.
 pub struct Submitted<'a> {
     /// The name it will have.
@@ -92,7 +95,8 @@ impl Case {
             auth: self.sender_auth.clone(),
         };
         let known = if facts.is_stranger() {
-            let verified = authentication::of_message(&judge.resolver, &judge.us, &facts, left());
+            let time = left().min(VERIFYING_TIME_MAX);
+            let verified = authentication::of_message(&judge.resolver, &judge.us, &facts, time);
             tokio::time::timeout(left(), verified).await.ok().flatten()
         } else {
             None

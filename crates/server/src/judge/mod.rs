@@ -12,6 +12,7 @@ mod greylist;
 mod history;
 mod message;
 mod rules;
+mod waits;
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
@@ -159,6 +160,11 @@ impl Judge {
 
     fn command_time(&self) -> Duration {
         Duration::from_secs(self.settings.command_seconds_max)
+    }
+
+    /// For all stages before the message together.
+    fn waiting_time(&self) -> Duration {
+        Duration::from_secs(self.settings.waiting_seconds_max)
     }
 
     fn verdict_time(&self) -> Duration {
