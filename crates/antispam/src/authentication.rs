@@ -17,6 +17,8 @@ use policy::{
     SpfIdentity,
 };
 
+use crate::work;
+
 /// In whose name results are told.
 #[derive(Debug, Clone)]
 pub struct Us {
@@ -35,7 +37,8 @@ pub struct Authenticated {
     pub trace: Vec<u8>,
 }
 
-/// Finds out what a message says of where it comes from, within `time_max`. Hashing runs on the blocking pool.
+/// Finds out what a message says of where it comes from; DNS is asked for `time_max`, and then it is a temporary error.
+/// Hashing that takes its time runs on another thread ([`crate::work`]).
 ///
 /// None when the message cannot be read in one piece, or hashing breaks down: then nothing is known of it.
 pub async fn of_message(
@@ -47,7 +50,7 @@ pub async fn of_message(
     let Content::Memory(octets) = facts.content.clone() else { return None };
     let now = facts.at.seconds();
     let examined =
-        tokio::task::spawn_blocking(move || msgauth::examine(&octets, &Limits::default(), now)).await.ok()?;
+        work::hashing(octets.len(), move || msgauth::examine(&octets, &Limits::default(), now)).await.ok()?;
     let lookups = Lookups::new(resolver, time_max);
     let (dkim, arc) = tokio::join!(examined.dkim(&lookups), examined.arc(&lookups));
     let spf = facts.auth.spf.as_deref().map(spf_outcome);

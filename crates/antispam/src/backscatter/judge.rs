@@ -20,6 +20,7 @@ use store::{StateStore, StoreError};
 use super::keys::Keys;
 use super::{BackscatterMode, message_id, status};
 use crate::end_of_data::bounce::{self, Kind, Recognised};
+use crate::work;
 
 /// Message-IDs of one message that are looked up in the memory.
 const LOOKUPS_MAX: usize = 16;
@@ -106,9 +107,7 @@ impl Backscatter {
 
     async fn look(&self, facts: &MessageFacts) -> (Judgement, Option<String>) {
         let content = facts.content.clone();
-        let seen = tokio::task::spawn_blocking(move || {
-            beginning(&content).map(|octets| bounce::recognise(&octets, true))
-        });
+        let seen = work::heavy(move || beginning(&content).map(|octets| bounce::recognise(&octets, true)));
         let Ok(Some(seen)) = seen.await else {
             return (
                 judge(Kind::Ordinary, facts.tagged, false, None),

@@ -1,7 +1,7 @@
 //! What SPF, DKIM, ARC and DMARC found, as symbols. The check `authentication`, after DATA.
 //!
 //! Reads the facts that `msgauth` has found out; asks and verifies nothing. A temporary failure is a symbol of its own that
-//! is worth nothing, never a failure (I9). That no list, forwarder or known correspondent explains a failure is for
+//! is worth nothing, never a failure (I9), and a message that nobody could verify is unfinished, never silently unsigned. That no list, forwarder or known correspondent explains a failure is for
 //! composites to say. `honour_reject` alone makes `p=reject` a ruling: the operator's, and so it acts in every mode
 //! (RFC 7489 §6.7, RFC 9989).
 
@@ -64,6 +64,9 @@ impl Authentication {
     }
 
     fn look(self, facts: &MessageFacts, found: &mut Findings) {
+        if facts.auth.dkim.is_none() && facts.auth.dmarc.is_none() {
+            return found.unfinished("the message was not verified in time");
+        }
         if let Some(dmarc) = &facts.auth.dmarc {
             let from = dmarc.from.as_ref().map(ToString::to_string).unwrap_or_default();
             if let Some(symbol) = dmarc_symbol(dmarc) {
@@ -192,6 +195,18 @@ mod tests {
         ] {
             assert_eq!(dkim_symbol(&dkim(results)), expected, "{results:?}");
         }
+    }
+
+    #[tokio::test]
+    async fn what_was_not_verified_in_time_is_unknown_and_not_unsigned() {
+        let mut facts = crate::testing::message("a@far.test", "Subject: a\n\ntext\n");
+        let check = Authentication::default();
+        let found = crate::testing::run(&check, &facts).await;
+        assert!(found.findings().is_empty());
+        assert!(found.why_unfinished().is_some());
+        facts.auth.dkim = Some(Vec::new().into());
+        let found = crate::testing::run(&check, &facts).await;
+        assert!(found.has("DKIM_NONE") && found.why_unfinished().is_none());
     }
 
     #[test]

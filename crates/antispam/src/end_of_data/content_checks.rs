@@ -11,8 +11,8 @@
 //! opened, with their line. Content is looked at as it came: encoded words, quoted-printable and base64 are not decoded. No
 //! text of a message gets into records or logs, but for what a table itself quotes by `$1` in a reply.
 //!
-//! What is found is certain and acts in every mode. A table that cannot be asked is 451 (I9). The work is done on the blocking
-//! pool and bounded: each look-up in steps, each message in octets and in time.
+//! What is found is certain and acts in every mode. A table that cannot be asked is 451 (I9). The work is done on other
+//! threads ([`crate::work`]) and bounded: each look-up in steps, each message in octets and in time.
 
 mod content_type;
 mod lines;
@@ -34,6 +34,7 @@ use tables::{Spec, Table, TableError};
 
 use crate::action::Place;
 use crate::opening::Opening;
+use crate::work;
 pub use lines::LINE_BYTES_MAX;
 pub use scan::{BODY_LOOKUP_BYTES_MAX, FIELD_LOOKUP_BYTES_MAX, Note, Scan};
 use scan::{Rules, Set};
@@ -224,11 +225,10 @@ impl ContentChecks {
         }
         let limits = Limits { header_bytes_max: self.header_bytes_max, depth_max: DEPTH_MAX };
         let (head, content) = (facts.header.clone(), facts.content.clone());
-        let work = tokio::task::spawn_blocking(move || scan_content(&content, &head, &sets, limits));
-        match work.await {
+        match work::heavy(move || scan_content(&content, &head, &sets, limits)).await {
             Ok(Ok(scan)) => scan,
             Ok(Err(error)) => unavailable("antispam.header_checks", &error.to_string()),
-            Err(panic) => unavailable("antispam.header_checks", &panic.to_string()),
+            Err(broken) => unavailable("antispam.header_checks", &broken.to_string()),
         }
     }
 }
