@@ -14,14 +14,15 @@ octets; with maildir/ in front the mail goes into a Maildir of this machine inst
 smtp-source and counts what arrived; durability is on in all servers. CPU is that of the server's processes alone: it
 is the steadier figure where others use the machine. With --down nothing listens where the mail is to go, every
 run begins with empty queues, and the ratio to Postfix is that of accepting into an almost empty queue. With --judged the
-same binary runs twice, once with clients on loopback exempt and once as strangers, mail is accepted and thrown away, and
-names are those of an Unbound of its own whose answers are warm; `asked` is what it was asked per message. Needs root, and
+same binary runs with clients on loopback exempt, as strangers whose names are always the same (warm), and as strangers who all
+have names of their own (cold; only the CPU is telling then, for the sender is slow). Mail is accepted and thrown away, and
+names are those of an Unbound of its own; `asked` is what it was asked per message. Needs root, and
 the Debian package postfix (smtp-source and smtp-sink come with it); starts its own instances on high ports in a folder
 of its own, and stops them. These figures are noisy on shared machines: quote the ratios. Beware of ext4 without a journal:
 for some minutes it looks at every file that was deleted before it makes a new one, so that earlier runs, and every
 message that Postfix is done with, slow down all others; --folder chooses another file system.
 """
-import argparse, json, os, pathlib, pwd, re, shutil, signal, socket, statistics, subprocess, sys, tempfile, time
+import argparse, concurrent.futures, itertools, json, os, pathlib, pwd, re, shutil, signal, socket, statistics, subprocess, sys, tempfile, time
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 TICKS = os.sysconf("SC_CLK_TCK")
@@ -108,7 +109,7 @@ class Mailbox:
 class Unbound:
     """A resolver whose only names are those that the judged mail asks for."""
 
-    def __init__(self, folder, port):
+    def __init__(self, folder, port, cold):
         self.conf, self.port = folder / "unbound.conf", port
         soa = "3600 IN SOA ns.test. root.test. 1 3600 900 86400 900"
         records = [
@@ -118,10 +119,13 @@ class Unbound:
             "mail.bench.test. 3600 IN A 127.0.0.1",
             '_dmarc.bench.test. 3600 IN TXT "v=DMARC1; p=none"',
         ]
+        for name in (f"n{number}.test." for number in range(cold)):
+            records += [f"{name} 3600 IN A 127.0.0.1", f"{name} 3600 IN MX 10 {name}",
+                        f'{name} 3600 IN TXT "v=spf1 ip4:127.0.0.1 -all"', f'_dmarc.{name} 3600 IN TXT "v=DMARC1; p=none"']
         data = "".join(f"  local-data: '{record}'\n" for record in records)
         self.conf.write_text(
             f'server:\n  interface: 127.0.0.1@{port}\n  do-daemonize: no\n  chroot: ""\n  username: ""\n  pidfile: ""\n'
-            f'  directory: "{folder}"\n  use-syslog: no\n  logfile: "{folder}/unbound.log"\n  num-threads: 1\n'
+            f'  directory: "{folder}"\n  use-syslog: no\n  logfile: "{folder}/unbound.log"\n  num-threads: 1\n  so-reuseport: no\n'
             f'  local-zone: "." static\n  local-zone: "test." static\n{data}'
             f'remote-control:\n  control-enable: yes\n  control-interface: "{folder}/control"\n  control-use-cert: no\n')
         self.process = subprocess.Popen(["unbound", "-d", "-c", self.conf], stdout=subprocess.DEVNULL,
@@ -208,7 +212,32 @@ def send(port, cell, count):
     subprocess.run(command + (["-d"] if kept else []) + [f"127.0.0.1:{port}"], check=True, stdout=subprocess.DEVNULL)
 
 
-def run(server, arrivals, cell, count):
+UNHEARD = itertools.count()
+
+
+def send_cold(port, cell, count):
+    """As `send`, where every client has a name and a domain that nobody has heard of."""
+    _, _, sessions, size = cell
+    text = "x" * 78 + "\r\n"
+
+    def session(messages):
+        for _ in range(messages):
+            name = f"n{next(UNHEARD)}.test"
+            with socket.create_connection(("127.0.0.1", port)) as s:
+                replies = s.makefile("rb")
+                head = f"From: a@{name}\r\nTo: joe@local.test\r\nSubject: cold\r\nMessage-ID: <1@{name}>\r\n\r\n"
+                for said in ("", f"HELO {name}", f"MAIL FROM:<a@{name}>", "RCPT TO:<joe@local.test>", "DATA",
+                             head + text * (size // len(text)) + "."):
+                    s.sendall((said + "\r\n").encode() if said else b"")
+                    reply = replies.readline()
+                    if reply[:1] not in b"23":
+                        sys.exit(f"{said[:60]}: {reply}")
+
+    with concurrent.futures.ThreadPoolExecutor(sessions) as pool:
+        list(pool.map(session, [count // sessions] * sessions))
+
+
+def run(server, arrivals, cell, count, send=send):
     """One run; with `arrivals` None only accepting is measured."""
     before, used = arrivals.count() if arrivals else 0, cpu(server.process.pid)
     started = time.time()
@@ -305,6 +334,8 @@ def down(args, folder):
 
 STRANGERS = """[antispam]
 exempt_networks = []
+[antispam.greylist]
+mode = "off"
 [dns]
 servers = ["127.0.0.1:{port}"]
 """
@@ -312,13 +343,15 @@ servers = ["127.0.0.1:{port}"]
 
 def judged(args, folder):
     """Accepting from strangers beside accepting from clients that are exempt: throughput, CPU, questions to DNS."""
-    unbound, servers, results = Unbound(folder, args.port + 20), [], {}
+    cells = args.cells.split(",") if args.cells != CELLS else ["c8:4096"]
+    cold = args.runs * args.messages * 4 * len(args.staffetta) * len(cells)
+    unbound, servers = Unbound(folder, args.port + 20, cold), []
+    strangers = STRANGERS.format(port=unbound.port)
     try:
         for i, binary in enumerate(args.staffetta):
-            for j, (name, more) in enumerate((("exempt", ""), ("judged", STRANGERS.format(port=unbound.port)))):
+            for j, (name, more) in enumerate((("exempt", ""), ("warm", strangers), ("cold", strangers))):
                 name = f"{name} {i}" if len(args.staffetta) > 1 else name
-                servers.append(Staffetta(name, binary, folder / f"{i}{name}", args.port + 2 * i + j, 9, more, discard=True))
-        cells = args.cells.split(",") if args.cells != CELLS else ["c8:4096"]
+                servers.append(Staffetta(name, binary, folder / f"{i}{name}", args.port + 3 * i + j, 9, more, discard=True))
         print(f"{'cell':>12} {'server':>12} {'accepted/s':>11} {'CPU ms':>7} {'asked':>7} {'ratio':>6} {'CPU more, ms':>12}")
         for label in cells:
             cell, results = ("local",) + parse(label)[1:], {}
@@ -327,11 +360,11 @@ def judged(args, folder):
             for _ in range(args.runs):
                 for server in servers:
                     before, many = unbound.asked(), args.messages * 4
-                    row = run(server, None, cell, many)
+                    row = run(server, None, cell, many, send_cold if server.name.startswith("cold") else send)
                     results.setdefault(server.name, []).append(row | dict(asked=(unbound.asked() - before) / many))
             median = medians(results)
             for name, m in median.items():
-                first = median[name.replace("judged", "exempt")]
+                first = median[re.sub("warm|cold", "exempt", name)]
                 print(f"{label:>12} {name:>12} {m['accepted']:11.0f} {m['cpu_ms']:7.3f} {m['asked']:7.3f} "
                       f"{m['accepted'] / first['accepted']:6.2f} {m['cpu_ms'] - first['cpu_ms']:12.3f}", flush=True)
             if args.json:
