@@ -150,12 +150,14 @@ impl Daemon {
         std::fs::write(self.configuration(), text.replacen(piece, replacement, 1)).expect("it is written");
     }
 
-    /// Writes a file in its folder.
+    /// Writes a file in its folder, whole at once: a server that looks at it never sees half of it.
     ///
     /// # Panics
     /// When it cannot.
     pub fn write(&self, name: &str, text: &str) {
-        std::fs::write(self.folder.path().join(name), text).expect("a file is written");
+        let (file, new) = (self.folder.path().join(name), self.folder.path().join(format!("{name}.new")));
+        std::fs::write(&new, text).expect("a file is written");
+        std::fs::rename(new, file).expect("a file is put in its place");
     }
 
     /// `staffetta queue ARGUMENTS`, and what it printed.
