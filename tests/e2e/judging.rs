@@ -20,17 +20,17 @@ _dmarc.strict.test.     60 IN TXT \"v=DMARC1; p=reject\"
 ";
 
 /// A server behind a proxy on this machine, which tells it who its clients are.
-struct House {
-    daemon: Daemon,
+pub(crate) struct House {
+    pub(crate) daemon: Daemon,
     port: u16,
-    _dns: Option<Dns>,
+    dns: Option<Dns>,
 }
 
 impl House {
-    fn start(rest: &str, files: &[(&str, &str)]) -> Self {
+    pub(crate) fn start(rest: &str, files: &[(&str, &str)]) -> Self {
         let dns = Dns::start(ZONE);
         let house = Self::asking(dns.addr, rest, files);
-        Self { _dns: Some(dns), ..house }
+        Self { dns: Some(dns), ..house }
     }
 
     /// One that asks these name servers; `rest` goes on with `[dns]`.
@@ -46,10 +46,10 @@ impl House {
         }
         daemon.add_account("user@example.test", "secret");
         daemon.run();
-        Self { daemon, port, _dns: None }
+        Self { daemon, port, dns: None }
     }
 
-    fn client(&self, ip: &str, helo: &str) -> Client {
+    pub(crate) fn client(&self, ip: &str, helo: &str) -> Client {
         let mut client = Client::raw(([127, 0, 0, 1], self.port).into());
         client.send(format!("PROXY TCP4 {ip} 127.0.0.1 4000 25\r\n").as_bytes());
         assert_eq!(client.reply().code, 220);
@@ -58,17 +58,21 @@ impl House {
     }
 
     /// Exit code and standard output of `staffetta explain`.
-    fn explain(&self, arguments: &[&str]) -> (i32, String) {
+    pub(crate) fn explain(&self, arguments: &[&str]) -> (i32, String) {
         let output = self.daemon.tool(&[&["explain"], arguments].concat());
         (output.status.code().unwrap(), String::from_utf8(output.stdout).unwrap())
     }
 
     /// The name of the session in which this address was refused, as the log has it.
     fn session_that_refused(&self, address: &str) -> String {
+        self.session_with(&format!("to=<{address}>"))
+    }
+
+    /// The name of the session of the first refusal whose line in the log has these words.
+    fn session_with(&self, words: &str) -> String {
         let refusal = || {
             let log = self.daemon.log();
-            let line =
-                log.lines().find(|l| l.contains("/refuse: ") && l.contains(&format!("to=<{address}>")));
+            let line = log.lines().find(|l| l.contains("/refuse: ") && l.contains(words));
             line.and_then(|line| Some(line.split_once("session=")?.1.split(',').next()?.to_owned()))
         };
         assert!(support::wait_until(|| refusal().is_some()), "{}", self.daemon.log());
@@ -199,6 +203,96 @@ fn what_a_table_or_the_score_refuses_is_explained_and_can_be_tried_before() {
     assert_eq!(lines.lines().count(), 5, "{lines}");
     assert!(house.daemon.mailbox("user@example.test").is_empty(), "nothing was delivered");
     assert_eq!(house.explain(&["--last", "9", "--json"]).1.lines().count(), 2, "nothing was kept");
+}
+
+const EARLY: &str = "
+[antispam]
+thresholds = { greylist = 0.0, tag = 2.0, reject = 3.4, reject_early = 3.4 }
+dnsbl_cap = 3.0
+[[antispam.access]]
+stage = \"connect\"
+table = \"inline:{{192.0.2.66 = REJECT not from there}}\"
+[[antispam.access]]
+stage = \"helo\"
+table = \"inline:{{liar.test = REJECT not by that name}}\"
+[[antispam.access]]
+stage = \"mail\"
+table = \"inline:{{bad@far.test = DEFER not now}}\"
+[[antispam.access]]
+stage = \"rcpt\"
+table = \"inline:{{user+d@example.test = REJECT not to that}}\"
+";
+
+/// Whatever refuses, and wherever it is known: `explain` tells who was refused by what.
+#[test]
+fn every_refusal_is_explained_at_whatever_stage() {
+    let house = House::start(EARLY, &[]);
+    let (joe, name) = ("joe@far.test", "mail.far.test");
+    for (ip, helo, sender, recipient, code, words) in [
+        ("192.0.2.66", name, joe, "user+a@example.test", 550, &["antispam.access[0]", "not from there"][..]),
+        ("192.0.2.9", "liar.test", joe, "user+b@example.test", 550, &["antispam.access[1]", "liar.test"]),
+        ("192.0.2.9", name, "bad@far.test", "user+c@example.test", 450, &["antispam.access[2]", "not now"]),
+        ("192.0.2.9", name, joe, "user+d@example.test", 550, &["antispam.access[3]", "user+d@"]),
+        ("192.0.2.9", name, "joe@strict.test", "user+e@example.test", 550, &["SPF_FAIL", "reject_early"]),
+        (
+            "192.0.2.9",
+            name,
+            "user@example.test",
+            "user+f@example.test",
+            550,
+            &["SENDER_OURS_BY_STRANGER", "antispam.thresholds.reject_early"],
+        ),
+    ] {
+        let mut client = house.client(ip, helo);
+        assert_eq!(client.command(&format!("MAIL FROM:<{sender}>")).code, 250);
+        assert_eq!(client.command(&format!("RCPT TO:<{recipient}>")).code, code, "{recipient}");
+        let (exit, text) = house.explain(&[&house.session_that_refused(recipient)]);
+        assert_eq!(exit, 0, "{recipient}");
+        for word in words.iter().chain(&[ip, sender, recipient]) {
+            assert!(text.contains(word), "{word}:\n{text}");
+        }
+    }
+
+    // Who may send as whom: at MAIL there is no recipient yet, after DATA no verdict.
+    let mut user = Client::hello_tls(house.daemon.submissions);
+    assert_eq!(user.log_in("user@example.test", "secret").code, 235);
+    assert_eq!(user.command("MAIL FROM:<boss@example.test>").code, 550);
+    let session = house.session_with("stage=mail");
+    let (_, text) = house.explain(&[&session]);
+    for word in
+        ["refused (at MAIL)", "who may send as whom", "boss@example.test", "accounts.file", "550 5.7.1"]
+    {
+        assert!(text.contains(word), "{word}:\n{text}");
+    }
+    let forged = letter("forged").replace("user@example.test", "boss@example.test");
+    assert_eq!(user.mail("user@example.test", &["joe@far.test"], &forged).code, 550);
+    assert_eq!(house.session_with("stage=data"), session);
+    let (_, text) = house.explain(&[&session]);
+    for word in ["refused (after DATA)", "refused (at MAIL)", "joe@far.test", "boss@example.test"] {
+        assert!(text.contains(word), "{word}:\n{text}");
+    }
+    let counted = "staffetta_verdicts_total{action=\"reject\",stage=\"mail\"}";
+    assert_eq!(house.daemon.metric(counted), Some(1.0));
+}
+
+/// What cannot be found out is told as that, and is no failure.
+#[test]
+fn a_seal_whose_key_cannot_be_asked_for_is_unknown() {
+    let house = House::start("[antispam.greylist]\nmode = \"off\"\n", &[]);
+    house.dns.as_ref().unwrap().trouble("s._domainkey.sealer.test", support::Trouble::ServFail);
+    let seal = "ARC-Seal: i=1; a=rsa-sha256; t=1763776800; cv=none; d=sealer.test; s=s; b=AAAA\r\n\
+                ARC-Message-Signature: i=1; a=rsa-sha256; c=relaxed/relaxed; d=sealer.test; s=s; t=1763776800;\r\n\
+                \th=from:to:subject; bh=yZQq1c8wjBl0fZ4Wc/oraMCAG1mZJv5v/hlvyFy+t6A=; b=AAAA\r\n\
+                ARC-Authentication-Results: i=1; sealer.test; spf=pass\r\n";
+    let mut client = house.client("192.0.2.9", "mail.far.test");
+    let sealed =
+        format!("{seal}{}", letter("sealed").replace("From: user@example.test", "From: joe@far.test"));
+    let id = queue_id(&client.mail("joe@far.test", &["user@example.test"], &sealed));
+    let arrived = house.daemon.wait_for_mail("user@example.test", 1).concat();
+    // RFC 8617 section 10.3 has no word for it in Authentication-Results.
+    assert!(!arrived.contains(" arc=") && !arrived.contains("\tarc="), "{arrived}");
+    let (_, text) = house.explain(&[&id]);
+    assert!(text.contains("ARC_UNKNOWN") && !text.contains("ARC_FAIL"), "{text}");
 }
 
 #[test]

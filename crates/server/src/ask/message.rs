@@ -3,11 +3,12 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use mail::Reply;
+use mail::{Address, Reply};
+use policy::Source;
 use store::{HeaderEdit, Origin, OriginKind, SenderProof};
 
 use crate::intake::{self, Intake, correspondents, submission, trace};
-use crate::judge::{Judged, Submitted};
+use crate::judge::{Judged, Submitted, Why};
 use crate::maillog::Level;
 use crate::metrics::{Door, MessageResult};
 use crate::session::body::{BodySink, ReceivedBody};
@@ -15,15 +16,30 @@ use crate::session::transaction::Transaction;
 
 use super::Asker;
 
-/// Why a message was not taken, for the counters.
+/// Why a message was not taken.
 enum Refused {
-    /// Something of ours stood in the way, or it is not the sender's to send.
-    Ours(Reply),
+    /// Something of ours stood in the way, or it is not the sender's to send: there is no verdict of it yet.
+    Ours(Why<'static>, Reply),
     /// A rule or the score.
     Judged(Reply),
 }
 
+/// Mail cannot be kept.
+pub(super) const NOT_STORED: Why<'static> = Why { source: Source::Unavailable, key: "store" };
+
+/// Bodies of other messages take all the memory there is for them.
+const NO_ROOM: Why<'static> = Why { source: Source::Limit, key: "server.body_memory_bytes_max" };
+
 impl Asker {
+    /// Somebody may not send as this, or it could not be found out in time.
+    pub(super) fn not_theirs(&self, reply: &Reply) -> Why<'static> {
+        match (reply.is_permanent(), &self.facts.local_user) {
+            (true, None) => Why { source: Source::Sender, key: "accounts.file" },
+            (true, Some(_)) => Why { source: Source::Sender, key: "submission.trusted_users" },
+            (false, _) => Why { source: Source::Unavailable, key: "server.answer_seconds_max" },
+        }
+    }
+
     /// Before 354: waits for room.
     pub(super) async fn data(&mut self) -> Reply {
         let Some(transaction) = &self.transaction else {
@@ -36,6 +52,7 @@ impl Asker {
             BodySink::open(store, &services.shared.room, transaction.id, transaction.declared, bounds).await;
         let Some(sink) = sink else {
             let reply = Reply::new(451, (4, 3, 1), "Too much mail is coming in at once, try again later");
+            self.case.message_refused(transaction.id, accepted(transaction).collect(), (NO_ROOM, &reply));
             self.log_refusal("data", None, &reply);
             return reply;
         };
@@ -49,12 +66,19 @@ impl Asker {
             return Reply::new(503, (5, 5, 1), "MAIL and RCPT first");
         };
         let door = self.facts.door;
+        let id = transaction.id;
+        let recipients: Vec<Address> = accepted(&transaction).collect();
         let (bytes, reply) = match sink.finish().await {
             Ok(body) => (body.bytes, self.take_over(transaction, body).await),
-            Err(error) => (0, Err(Refused::Ours(intake::refusal(&self.services, transaction.id, &error)))),
+            Err(error) => (0, Err(Refused::Ours(NOT_STORED, intake::refusal(&self.services, id, &error)))),
         };
         let (reply, result) = match reply {
-            Ok(reply) | Err(Refused::Ours(reply)) => (reply.clone(), intake::result_of(&reply)),
+            Ok(reply) => (reply, MessageResult::Accepted),
+            Err(Refused::Ours(why, reply)) => {
+                self.case.message_refused(id, recipients, (why, &reply));
+                let result = intake::result_of(&reply);
+                (reply, result)
+            }
             Err(Refused::Judged(reply)) => (reply, MessageResult::Policy),
         };
         self.services.shared.metrics.message(door, result, bytes);
@@ -132,22 +156,23 @@ impl Asker {
             },
         };
         let intake = Intake { transaction, origin, trace: top, edits, body, judged };
-        Ok(intake::commit(services, &self.facts, intake).await)
+        let reply = intake::commit(services, &self.facts, intake).await;
+        if reply.is_positive() { Ok(reply) } else { Err(Refused::Ours(NOT_STORED, reply)) }
     }
 
     /// What this comes to, within the time that a client may be kept waiting.
     async fn or_late<T>(&self, work: impl Future<Output = Result<T, Box<Reply>>>) -> Result<T, Refused> {
         let done = self.in_time(work).await.unwrap_or_else(|| Err(Box::new(super::too_late())));
-        done.map_err(|refusal| Refused::Ours(*refusal))
+        done.map_err(|refusal| Refused::Ours(self.not_theirs(&refusal), *refusal))
     }
 
     /// What the judge says of a message as a whole, and whether it is taken at all.
     async fn judge(&mut self, transaction: &Transaction, body: &mut ReceivedBody) -> Result<Judged, Refused> {
-        let recipients =
-            transaction.recipients.iter().map(|recipient| recipient.accepted_as.clone()).collect();
+        let recipients = accepted(transaction).collect();
         let judged = self.case.message(Submitted { id: transaction.id, recipients, body }).await;
-        let judged =
-            judged.map_err(|error| Refused::Ours(intake::refusal(&self.services, transaction.id, &error)))?;
+        let unread =
+            |error| Refused::Ours(NOT_STORED, intake::refusal(&self.services, transaction.id, &error));
+        let judged = judged.map_err(unread)?;
         for note in &judged.notes {
             let text = format!("{}: {}: {}", transaction.id, note.key, note.text);
             self.services.shared.log.notice(Level::Info, &text);
@@ -157,4 +182,9 @@ impl Asker {
             None => Ok(judged),
         }
     }
+}
+
+/// The recipients of a message, as they were accepted.
+fn accepted(transaction: &Transaction) -> impl Iterator<Item = Address> {
+    transaction.recipients.iter().map(|recipient| recipient.accepted_as.clone())
 }

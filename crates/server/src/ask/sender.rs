@@ -4,6 +4,7 @@ use mail::{Reply, ReversePath};
 use smtp::MailParameters;
 
 use crate::intake::{self, submission};
+use crate::judge::Why;
 use crate::session::transaction::Transaction;
 
 use super::Asker;
@@ -13,20 +14,17 @@ impl Asker {
     pub(super) async fn mail(&mut self, reverse_path: ReversePath, params: MailParameters) -> Reply {
         // RFC 5321 §4.1.1.2: MAIL clears what was there before.
         self.transaction = None;
-        let shared = &self.services.shared;
-        // A store that would not take the message says so before the client sends it.
-        if let Err(error) = shared.store.room() {
-            return self.refuse_sender(intake::not_stored(&error));
-        }
-        let owned = self.in_time(self.check_owner(&reverse_path)).await;
-        if let Err(reply) = owned.unwrap_or_else(|| Err(Box::new(super::too_late()))) {
-            return self.refuse_sender(*reply);
-        }
         let is_ours = reverse_path.mailbox().is_some_and(|a| self.services.router.is_ours(&a.domain));
+        if let Err((why, reply)) = self.may_send(&reverse_path).await {
+            self.case.sender_refused(&reverse_path, &params, (&self.facts, is_ours), (why, &reply));
+            self.services.shared.metrics.message(self.facts.door, intake::result_of(&reply), 0);
+            self.log_refusal("mail", None, &reply);
+            return reply;
+        }
         self.case.sender(&reverse_path, &params, (&self.facts, is_ours)).await;
         let reply = Reply::new(250, (2, 1, 0), "Ok");
         self.transaction = Some(Transaction {
-            id: shared.ids.next(),
+            id: self.services.shared.ids.next(),
             reverse_path,
             body_type: params.body,
             smtputf8: params.smtputf8,
@@ -38,10 +36,15 @@ impl Asker {
         reply
     }
 
-    fn refuse_sender(&self, reply: Reply) -> Reply {
-        self.services.shared.metrics.message(self.facts.door, intake::result_of(&reply), 0);
-        self.log_refusal("mail", None, &reply);
-        reply
+    /// Is there room for mail, and may this client use this reverse-path? Else what says so, and the reply.
+    async fn may_send(&self, reverse_path: &ReversePath) -> Result<(), (Why<'static>, Reply)> {
+        // A store that would not take the message says so before the client sends it.
+        if let Err(error) = self.services.shared.store.room() {
+            return Err((super::message::NOT_STORED, intake::not_stored(&error)));
+        }
+        let owned = self.in_time(self.check_owner(reverse_path)).await;
+        let late = || Err(Box::new(super::too_late()));
+        owned.unwrap_or_else(late).map_err(|reply| (self.not_theirs(&reply), *reply))
     }
 
     /// An authenticated user sends only as themselves: MAIL FROM is one of their addresses, or null.

@@ -154,19 +154,7 @@ impl Case {
             self.dossier = Dossier::default();
             self.auth = AuthFacts::default();
         }
-        let Some(helo) = &self.helo else { return };
-        let facts = MailFacts {
-            helo: Arc::clone(helo),
-            at: clock::now(),
-            account: client.account.as_deref().map(Arc::from),
-            reverse_path: reverse_path.clone(),
-            size: params.size,
-            body_type: params.body,
-            smtputf8: params.smtputf8,
-            sender_is_ours: is_ours,
-            earlier_transactions: self.transactions,
-            auth: self.auth.clone(),
-        };
+        let Some(facts) = self.mail_facts(reverse_path, params, (client, is_ours)) else { return };
         self.transactions += 1;
         let time = self.waits.left(self.judge.command_time(), self.judge.waiting_time());
         let report = self.judge.pipeline.mail.run(&facts, time).await;
@@ -176,6 +164,27 @@ impl Case {
         self.sender_auth.learn(report.learnt.clone());
         self.dossier.add(report);
         self.mail = Some(Arc::new(facts));
+    }
+
+    /// MAIL as facts; none before HELO.
+    pub(super) fn mail_facts(
+        &self,
+        reverse_path: &ReversePath,
+        params: &MailParameters,
+        (client, is_ours): (&ClientFacts, bool),
+    ) -> Option<MailFacts> {
+        Some(MailFacts {
+            helo: Arc::clone(self.helo.as_ref()?),
+            at: clock::now(),
+            account: client.account.as_deref().map(Arc::from),
+            reverse_path: reverse_path.clone(),
+            size: params.size,
+            body_type: params.body,
+            smtputf8: params.smtputf8,
+            sender_is_ours: is_ours,
+            earlier_transactions: self.transactions,
+            auth: self.auth.clone(),
+        })
     }
 
     /// A recipient that may be accepted: is it? `said`: as RCPT had it.

@@ -189,7 +189,12 @@ impl Case {
     }
 
     /// Hands the verdict about a message to the clerk.
-    fn tell_message(&mut self, facts: &MessageFacts, decision: &MessageDecision, rules: &[Arc<Rules>]) {
+    pub(super) fn tell_message(
+        &mut self,
+        facts: &MessageFacts,
+        decision: &MessageDecision,
+        rules: &[Arc<Rules>],
+    ) {
         let about = About::mail(&facts.mail, Stage::EndOfData, clock::now()).queued_as(facts.queue_id);
         let copies: Vec<_> = facts
             .recipients

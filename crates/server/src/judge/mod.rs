@@ -11,6 +11,7 @@ mod content;
 mod greylist;
 mod history;
 mod message;
+mod refused;
 mod rules;
 mod waits;
 
@@ -40,6 +41,7 @@ pub use case::{Case, KEPT_PER_SESSION_MAX};
 pub use clerk::{Clerk, NoClerk, Registrar, Told};
 pub use history::{Found, History, Wanted};
 pub use message::{Copy, Judged, Submitted};
+pub use refused::Why;
 use rules::RuleSet;
 
 /// Judges by one configuration.
