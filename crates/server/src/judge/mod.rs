@@ -11,6 +11,7 @@ mod content;
 mod greylist;
 mod history;
 mod message;
+mod reference;
 mod refused;
 mod rules;
 mod waits;

@@ -50,6 +50,11 @@ Examples:
 Examples:
   staffetta docs metrics > docs/reference/metrics.md")]
     Metrics,
+    /// Print the reference of all symbols and their scores, in Markdown
+    #[command(after_help = "\
+Examples:
+  staffetta docs symbols > docs/reference/symbols.md")]
+    Symbols,
     /// Write a manual page for every command into a folder
     #[command(after_help = "\
 Examples:
@@ -71,6 +76,7 @@ pub(crate) fn run(args: Args) -> Outcome {
         What::Schema => print_all(format!("{:#}\n", ::config::reference::schema()).as_bytes())?,
         What::Commands => print_all(commands_reference().as_bytes())?,
         What::Metrics => print_all(server::metrics::markdown()?.as_bytes())?,
+        What::Symbols => print_all(super::symbols::reference()?.as_bytes())?,
         What::Man { folder } => {
             let pages = write_manual(&folder)?;
             println!("{} manual pages written to {}", pages.len(), folder.display());
@@ -154,6 +160,7 @@ mod tests {
             ("configuration.md", ::config::reference::markdown(), "reference"),
             ("commands.md", commands_reference(), "commands"),
             ("metrics.md", server::metrics::markdown().unwrap(), "metrics"),
+            ("symbols.md", crate::commands::symbols::reference().unwrap(), "symbols"),
         ] {
             if std::env::var_os("UPDATE_REFERENCE").is_some() {
                 std::fs::write(folder.join(file), &fresh).unwrap();

@@ -58,6 +58,15 @@ pub(crate) fn run(args: &Args) -> Outcome {
     Ok(ExitCode::SUCCESS)
 }
 
+/// All symbols of the default checks and lists, as `docs/reference/symbols.md`.
+///
+/// # Errors
+/// None but of the runtime that the resolver wants.
+pub(super) fn reference() -> Result<String, Box<dyn std::error::Error>> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    Ok(runtime.block_on(server::rehearsal::default_judge())?.symbols_markdown())
+}
+
 #[cfg(test)]
 mod tests {
     use std::path::Path;
