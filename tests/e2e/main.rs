@@ -14,6 +14,7 @@ mod chunking;
 mod dkim;
 mod judging;
 mod lists;
+mod modes;
 mod observing;
 mod receiving;
 mod recipients;
