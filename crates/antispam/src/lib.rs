@@ -19,6 +19,8 @@ pub mod mail_from;
 pub mod rcpt;
 pub mod work;
 
+#[cfg(test)]
+mod corpus;
 mod opening;
 mod pipeline;
 mod settings;
