@@ -49,9 +49,15 @@ impl House {
         Self { daemon, port, dns: None }
     }
 
-    pub(crate) fn client(&self, ip: &str, helo: &str) -> Client {
+    /// A client at this address that has not been greeted yet.
+    pub(crate) fn raw(&self, ip: &str) -> Client {
         let mut client = Client::raw(([127, 0, 0, 1], self.port).into());
         client.send(format!("PROXY TCP4 {ip} 127.0.0.1 4000 25\r\n").as_bytes());
+        client
+    }
+
+    pub(crate) fn client(&self, ip: &str, helo: &str) -> Client {
+        let mut client = self.raw(ip);
         assert_eq!(client.reply().code, 220);
         assert_eq!(client.command(&format!("EHLO {helo}")).code, 250);
         client

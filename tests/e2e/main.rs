@@ -16,6 +16,7 @@ mod judging;
 mod lists;
 mod modes;
 mod observing;
+mod rates;
 mod receiving;
 mod recipients;
 mod relaying;

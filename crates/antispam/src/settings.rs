@@ -15,6 +15,7 @@ use crate::backscatter::BackscatterSettings;
 use crate::connect::dnsbl;
 use crate::connect::dnsbl::health::HealthSettings;
 use crate::connect::dnsbl::settings::ZoneSettings;
+use crate::connect::rates::RateSettings;
 use crate::end_of_data::authentication::DmarcSettings;
 use crate::end_of_data::content_checks::{self, Inner};
 use crate::rcpt::greylist::GreylistSettings;
@@ -66,6 +67,8 @@ pub struct Settings {
     pub dnsbl: Vec<ZoneSettings>,
     /// When a DNS list is no longer believed.
     pub dnsbl_health: HealthSettings,
+    /// How much a client network, or an account, may do in an hour.
+    pub rates: RateSettings,
     /// Whom greylisting asks to come back, and when.
     pub greylist: GreylistSettings,
     /// For how many days it is remembered to whom our users have written: answers of theirs are never greylisted, and not
@@ -159,6 +162,7 @@ impl Default for Settings {
             judging_memory_bytes_max: 64 << 20,
             dnsbl: dnsbl::settings::defaults(),
             dnsbl_health: HealthSettings::default(),
+            rates: RateSettings::default(),
             greylist: GreylistSettings::default(),
             correspondent_days: 30,
             backscatter: BackscatterSettings::default(),

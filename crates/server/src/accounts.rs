@@ -164,6 +164,8 @@ pub enum Login {
     Busy,
     /// Too many failures from this network.
     Blocked,
+    /// The account is locked, because it looks broken into. Told to nobody who does not have its password.
+    Locked,
 }
 
 impl Login {
@@ -177,6 +179,11 @@ impl Login {
             Self::Blocked => {
                 Reply::new(454, (4, 7, 0), "Too many failed logins from your network, try again later")
             }
+            // RFC 5248: X.7.13 is an account that an administrator, or what acts for one, has disabled.
+            Self::Locked => {
+                let text = "This account is locked because it looks broken into; ask your postmaster";
+                Reply::new(525, (5, 7, 13), text)
+            }
         }
     }
 
@@ -189,6 +196,7 @@ impl Login {
             Self::Wrong => AuthResult::Failure,
             Self::Busy => AuthResult::Busy,
             Self::Blocked => AuthResult::Blocked,
+            Self::Locked => AuthResult::Locked,
         }
     }
 }

@@ -15,6 +15,8 @@ pub mod socket;
 
 pub use antispam::backscatter::BackscatterMode;
 pub use antispam::connect::dnsbl::lists::{Figures as ListFigures, Status as ListStatus};
+pub use antispam::connect::rates::Event as RateEvent;
+pub use antispam::connect::rates::locks::Lock;
 pub use antispam::rcpt::greylist::manage::{Line as Greylisted, State as GreylistState};
 pub use client::{Client, ClientError};
 pub use control::{BackscatterStatus, Control, ControlError, FsckReport, QueueControl, Status};

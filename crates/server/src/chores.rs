@@ -11,6 +11,7 @@ use crate::clock;
 use crate::control::Daemon;
 use crate::maillog::Level;
 use crate::memory;
+use crate::rates;
 use crate::runner::auditor;
 use crate::services::Current;
 
@@ -29,6 +30,7 @@ pub fn start(tasks: &mut JoinSet<()>, loaded: &Loaded, current: &Current, daemon
     tasks.spawn(certificates(current.clone(), every));
     tasks.spawn(tables(current.clone(), every));
     tasks.spawn(lists(current.clone()));
+    tasks.spawn(rates::tend(current.clone()));
     tasks.spawn(auditor::rounds(current.clone(), Arc::clone(daemon)));
 }
 

@@ -5,6 +5,7 @@ use std::sync::{Arc, PoisonError};
 use std::time::Instant;
 
 use antispam::backscatter::status::{DAYS_MAX, counts};
+use antispam::connect::rates::Rates;
 use mail::{QueueId, Timestamp};
 use policy::VerdictRecord;
 use queue::{Event, RetryScope};
@@ -218,6 +219,10 @@ impl QueueControl for Daemon {
         self.shared.state.as_ref()
     }
 
+    fn rates(&self) -> &Rates {
+        &self.shared.rates
+    }
+
     fn dnsbl(&self) -> Vec<ListStatus> {
         self.current.get().judge.lists().status()
     }
@@ -253,6 +258,7 @@ impl Health for Daemon {
         metrics.log_lines_lost(self.shared.log.lines_lost());
         metrics.verdicts_lost(self.shared.history.lost());
         metrics.lists(&self.dnsbl());
+        metrics.accounts_locked(self.shared.rates.locks().all().len() as u64);
         self.count_outbound_tls();
         let mut totals = [0_u64; 4];
         for (_, result, total) in self.current.get().resolver.figures().read() {

@@ -22,6 +22,7 @@ pub mod maillog;
 pub mod memory;
 pub mod metrics;
 pub mod privileges;
+pub mod rates;
 pub mod rehearsal;
 pub mod reload;
 pub mod runner;

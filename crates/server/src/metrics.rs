@@ -16,6 +16,7 @@ mod checks;
 pub mod labels;
 mod lists;
 mod process;
+mod rates;
 
 pub use labels::*;
 
@@ -162,6 +163,7 @@ pub struct Metrics {
     verdicts_lost: IntCounter,
     checks: checks::Checks,
     lists: lists::Lists,
+    rates: rates::Rates,
     process: process::Process,
 }
 
@@ -215,6 +217,7 @@ impl Metrics {
             verdicts_lost: d.counter(&VERDICTS_LOST)?,
             checks: checks::Checks::new(&d)?,
             lists: lists::Lists::new(&d)?,
+            rates: rates::Rates::new(&d)?,
             process: process::Process::new(&d.registry)?,
             registry: d.registry,
         })
@@ -382,6 +385,21 @@ impl Metrics {
     /// How the DNS lists do: to be set before each [`Metrics::render`].
     pub fn lists(&self, all: &[antispam::connect::dnsbl::lists::Status]) {
         self.lists.copy(all);
+    }
+
+    /// Somebody was asked to come back for doing too much of this.
+    pub fn rate_limited(&self, who: Limited, event: antispam::connect::rates::Event) {
+        self.rates.limited(who, event);
+    }
+
+    /// An account that looks broken into has come to this.
+    pub fn account_step(&self, step: antispam::connect::rates::Step) {
+        self.rates.step(step);
+    }
+
+    /// Sets the number of accounts that are locked now.
+    pub fn accounts_locked(&self, count: u64) {
+        self.rates.locked(count);
     }
 
     /// A check has run.

@@ -12,6 +12,8 @@ use net::tls::Expiry;
 use net::{Networks, Resolver, ServerTls};
 use store::{QueueStore, StateStore};
 
+use antispam::connect::rates::Rates;
+
 use crate::accounts::{Accounts, Failures};
 use crate::clock::IdMaker;
 use crate::judge::{Clerk, History, Judge};
@@ -98,6 +100,8 @@ pub struct Shared {
     pub places: Arc<SessionCounts>,
     /// Failed logins by client network: a reload forgives nobody.
     pub failures: Arc<Failures>,
+    /// What clients and accounts did lately, and which accounts are locked.
+    pub rates: Arc<Rates>,
     /// The queue runner.
     pub runner: RunnerHandle,
     /// Becomes true when the daemon stops: sessions end at the next sane point.

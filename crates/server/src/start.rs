@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use antispam::connect::rates::Rates;
 use config::Loaded;
 use net::ListenerSettings;
 use nix::fcntl::{Flock, FlockArg};
@@ -36,7 +37,7 @@ use crate::reload::Reloader;
 use crate::runner::{Message, Runner, RunnerHandle};
 use crate::services::{Current, Shared};
 use crate::signals::Signals;
-use crate::{accounts, aliases, chores, local, memory};
+use crate::{accounts, aliases, chores, local, memory, rates};
 
 /// How long the state store may take to write down what it has, at the end: no mail waits for it.
 const STATE_PATIENCE: Duration = Duration::from_secs(3);
@@ -145,6 +146,7 @@ async fn serve(
         );
         shared.log.notice(Level::Warning, &text);
     }
+    rates::load(&shared).await;
     let current = Current::new(assemble::services(&loaded, Arc::clone(&shared)).await?);
     current.get().show_certificates();
     current.get().show_checks();
@@ -177,6 +179,7 @@ async fn serve(
     stop(&loaded, &shared, &reloader, &handle, runner).await;
     tasks.shutdown().await;
     current.get().agents.close().await;
+    rates::save(&current.get(), false).await;
     close_state(&shared, &loaded.data_dir().join("state.export")).await;
     let _ = shared.store.close().await;
     shared.log.notice(Level::Info, "stopped");
@@ -197,6 +200,7 @@ fn shared(loaded: &Loaded, runner: RunnerHandle) -> Result<Shared, Error> {
     let store = EmbeddedStore::open(disk, &folder, loaded.config.store.clone());
     let store: Arc<dyn QueueStore> = Arc::new(store.map_err(|error| Error::Store(error.to_string()))?);
     let state = memory::open(&loaded.data_dir(), loaded.config.store.state.clone())?;
+    let rates = Arc::new(Rates::new(Arc::clone(&state)));
     let metrics = Arc::new(Metrics::new()?);
     let history = Arc::new(History::start(Arc::clone(&state)));
     let clerk = Arc::new(Registrar::new(log.clone(), Arc::clone(&metrics), Arc::clone(&history)));
@@ -211,6 +215,7 @@ fn shared(loaded: &Loaded, runner: RunnerHandle) -> Result<Shared, Error> {
         room: BodyRoom::new(loaded.config.server.body_memory_bytes_max),
         places: Arc::new(SessionCounts::default()),
         failures: Arc::new(Failures::new(accounts::Limits::default())),
+        rates,
         runner,
         stopping: watch::channel(false).0,
     })

@@ -22,12 +22,14 @@ use super::{BackscatterMode, message_id, status};
 use crate::end_of_data::bounce::{self, Kind, Recognised};
 use crate::work;
 
+/// The symbol of a report that proves to be about mail that we have sent.
+pub const PROVEN_SYMBOL: &str = "BACKSCATTER_PROVEN";
 /// Message-IDs of one message that are looked up in the memory.
 const LOOKUPS_MAX: usize = 16;
 const BUDGET: Duration = Duration::from_secs(5);
 
 const PROVEN: SymbolDef =
-    SymbolDef::new("BACKSCATTER_PROVEN", Score::points(-2), "A report about mail that we have sent");
+    SymbolDef::new(PROVEN_SYMBOL, Score::points(-2), "A report about mail that we have sent");
 const FORGED: SymbolDef =
     SymbolDef::new("BACKSCATTER_FORGED", Score::points(0), "A report about mail that we have not sent");
 const AUTOMATIC: SymbolDef = SymbolDef::new(
@@ -159,7 +161,7 @@ impl Check<EndOfData> for Backscatter {
         Box::pin(async move {
             let (judgement, why) = self.look(facts).await;
             match &judgement {
-                Judgement::Proven(proof) => found.saw("BACKSCATTER_PROVEN", proof_text(*proof)),
+                Judgement::Proven(proof) => found.saw(PROVEN_SYMBOL, proof_text(*proof)),
                 Judgement::Scored(kind) => found.saw("BACKSCATTER_AUTOMATIC", kind.as_str()),
                 Judgement::Forged(kind) => {
                     found.saw("BACKSCATTER_FORGED", kind.as_str());

@@ -1,73 +1,44 @@
 //! How much a client network, or an account, may do in an hour: connections, messages, recipients, failures.
 //!
-//! Counters in the state store, one for each hour, weighed with the hour before, so that a burst over the turn of an hour is
-//! seen whole. Decisions are values: nothing here replies, waits or locks. An account that writes to many whom it has not
-//! written to before, or whose mail comes back, is taken for broken into: slowed, then its mail is held, then it is locked, and
-//! the operator is told of each step once. A memory that does not answer is an error, upon which nobody is limited.
+//! Counted in memory, an hour at a time, and weighed with the hour before, so that a burst over the turn of an hour is seen
+//! whole; to count costs a lock and no waiting. Counts that come near a limit are added to the state store now and then
+//! ([`Rates::save`]), so that a restart forgives nobody; small ones are not worth a write. Decisions are values: nothing here
+//! replies or waits. An account that writes to many whom it has not written to before, or whose mail comes back, is taken
+//! for broken into: slowed, then its mail is held, then it is locked ([`locks`]), and the operator is told of each step once.
+//! What the memory has no room for is forgotten, those first who did least. A store that does not answer limits nobody.
 
-use std::sync::Arc;
+mod counters;
+pub mod locks;
+mod settings;
 
-use aws_lc_rs::digest;
-use mail::{Address, ClientNetwork, Timestamp};
-use schemars::JsonSchema;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use mail::{ClientNetwork, Timestamp};
 use serde::{Deserialize, Serialize};
 use store::{StateKey, StateStore, StoreError, Write, Written};
 
+use self::counters::{Counters, Subject};
+use self::locks::{Lock, Locks};
+pub use self::settings::RateSettings;
+
 /// Counters, and what operators were told of.
 const NAMESPACE: &str = "rate";
-/// To whom accounts have written: apart, so that it cannot drive out the counters.
-const KNOWN: &str = "rate-known";
 const HOUR_SECONDS: u64 = 3600;
 /// A counter is needed until the hour behind its own is over.
 const TTL_SECONDS: u64 = 2 * HOUR_SECONDS + 60;
-/// Octets of the hash that stands for names of any length.
-const HASH_BYTES: usize = 16;
 /// Over so many times the limit, mail is held.
-const HOLD_TIMES: u64 = 2;
+pub const HOLD_TIMES: u64 = 2;
 /// Over so many times the limit, the account is locked.
-const LOCK_TIMES: u64 = 4;
+pub const LOCK_TIMES: u64 = 4;
+/// Entries that are read from the store at once.
+const PAGE: usize = 500;
+/// Writes that go to the store at once.
+const WRITES_MAX: usize = 500;
 
-/// What may happen in an hour: `[antispam.rates]`. 0: no limit.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
-pub struct RateSettings {
-    /// Connections of a client network (/24, /64) in an hour.
-    pub connections_per_hour_max: u64,
-    /// Messages of a client network in an hour.
-    pub messages_per_hour_max: u64,
-    /// Recipients of a client network in an hour.
-    pub recipients_per_hour_max: u64,
-    /// Failures of a client network in an hour: unknown recipients, refused logins and commands.
-    pub failures_per_hour_max: u64,
-    /// Messages of an account in an hour.
-    pub account_messages_per_hour_max: u64,
-    /// Recipients of an account in an hour.
-    pub account_recipients_per_hour_max: u64,
-    /// Recipients in an hour to whom an account had not written before. Over this it is slowed, over twice as many its mail is
-    /// held, over four times as many it is locked.
-    pub account_new_recipients_per_hour_max: u64,
-    /// Bounces of an account's mail in an hour; the same three steps.
-    pub account_bounces_per_hour_max: u64,
-}
-
-impl Default for RateSettings {
-    fn default() -> Self {
-        Self {
-            connections_per_hour_max: 2_000,
-            messages_per_hour_max: 2_000,
-            recipients_per_hour_max: 10_000,
-            failures_per_hour_max: 200,
-            account_messages_per_hour_max: 300,
-            account_recipients_per_hour_max: 1_000,
-            account_new_recipients_per_hour_max: 200,
-            account_bounces_per_hour_max: 50,
-        }
-    }
-}
-
-/// What is counted of a client network.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum ClientEvent {
+/// What is counted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Event {
     /// A connection.
     Connection,
     /// A message that was taken.
@@ -76,42 +47,66 @@ pub enum ClientEvent {
     Recipient,
     /// Something that was refused for good.
     Failure,
-}
-
-/// What is counted of an account.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum AccountEvent {
-    /// A message that was taken.
-    Message,
-    /// A recipient that was taken.
-    Recipient,
-    /// A recipient to whom it had not written before: counted by [`Rates::new_recipient`].
+    /// A recipient to whom an account had not written before.
     NewRecipient,
-    /// A report that mail of it failed.
+    /// Mail of an account that came back.
     Bounce,
 }
 
-/// What is to be done about a client network.
+impl Event {
+    /// All of them.
+    pub const ALL: [Self; 6] =
+        [Self::Connection, Self::Message, Self::Recipient, Self::Failure, Self::NewRecipient, Self::Bounce];
+
+    /// Its name in keys, records and metrics.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Connection => "connection",
+            Self::Message => "message",
+            Self::Recipient => "recipient",
+            Self::Failure => "failure",
+            Self::NewRecipient => "new_recipient",
+            Self::Bounce => "bounce",
+        }
+    }
+
+    /// In words, as many.
+    #[must_use]
+    pub const fn words(self) -> &'static str {
+        match self {
+            Self::Connection => "connections",
+            Self::Message => "messages",
+            Self::Recipient => "recipients",
+            Self::Failure => "failures",
+            Self::NewRecipient => "recipients to whom it had not written before",
+            Self::Bounce => "messages that came back",
+        }
+    }
+
+    fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|event| event.as_str() == name)
+    }
+}
+
+/// Too many of something in the last hour.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ClientDecision {
-    /// Nothing.
-    Go,
-    /// It is to come back later.
-    Refuse {
-        /// How often it was, in the last hour.
-        count: u64,
-        /// How often it may be.
-        limit: u64,
-    },
+pub struct Over {
+    /// Of what.
+    pub event: Event,
+    /// How often it was.
+    pub count: u64,
+    /// How often it may be.
+    pub limit: u64,
+    /// The setting that says so.
+    pub key: &'static str,
 }
 
 /// How far it has come with an account, the mildest first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Step {
-    /// Nothing is wrong.
-    Go,
-    /// It is to come back later.
+    /// Its answers take their time.
     Slow,
     /// What it sends is taken and held.
     Hold,
@@ -119,150 +114,14 @@ pub enum Step {
     Lock,
 }
 
-/// What is to be done about an account.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct AccountDecision {
-    /// The step.
-    pub step: Step,
-    /// The operator is to be told: the first time in an hour that this step is reached.
-    pub tell: bool,
-    /// How often it was, in the last hour.
-    pub count: u64,
-    /// From how often on it is slowed; 0 without a limit.
-    pub limit: u64,
-}
-
-/// The counters.
-#[derive(Clone)]
-pub struct Rates {
-    settings: RateSettings,
-    state: Arc<dyn StateStore>,
-}
-
-impl Rates {
-    /// By these settings, counted there.
-    #[must_use]
-    pub fn new(settings: RateSettings, state: Arc<dyn StateStore>) -> Self {
-        Self { settings, state }
-    }
-
-    /// Counts `amount` of an event of a client, and says whether that is too often. Not to be asked of trusted networks.
-    ///
-    /// # Errors
-    /// [`StoreError`] when the state store does not answer.
-    pub async fn client(
-        &self,
-        network: ClientNetwork,
-        event: ClientEvent,
-        amount: u64,
-        now: Timestamp,
-    ) -> Result<ClientDecision, StoreError> {
-        let (word, limit) = match event {
-            ClientEvent::Connection => ("connection", self.settings.connections_per_hour_max),
-            ClientEvent::Message => ("message", self.settings.messages_per_hour_max),
-            ClientEvent::Recipient => ("recipient", self.settings.recipients_per_hour_max),
-            ClientEvent::Failure => ("failure", self.settings.failures_per_hour_max),
-        };
-        if limit == 0 {
-            return Ok(ClientDecision::Go);
-        }
-        let count = self.count(&format!("c/{network}/{word}"), amount, now).await?;
-        Ok(if count > limit { ClientDecision::Refuse { count, limit } } else { ClientDecision::Go })
-    }
-
-    /// Counts `amount` of an event of an account, and says how far it has come.
-    ///
-    /// # Errors
-    /// [`StoreError`] when the state store does not answer.
-    pub async fn account(
-        &self,
-        account: &str,
-        event: AccountEvent,
-        amount: u64,
-        now: Timestamp,
-    ) -> Result<AccountDecision, StoreError> {
-        let (word, limit) = match event {
-            AccountEvent::Message => ("message", self.settings.account_messages_per_hour_max),
-            AccountEvent::Recipient => ("recipient", self.settings.account_recipients_per_hour_max),
-            AccountEvent::NewRecipient => {
-                ("new_recipient", self.settings.account_new_recipients_per_hour_max)
-            }
-            AccountEvent::Bounce => ("bounce", self.settings.account_bounces_per_hour_max),
-        };
-        if limit == 0 {
-            return Ok(AccountDecision { step: Step::Go, tell: false, count: 0, limit });
-        }
-        let name = hashed(account);
-        let count = self.count(&format!("a/{name}/{word}"), amount, now).await?;
-        let step = step(event, count, limit);
-        let mut tell = false;
-        if step != Step::Go {
-            let told = StateKey::new(NAMESPACE, format!("t/{name}/{word}/{}", step.as_str()));
-            tell = self.is_new(told, HOUR_SECONDS, now).await?;
-        }
-        Ok(AccountDecision { step, tell, count, limit })
-    }
-
-    /// Counts a recipient to whom the account has not written within `memory_seconds`, which are days; each once.
-    ///
-    /// # Errors
-    /// [`StoreError`] when the state store does not answer.
-    pub async fn new_recipient(
-        &self,
-        account: &str,
-        recipient: &Address,
-        memory_seconds: u64,
-        now: Timestamp,
-    ) -> Result<AccountDecision, StoreError> {
-        let pair = StateKey::new(KNOWN, hashed(&format!("{account}\0{}", recipient.lookup_key())));
-        let amount = u64::from(self.is_new(pair, memory_seconds, now).await?);
-        self.account(account, AccountEvent::NewRecipient, amount, now).await
-    }
-
-    /// True the first time in so many seconds.
-    async fn is_new(&self, key: StateKey, ttl_seconds: u64, now: Timestamp) -> Result<bool, StoreError> {
-        let written = self.state.write(vec![Write::put_if_absent(key, Vec::new(), ttl_seconds)], now).await?;
-        written.into_iter().next().map_or(Ok(false), |written| Ok(written? == Written::Applied))
-    }
-
-    /// Adds to this hour, and gives the sum of the last sixty minutes: all of this hour, and of the one before the share that
-    /// still lies within them.
-    async fn count(&self, name: &str, amount: u64, now: Timestamp) -> Result<u64, StoreError> {
-        let (hour, into) = (now.seconds() / HOUR_SECONDS, now.seconds() % HOUR_SECONDS);
-        let place = |hour: u64| StateKey::new(NAMESPACE, format!("{name}/{hour}"));
-        let number = |total: i64| u64::try_from(total).unwrap_or_default();
-        let add = Write::add(place(hour), i64::try_from(amount).unwrap_or(i64::MAX), TTL_SECONDS);
-        let this = match self.state.write(vec![add], now).await?.into_iter().next() {
-            Some(Ok(Written::Total(total))) => number(total),
-            Some(Err(error)) => return Err(error),
-            _ => return Err(StoreError::Unknown("a counter gave no total".to_owned())),
-        };
-        let before = self.state.get(vec![place(hour.saturating_sub(1))], now).await?.into_iter().next();
-        let before = before.transpose()?.flatten().and_then(|entry| entry.total()).map_or(0, number);
-        Ok(this.saturating_add(before.saturating_mul(HOUR_SECONDS - into) / HOUR_SECONDS))
-    }
-}
-
-/// Much mail alone only slows: a newsletter is no burglar. Strangers written to and mail that comes back tell more.
-fn step(event: AccountEvent, count: u64, limit: u64) -> Step {
-    let telling = matches!(event, AccountEvent::NewRecipient | AccountEvent::Bounce);
-    if count <= limit {
-        Step::Go
-    } else if telling && count > limit.saturating_mul(LOCK_TIMES) {
-        Step::Lock
-    } else if telling && count > limit.saturating_mul(HOLD_TIMES) {
-        Step::Hold
-    } else {
-        Step::Slow
-    }
-}
-
 impl Step {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Slow, Self::Hold, Self::Lock];
+
     /// Its name in records and metrics.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
-            Self::Go => "go",
             Self::Slow => "slow",
             Self::Hold => "hold",
             Self::Lock => "lock",
@@ -270,101 +129,228 @@ impl Step {
     }
 }
 
-fn hashed(text: &str) -> String {
-    let hash = digest::digest(&digest::SHA256, text.as_bytes());
-    let octets = hash.as_ref().iter().take(HASH_BYTES);
-    octets.fold(String::with_capacity(2 * HASH_BYTES), |all, octet| all + &format!("{octet:02x}"))
+/// The counters and locks.
+pub struct Rates {
+    state: Arc<dyn StateStore>,
+    counters: Mutex<Counters>,
+    locks: Locks,
+}
+
+impl Rates {
+    /// Nothing counted so far; kept there.
+    #[must_use]
+    pub fn new(state: Arc<dyn StateStore>) -> Self {
+        Self { locks: Locks::new(Arc::clone(&state)), state, counters: Mutex::default() }
+    }
+
+    /// Counts `amount` of what a stranger does. Nothing is counted without a limit.
+    pub fn count_client(
+        &self,
+        settings: &RateSettings,
+        network: ClientNetwork,
+        (event, amount): (Event, u64),
+        now: Timestamp,
+    ) {
+        if settings.of_client(event).1 > 0 {
+            self.counters().add(&Subject::Network(network), (event, amount), now);
+        }
+    }
+
+    /// What a stranger has used up of these; none when of nothing too much.
+    #[must_use]
+    pub fn client_over(
+        &self,
+        settings: &RateSettings,
+        network: ClientNetwork,
+        events: &[Event],
+        now: Timestamp,
+    ) -> Option<Over> {
+        let mut counters = self.counters();
+        events.iter().find_map(|event| {
+            let (key, limit) = settings.of_client(*event);
+            over(&mut counters, &Subject::Network(network), (*event, key, limit), now)
+        })
+    }
+
+    /// Counts `amount` of what an account does. Nothing is counted without a limit.
+    pub fn count_account(
+        &self,
+        settings: &RateSettings,
+        account: &str,
+        (event, amount): (Event, u64),
+        now: Timestamp,
+    ) {
+        if settings.of_account(event).1 > 0 {
+            self.counters().add(&Subject::Account(account.into()), (event, amount), now);
+        }
+    }
+
+    /// What of its messages and recipients an account has used up.
+    #[must_use]
+    pub fn account_over(
+        &self,
+        settings: &RateSettings,
+        account: &str,
+        events: &[Event],
+        now: Timestamp,
+    ) -> Option<Over> {
+        let mut counters = self.counters();
+        events.iter().find_map(|event| {
+            let (key, limit) = settings.of_account(*event);
+            over(&mut counters, &Subject::Account(account.into()), (*event, key, limit), now)
+        })
+    }
+
+    /// How far it has come with an account, and by what: the furthest of what tells of a break-in.
+    #[must_use]
+    pub fn standing(&self, settings: &RateSettings, account: &str, now: Timestamp) -> Option<(Step, Over)> {
+        let mut counters = self.counters();
+        let subject = Subject::Account(account.into());
+        let steps = [Event::NewRecipient, Event::Bounce].into_iter().filter_map(|event| {
+            let (key, limit) = settings.of_account(event);
+            let count = counters.sum(&subject, event, now);
+            Some((step(count, limit)?, Over { event, count, limit, key }))
+        });
+        steps.max_by_key(|(step, over)| (*step, over.count))
+    }
+
+    /// How many bounces more may come from outside. Reports can be sent again and again by who has one: they may bring an
+    /// account's mail to be held, and no further.
+    #[must_use]
+    pub fn bounces_left(&self, settings: &RateSettings, account: &str, now: Timestamp) -> u64 {
+        let limit = settings.of_account(Event::Bounce).1.saturating_mul(LOCK_TIMES);
+        limit.saturating_sub(self.counters().sum(&Subject::Account(account.into()), Event::Bounce, now))
+    }
+
+    /// True the first time in an hour that this step of an account, or that a network is over a limit, is to be told.
+    pub async fn is_news(&self, who: &str, what: &str, now: Timestamp) -> bool {
+        if !self.counters().is_news(who, what, now) {
+            return false;
+        }
+        let write = Write::put_if_absent(told(who, what), Vec::new(), HOUR_SECONDS);
+        let written = self.state.write(vec![write], now).await.ok();
+        // Better told twice than never.
+        !matches!(written.as_deref(), Some([Ok(Written::Refused(_))]))
+    }
+
+    /// The accounts that may not log in.
+    #[must_use]
+    pub fn locks(&self) -> &Locks {
+        &self.locks
+    }
+
+    /// Lets an account log in again, and forgets what spoke against it. True when it was locked.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the state store does not answer; then it stays locked.
+    pub async fn unlock(&self, account: &str, now: Timestamp) -> Result<bool, StoreError> {
+        let was_locked = self.locks.remove(account, now).await?;
+        self.counters().forget(account);
+        let hour = now.seconds() / HOUR_SECONDS;
+        let mut writes = Vec::new();
+        for event in Event::ALL {
+            for hour in [hour, hour.saturating_sub(1)] {
+                let key = counters::key(hour, event, &Subject::Account(account.into()));
+                writes.push(Write::delete(key));
+            }
+        }
+        writes.extend(Step::ALL.map(|step| Write::delete(told(account, step.as_str()))));
+        for written in self.state.write(writes, now).await? {
+            written?;
+        }
+        Ok(was_locked)
+    }
+
+    /// Locks an account. True when it was not locked before.
+    ///
+    /// # Errors
+    /// [`StoreError`] when it could not be written down: it holds until a restart.
+    pub async fn lock(&self, account: &str, lock: Lock, now: Timestamp) -> Result<bool, StoreError> {
+        self.locks.add(account, lock, now).await
+    }
+
+    /// Reads what was counted and locked before a restart. To be called once, before clients come.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the state store does not answer.
+    pub async fn load(&self, now: Timestamp) -> Result<(), StoreError> {
+        self.locks.load(now).await?;
+        let mut after = None;
+        loop {
+            let page = self.state.scan(StateKey::new(NAMESPACE, ""), after, PAGE, now).await?;
+            for entry in page.entries {
+                if let Some(total) = entry.total().and_then(|total| u64::try_from(total).ok()) {
+                    self.counters().load(entry.key.rest(), total, now);
+                }
+            }
+            after = page.next;
+            if after.is_none() {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Writes down what was counted since the last time, of those who come near a limit. What cannot be written is tried
+    /// again.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the state store does not answer.
+    pub async fn save(&self, settings: &RateSettings, now: Timestamp) -> Result<(), StoreError> {
+        let due = self.counters().take_unsaved(|subject, event| match subject {
+            Subject::Network(_) => settings.of_client(event).1,
+            Subject::Account(_) => settings.of_account(event).1,
+        });
+        let mut failed = None;
+        for some in due.chunks(WRITES_MAX) {
+            let add = |one: &counters::Due| {
+                let amount = i64::try_from(one.amount).unwrap_or(i64::MAX);
+                Write::add(counters::key(one.hour, one.event, &one.subject), amount, TTL_SECONDS)
+            };
+            match self.state.write(some.iter().map(add).collect(), now).await {
+                Ok(written) => failed = written.into_iter().find_map(Result::err).or(failed),
+                Err(error) => {
+                    self.counters().give_back(some);
+                    failed = Some(error);
+                }
+            }
+        }
+        failed.map_or(Ok(()), Err)
+    }
+
+    fn counters(&self) -> std::sync::MutexGuard<'_, Counters> {
+        self.counters.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn over(
+    counters: &mut Counters,
+    subject: &Subject,
+    (event, key, limit): (Event, &'static str, u64),
+    now: Timestamp,
+) -> Option<Over> {
+    if limit == 0 {
+        return None;
+    }
+    let count = counters.sum(subject, event, now);
+    (count >= limit).then_some(Over { event, count, limit, key })
+}
+
+fn step(count: u64, limit: u64) -> Option<Step> {
+    if limit == 0 || count <= limit {
+        None
+    } else if count > limit.saturating_mul(LOCK_TIMES) {
+        Some(Step::Lock)
+    } else if count > limit.saturating_mul(HOLD_TIMES) {
+        Some(Step::Hold)
+    } else {
+        Some(Step::Slow)
+    }
+}
+
+/// Apart from the counters, which begin with a number.
+fn told(who: &str, what: &str) -> StateKey {
+    StateKey::new(NAMESPACE, format!("told/{what}/{who}"))
 }
 
 #[cfg(test)]
-mod tests {
-    use store::MemoryState;
-
-    use super::*;
-
-    fn rates() -> (Rates, Arc<MemoryState>) {
-        let state = Arc::new(MemoryState::default());
-        let settings = RateSettings {
-            messages_per_hour_max: 10,
-            account_messages_per_hour_max: 10,
-            account_new_recipients_per_hour_max: 10,
-            connections_per_hour_max: 0,
-            ..RateSettings::default()
-        };
-        (Rates::new(settings, state.clone()), state)
-    }
-
-    fn at(seconds: u64) -> Timestamp {
-        Timestamp::from_seconds(500_000 * HOUR_SECONDS + seconds)
-    }
-
-    fn network(text: &str) -> ClientNetwork {
-        ClientNetwork::of(text.parse().unwrap())
-    }
-
-    #[tokio::test]
-    async fn a_network_is_counted_as_one_and_over_the_turn_of_the_hour() {
-        let (rates, _) = rates();
-        let send = |client, seconds| {
-            let rates = rates.clone();
-            async move { rates.client(network(client), ClientEvent::Message, 1, at(seconds)).await.unwrap() }
-        };
-        for last in 1..=10 {
-            let client = format!("192.0.2.{last}");
-            let decision = rates.client(network(&client), ClientEvent::Message, 1, at(3000)).await.unwrap();
-            assert_eq!(decision, ClientDecision::Go);
-        }
-        assert_eq!(send("192.0.2.200", 3599).await, ClientDecision::Refuse { count: 11, limit: 10 });
-        assert_eq!(send("198.51.100.1", 3599).await, ClientDecision::Go);
-        // Five minutes into the next hour, eleven twelfths of the last one still count.
-        assert_eq!(send("192.0.2.200", 3900).await, ClientDecision::Refuse { count: 11, limit: 10 });
-        assert_eq!(send("192.0.2.200", 7100).await, ClientDecision::Go);
-    }
-
-    #[tokio::test]
-    async fn no_limit_is_no_limit_and_costs_nothing() {
-        let (rates, state) = rates();
-        let decision = rates.client(network("192.0.2.1"), ClientEvent::Connection, 1_000_000, at(0)).await;
-        assert_eq!(decision.unwrap(), ClientDecision::Go);
-        assert!(state.usage().iter().all(|(_, usage)| usage.entries == 0));
-    }
-
-    #[tokio::test]
-    async fn an_account_that_writes_to_strangers_is_slowed_held_and_locked_and_each_is_told_once() {
-        let (rates, _) = rates();
-        let mut told = Vec::new();
-        for number in 1..=45 {
-            let recipient = Address::parse(&format!("r{number}@away.test")).unwrap();
-            for _ in 0..2 {
-                let decision = rates.new_recipient("mara", &recipient, 86_400, at(60)).await.unwrap();
-                let expected = match number {
-                    ..=10 => Step::Go,
-                    11..=20 => Step::Slow,
-                    21..=40 => Step::Hold,
-                    _ => Step::Lock,
-                };
-                assert_eq!(decision.step, expected, "{number}");
-                told.extend(decision.tell.then_some((number, decision.step)));
-            }
-        }
-        assert_eq!(told, [(11, Step::Slow), (21, Step::Hold), (41, Step::Lock)]);
-        let known_to_mara = Address::parse("r1@away.test").unwrap();
-        let decision = rates.new_recipient("john", &known_to_mara, 86_400, at(60)).await.unwrap();
-        assert_eq!((decision.step, decision.count), (Step::Go, 1), "another account");
-    }
-
-    #[tokio::test]
-    async fn much_mail_to_the_same_people_is_only_slowed() {
-        let (rates, _) = rates();
-        let decision = rates.account("mara", AccountEvent::Message, 1000, at(0)).await.unwrap();
-        assert_eq!((decision.step, decision.tell, decision.limit), (Step::Slow, true, 10));
-    }
-
-    #[tokio::test]
-    async fn a_memory_that_does_not_answer_is_an_error_and_no_decision() {
-        let (rates, state) = rates();
-        state.close().await.unwrap();
-        assert!(rates.client(network("192.0.2.1"), ClientEvent::Message, 1, at(0)).await.is_err());
-        assert!(rates.account("mara", AccountEvent::Bounce, 1, at(0)).await.is_err());
-    }
-}
+mod tests;

@@ -4,6 +4,7 @@
 
 use std::path::Path;
 
+use antispam::connect::rates::locks::Lock;
 use mail::Address;
 
 use super::AccountsError;
@@ -30,6 +31,9 @@ pub struct Summary {
     pub login: &'static str,
     /// Further addresses it may send from.
     pub send_as: Vec<String>,
+    /// Why it may not log in now; to be filled in from what a running server knows.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub locked: Option<Lock>,
 }
 
 /// Adds an account. `owner` is whose the file shall be when it is made anew.
@@ -110,6 +114,7 @@ pub fn list(path: &Path) -> Result<Vec<Summary>, AccountsError> {
         },
         address: entry.address,
         send_as: entry.send_as,
+        locked: None,
     };
     Ok(entries.account.into_iter().map(summary).collect())
 }

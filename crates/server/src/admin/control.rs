@@ -5,6 +5,7 @@ use std::pin::Pin;
 
 use antispam::backscatter::BackscatterMode;
 use antispam::connect::dnsbl::lists::Status as ListStatus;
+use antispam::connect::rates::Rates;
 use mail::{QueueId, Timestamp};
 use policy::{Mode, VerdictRecord};
 use serde::{Deserialize, Serialize};
@@ -137,6 +138,9 @@ pub trait QueueControl: Send + Sync {
 
     /// What the judging of mail remembers.
     fn state(&self) -> &dyn StateStore;
+
+    /// What clients and accounts did lately, and which accounts are locked.
+    fn rates(&self) -> &Rates;
 
     /// How each DNS list does, in the order of the settings.
     fn dnsbl(&self) -> Vec<ListStatus>;

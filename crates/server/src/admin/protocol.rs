@@ -4,6 +4,7 @@
 //! Fields may be added; none changes its meaning.
 
 use antispam::connect::dnsbl::lists::Status as ListStatus;
+use antispam::connect::rates::locks::Lock;
 use antispam::rcpt::greylist::manage::Line as Greylisted;
 use mail::{QueueId, Timestamp};
 use policy::VerdictRecord;
@@ -94,6 +95,13 @@ pub enum Request {
     },
     /// What became of mail without a sender.
     Backscatter,
+    /// The accounts that are locked.
+    Locks,
+    /// Lets a locked account log in again; `done` counts 1 when it was locked.
+    Unlock {
+        /// Its address.
+        account: String,
+    },
 }
 
 /// What can be done to a message.
@@ -167,6 +175,13 @@ pub enum Response {
     Origin(String),
     /// What became of mail without a sender.
     Backscatter(BackscatterStatus),
+    /// An account that is locked.
+    Locked {
+        /// Its address.
+        account: String,
+        /// Why and since when.
+        lock: Lock,
+    },
     /// What a reload had to say.
     Warning(String),
     /// All is said: so many messages were listed or changed.

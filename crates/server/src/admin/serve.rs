@@ -161,6 +161,18 @@ async fn answer(request: Request, control: &dyn QueueControl, out: &mut Out) -> 
         Request::GreylistAllow { names } => greylist::allow(&names, control, out).await,
         Request::GreylistDelete { names } => greylist::delete(&names, control, out).await,
         Request::Backscatter => backscatter(control, out).await,
+        Request::Locks => {
+            let locks = control.rates().locks().all();
+            let count = locks.len() as u64;
+            for (account, lock) in locks {
+                out.put(&Response::Locked { account, lock }).await?;
+            }
+            Ok(Ok(Response::Done { count, more: false }))
+        }
+        Request::Unlock { account } => {
+            let unlocked = control.rates().unlock(&account, control.now()).await;
+            Ok(unlocked.map(|was| Response::Done { count: u64::from(was), more: false }).map_err(Into::into))
+        }
     }
 }
 

@@ -4,6 +4,7 @@ use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
+use antispam::connect::rates::Rates;
 use mail::{QueueId, Reply, ReversePath, Timestamp};
 use store::{
     Change, Hold, LastAttempt, MemoryState, MemoryStore, MessageRecord, MessageState, NewBody, NewMessage,
@@ -18,11 +19,18 @@ use super::protocol::State;
 use super::*;
 
 /// A queue in memory, whose orders can be looked at.
-#[derive(Default)]
 struct Queue {
     store: MemoryStore,
     state: MemoryState,
     orders: Mutex<Vec<(Order, QueueId)>>,
+    rates: Rates,
+}
+
+impl Default for Queue {
+    fn default() -> Self {
+        let rates = Rates::new(Arc::new(MemoryState::default()));
+        Self { store: Default::default(), state: Default::default(), orders: Mutex::default(), rates }
+    }
 }
 
 const NOW: Timestamp = Timestamp(1_795_312_088_000);
@@ -89,6 +97,9 @@ impl QueueControl for Queue {
         Box::pin(async move {
             if address == "joe@a.test" { Ok(3) } else { Err(ControlError::Store("away".into())) }
         })
+    }
+    fn rates(&self) -> &Rates {
+        &self.rates
     }
     fn state(&self) -> &dyn StateStore {
         &self.state

@@ -3,6 +3,7 @@
 
 use std::net::{IpAddr, Ipv6Addr};
 
+use antispam::connect::rates::Event;
 use mail::Reply;
 use smtp::{Answer, Mechanism, Secret};
 
@@ -59,8 +60,18 @@ impl Asker {
             Login::Good(account) => Some(account.to_string()),
             _ => None,
         };
-        self.log_auth(mechanism, account.as_deref(), login);
-        let Some(account) = account else { return Answer::Reply(login.reply()) };
+        let rates = &self.services.shared.rates;
+        let is_locked = account.as_deref().is_some_and(|account| rates.locks().of(account).is_some());
+        self.log_auth(mechanism, account.as_deref(), if is_locked { &Login::Locked } else { login });
+        let Some(account) = account else {
+            if matches!(login, Login::Wrong) {
+                self.count(Event::Failure, 1);
+            }
+            return Answer::Reply(login.reply());
+        };
+        if is_locked {
+            return Answer::Reply(Login::Locked.reply());
+        }
         // RFC 4616 §2: acting as another needs a right that nobody has here.
         let other = !acts_as.is_empty()
             && self.services.accounts.named(acts_as).is_none_or(|named| *named.name != *account);

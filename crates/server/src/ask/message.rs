@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use antispam::backscatter::judge::PROVEN_SYMBOL;
+use antispam::connect::rates::Event;
 use bytes::Bytes;
 use mail::{Address, Reply};
 use policy::Source;
@@ -79,11 +81,19 @@ impl Asker {
                 let result = intake::result_of(&reply);
                 (reply, result)
             }
-            Err(Refused::Judged(reply)) => (reply, MessageResult::Policy),
+            Err(Refused::Judged(reply)) => {
+                if reply.is_permanent() {
+                    self.count(Event::Failure, 1);
+                }
+                (reply, MessageResult::Policy)
+            }
         };
         self.services.shared.metrics.message(door, result, bytes);
         if reply.is_positive() {
             self.bytes_accepted += bytes;
+            if self.facts.account.is_none() {
+                self.count(Event::Message, 1);
+            }
         } else {
             self.log_refusal("data", None, &reply);
         }
@@ -124,7 +134,7 @@ impl Asker {
             self.or_late(submission::check_identity(services, &self.facts, &head)).await?;
         }
         // The checks see the message as it came. Then their edits, then what is missing, then the signature over all that.
-        let judged = self.judge(&transaction, &mut body).await?;
+        let mut judged = self.judge(&transaction, &mut body).await?;
         let mut edits = judged.edits.clone();
         let mut top = trace::received(services, &self.facts, &transaction);
         top.extend_from_slice(&judged.trace);
@@ -134,7 +144,10 @@ impl Asker {
         if self.facts.may_relay() {
             let head = Bytes::from(submission::header_of(&body));
             submission::remember(services, &store::edited(&head, &edits).concat()).await;
-            correspondents::remember(services, &self.facts, &transaction, &head).await;
+            let new = correspondents::remember(services, &self.facts, &transaction, &head).await;
+            judged.hold |= self.account_sends(transaction.id, new.unwrap_or_default()).await;
+        } else if transaction.reverse_path.is_null() && self.case.found(PROVEN_SYMBOL) {
+            self.report_returned(&intake::copies::accounts(services, &transaction)).await;
         }
         let origin = Origin {
             kind: match self.facts.door {

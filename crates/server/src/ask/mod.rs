@@ -5,6 +5,7 @@
 
 mod auth;
 mod message;
+mod rates;
 pub(crate) mod recipient;
 mod sender;
 
@@ -119,6 +120,10 @@ impl Asker {
     }
 
     async fn greeting(&mut self) -> Reply {
+        if let Some(reply) = self.connection_limited().await {
+            self.log_refusal("connect", None, &reply);
+            return reply;
+        }
         self.case.connected(&self.facts).await;
         let banner = &self.services.smtp.banner;
         let space = if banner.is_empty() { "" } else { " " };

@@ -1,5 +1,6 @@
 //! RCPT: is this recipient ours and real, or may this client send elsewhere? (invariants I4 and I9)
 
+use antispam::connect::rates::Event;
 use config::Config;
 use delivery::Resolution;
 use mail::{Address, ForwardPath, Reply};
@@ -18,6 +19,9 @@ impl Asker {
         params: RecipientParameters,
         bare: &str,
     ) -> Reply {
+        if let Some(reply) = self.recipient_limited().await {
+            return self.refuse_recipient(RecipientRefusal::Limit, bare, reply);
+        }
         let resolution = self.in_time(self.services.router.resolve(&path)).await;
         let resolution =
             resolution.unwrap_or_else(|| Resolution::Unavailable("the look-up took too long".to_owned()));
@@ -30,6 +34,9 @@ impl Asker {
             Ok(finals) => {
                 let is_ours = self.services.router.is_ours(&accepted_as.domain);
                 if let Err(reply) = self.case.recipient(&accepted_as, None, is_ours).await {
+                    if reply.is_permanent() {
+                        self.count(Event::Failure, 1);
+                    }
                     return self.refuse_recipient(RecipientRefusal::Policy, bare, *reply);
                 }
                 self.add(accepted_as, finals, params)
@@ -37,6 +44,7 @@ impl Asker {
             Err((reason, (code, enhanced, words))) => {
                 if matches!(reason, RecipientRefusal::Unknown) {
                     self.case.unknown_recipient();
+                    self.count(Event::Failure, 1);
                 }
                 let reply = Reply::new(code, enhanced, words);
                 let key = key(&self.services.config, reason, &accepted_as);
@@ -63,6 +71,7 @@ impl Asker {
             original: params.orcpt,
         });
         self.services.shared.metrics.recipient_accepted();
+        self.count(Event::Recipient, 1);
         Reply::new(250, (2, 1, 5), "Ok")
     }
 }
@@ -128,7 +137,7 @@ pub(crate) fn source(reason: RecipientRefusal) -> policy::Source {
     match reason {
         RecipientRefusal::RelayDenied => Source::Relay,
         RecipientRefusal::Unavailable => Source::Unavailable,
-        RecipientRefusal::MailboxFull | RecipientRefusal::TooMany => Source::Limit,
+        RecipientRefusal::MailboxFull | RecipientRefusal::TooMany | RecipientRefusal::Limit => Source::Limit,
         _ => Source::UnknownRecipient,
     }
 }

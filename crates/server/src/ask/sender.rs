@@ -5,6 +5,7 @@ use smtp::MailParameters;
 
 use crate::intake::{self, submission};
 use crate::judge::Why;
+use crate::metrics::MessageResult;
 use crate::session::transaction::Transaction;
 
 use super::Asker;
@@ -14,6 +15,9 @@ impl Asker {
     pub(super) async fn mail(&mut self, reverse_path: ReversePath, params: MailParameters) -> Reply {
         // RFC 5321 §4.1.1.2: MAIL clears what was there before.
         self.transaction = None;
+        if let Some(reply) = self.sender_limited().await {
+            return self.sender_over_limit(reply);
+        }
         let is_ours = reverse_path.mailbox().is_some_and(|a| self.services.router.is_ours(&a.domain));
         if let Err((why, reply)) = self.may_send(&reverse_path).await {
             self.case.sender_refused(&reverse_path, &params, (&self.facts, is_ours), (why, &reply));
@@ -45,6 +49,12 @@ impl Asker {
         let owned = self.in_time(self.check_owner(reverse_path)).await;
         let late = || Err(Box::new(super::too_late()));
         owned.unwrap_or_else(late).map_err(|reply| (self.not_theirs(&reply), *reply))
+    }
+
+    fn sender_over_limit(&self, reply: Reply) -> Reply {
+        self.services.shared.metrics.message(self.facts.door, MessageResult::Policy, 0);
+        self.log_refusal("mail", None, &reply);
+        reply
     }
 
     /// An authenticated user sends only as themselves: MAIL FROM is one of their addresses, or null.

@@ -12,7 +12,8 @@ use mail::{Address, Disposition, Notify};
 use store::{NewBody, QueueStore, RecipientRecord, SpooledBody, StoreError};
 
 use crate::judge::{Copy, Judged};
-use crate::session::transaction::AcceptedRecipient;
+use crate::services::Services;
+use crate::session::transaction::{AcceptedRecipient, Transaction};
 
 /// The recipients of a message, sorted by what becomes of their copies.
 #[derive(Debug, Default)]
@@ -95,6 +96,14 @@ fn blind(address: &Address) -> RecipientRecord {
         disposition: Disposition::Inbox,
         header_lines: Vec::new(),
     }
+}
+
+/// The accounts that a message goes to.
+#[must_use]
+pub fn accounts(services: &Services, transaction: &Transaction) -> Vec<String> {
+    let finals = transaction.recipients.iter().flat_map(|recipient| &recipient.finals);
+    let named = finals.filter_map(|address| services.accounts.named(&address.lookup_key()));
+    named.map(|account| account.name.to_string()).collect()
 }
 
 /// The same octets once more, for a second message. What is in memory is shared; a file is copied.

@@ -9,8 +9,9 @@ use std::sync::Arc;
 use mail::{Address, Reply, ReversePath, Timestamp};
 use policy::judge::{AtRcpt, Client, Greylist, Greylisting, at_rcpt};
 use policy::{
-    About, AuthFacts, BeforeGreeting, ConnectFacts, Decision, Door, Dossier, Facts, HeloFacts, MailFacts,
-    Order, RcptFacts, Rules, Ruling, Score, Source, Stage, StageReport, Threshold, Verdict, VerdictRecord,
+    About, Action, AuthFacts, BeforeGreeting, ConnectFacts, DecidedBy, Decision, Door, Dossier, Facts,
+    HeloFacts, MailFacts, Order, RcptFacts, Rules, Ruling, Score, Source, Stage, StageReport, Threshold,
+    Verdict, VerdictRecord,
 };
 use smtp::MailParameters;
 
@@ -87,8 +88,45 @@ impl Case {
 
     /// A client has connected. Waits for the checks of its address.
     pub async fn connected(&mut self, client: &ClientFacts) {
+        let facts = self.connect_facts(client);
+        let report = self.judge.pipeline.connect.run(&facts, self.judge.greeting_time()).await;
+        self.waits.in_session(report.took);
+        self.clerk.checked(&report);
+        self.auth.learn(report.learnt.clone());
+        self.dossier.add(report);
+        self.connect = Some(Arc::new(facts));
+    }
+
+    /// The client, or its account, is asked to come back for doing too much: for the record. `why`: who says so, by which
+    /// setting, and what there was too much of.
+    pub fn limited(&mut self, client: &ClientFacts, stage: Stage, why: (Source, &str, &str), reply: &Reply) {
+        let now = clock::now();
+        let about = match (&self.mail, &self.helo, &self.connect) {
+            (Some(mail), ..) if stage == Stage::Rcpt => About::mail(mail, stage, now),
+            (_, Some(helo), _) => About::helo(helo, stage, now),
+            (.., Some(connect)) => About::connect(connect, stage, now),
+            _ => About::connect(&self.connect_facts(client), stage, now),
+        };
+        let (source, key, evidence) = why;
+        let decided = DecidedBy::Ruling {
+            source,
+            order: "defer".to_owned(),
+            key: key.to_owned(),
+            evidence: evidence.to_owned(),
+        };
+        let record = VerdictRecord::new(about, &self.dossier, Action::Defer, decided, &[]).replied(reply);
+        self.tell(record, None, Score::ZERO);
+    }
+
+    /// True when this symbol was found of the client or the transaction.
+    #[must_use]
+    pub fn found(&self, symbol: &str) -> bool {
+        self.dossier.evidence(None).findings.iter().any(|finding| finding.symbol == *symbol)
+    }
+
+    fn connect_facts(&self, client: &ClientFacts) -> ConnectFacts {
         let ip = client.client.unwrap_or(IpAddr::V6(Ipv6Addr::LOCALHOST));
-        let facts = ConnectFacts {
+        ConnectFacts {
             session: Arc::clone(&self.id),
             at: self.began,
             client: ip,
@@ -99,13 +137,7 @@ impl Case {
             known: false,
             before_greeting: BeforeGreeting::NotWatched,
             auth: AuthFacts::default(),
-        };
-        let report = self.judge.pipeline.connect.run(&facts, self.judge.greeting_time()).await;
-        self.waits.in_session(report.took);
-        self.clerk.checked(&report);
-        self.auth.learn(report.learnt.clone());
-        self.dossier.add(report);
-        self.connect = Some(Arc::new(facts));
+        }
     }
 
     /// What the client sent before it was greeted, in octets.

@@ -116,6 +116,8 @@ labels! {
         BadAlias = "bad_alias",
         /// Over quota (452 4.2.2).
         MailboxFull = "mailbox_full",
+        /// Over what a client or an account may do within an hour (450 4.7.1).
+        Limit = "limit",
         /// Too many recipients (452 4.5.3).
         TooMany = "too_many",
         /// A table, a directory or DNS gave no answer (451).
@@ -173,8 +175,17 @@ labels! {
         Busy = "busy",
         /// Too many failures from this network; not even tried (454).
         Blocked = "blocked",
+        /// The account is locked, because it looks broken into (525).
+        Locked = "locked",
         /// The client cancelled, or the exchange was malformed (501).
         Broken = "broken",
+    }
+    /// Whose limit it is.
+    Limited {
+        /// A stranger's network.
+        Client = "client",
+        /// An account.
+        Account = "account",
     }
     /// Who opened a TLS session.
     Direction {
@@ -410,6 +421,30 @@ impl<A: Label, B: Label, M> Grid<A, B, M> {
 }
 
 impl Label for policy::Stage {
+    const ALL: &'static [Self] = &Self::ALL;
+
+    fn name(self) -> &'static str {
+        self.as_str()
+    }
+
+    fn index(self) -> usize {
+        self as usize
+    }
+}
+
+impl Label for antispam::connect::rates::Event {
+    const ALL: &'static [Self] = &Self::ALL;
+
+    fn name(self) -> &'static str {
+        self.as_str()
+    }
+
+    fn index(self) -> usize {
+        self as usize
+    }
+}
+
+impl Label for antispam::connect::rates::Step {
     const ALL: &'static [Self] = &Self::ALL;
 
     fn name(self) -> &'static str {

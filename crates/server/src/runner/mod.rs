@@ -23,6 +23,7 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 pub use handle::{Admission, Message, RunnerHandle};
+pub(crate) use reports::follow;
 
 use crate::clock;
 use crate::maillog::Level;

@@ -13,6 +13,7 @@ use store::{Hold, NewBody, NewMessage, QueueEntry, RecipientRecord, Settlement, 
 use crate::clock;
 use crate::maillog::{Level, ReportLine};
 use crate::metrics;
+use crate::rates;
 use crate::services::Services;
 
 use super::handle::{Message, RunnerHandle};
@@ -33,6 +34,10 @@ pub async fn report_then_settle(
 ) {
     let mut all_stored = true;
     for report in &reports {
+        // Whether or not anybody wants to hear of it.
+        if report.kind == ReportKind::Failed {
+            rates::bounced(&services, &entry.record.origin).await;
+        }
         all_stored &= match report.suppressed {
             Some(why) => suppress(&services, &entry, report, why).await,
             None => send(&services, &entry, report).await,
@@ -150,7 +155,10 @@ async fn send(services: &Services, entry: &QueueEntry, report: &Report) -> bool 
 /// A sender of ours may be an alias: the report goes where its mail goes. None when a table could not be asked: sent on
 /// unfollowed, the report would fail for good, and nobody would ever be told (invariants I2 and I9). An address that leads
 /// nowhere stays as it is, and delivery says what is wrong.
-async fn follow(services: &Services, recipients: Vec<RecipientRecord>) -> Option<Vec<RecipientRecord>> {
+pub(crate) async fn follow(
+    services: &Services,
+    recipients: Vec<RecipientRecord>,
+) -> Option<Vec<RecipientRecord>> {
     let mut followed = Vec::with_capacity(recipients.len());
     for recipient in recipients {
         let path = ForwardPath::Mailbox(recipient.address.clone());

@@ -1,9 +1,11 @@
 //! `staffetta account`: who may log in and has a mailbox.
 //!
-//! Works on the accounts file, whether the server runs or not; a running one sees the change within a second. A
+//! Works on the accounts file, whether the server runs or not; a running one sees the change within a second. Which accounts are
+//! locked, because they look broken into, the running server knows, and is asked over `admin.sock`. A
 //! password is asked for twice without being shown, or read from standard input; it is never an argument, where every
 //! user of the machine could read it, and never printed unless it was made here.
 
+use std::collections::BTreeMap;
 use std::io::{BufRead as _, IsTerminal as _, Write as _};
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -12,9 +14,11 @@ use mail::Address;
 use nix::sys::termios::{self, LocalFlags, SetArg};
 use server::accounts::Cost;
 use server::accounts::manage::{self, Credential, Summary};
+use server::admin::{Client, Lock, Request, Response};
 use server::privileges::Users;
 use zeroize::Zeroizing;
 
+use super::queue::{self, Failed};
 use super::{ConfigFile, Outcome};
 
 /// Mailboxes with passwords: add, change, list, remove
@@ -76,6 +80,18 @@ Examples:
         #[command(flatten)]
         config: ConfigFile,
     },
+    /// Let an account log in again that was locked because it looked broken into
+    #[command(after_help = "\
+Examples:
+  staffetta account unlock joe@example.test
+
+Give it another password first. What counted against it is forgotten. See [antispam.rates].")]
+    Unlock {
+        /// The address
+        address: Address,
+        #[command(flatten)]
+        place: queue::Place,
+    },
     /// Remove an account; its mail stays where it is
     #[command(after_help = "\
 Examples:
@@ -116,6 +132,7 @@ pub(crate) fn run(args: Args) -> Outcome {
         What::Add { address, send_as, password, config } => add(&address, &send_as, &password, &config),
         What::Passwd { address, password, config } => passwd(&address, &password, &config),
         What::List { json, config } => list(json, &config),
+        What::Unlock { address, place } => unlock(&address, &place),
         What::Remove { address, config } => {
             let Some(place) = Place::find(&config) else { return Ok(ExitCode::FAILURE) };
             manage::remove(&place.file, &address)?;
@@ -130,6 +147,7 @@ struct Place {
     file: PathBuf,
     owner: Option<(u32, u32)>,
     domains: Vec<String>,
+    socket: PathBuf,
 }
 
 impl Place {
@@ -149,6 +167,7 @@ impl Place {
                 .flat_map(config::DomainSettings::domains)
                 .map(ToString::to_string)
                 .collect(),
+            socket: loaded.data_dir().join("admin.sock"),
         })
     }
 }
@@ -178,16 +197,47 @@ fn passwd(address: &Address, password: &Password, config: &ConfigFile) -> Outcom
 
 fn list(json: bool, config: &ConfigFile) -> Outcome {
     let Some(place) = Place::find(config) else { return Ok(ExitCode::FAILURE) };
-    let accounts = if place.file.exists() { manage::list(&place.file)? } else { Vec::new() };
+    let mut accounts = if place.file.exists() { manage::list(&place.file)? } else { Vec::new() };
+    let locks = locks(&place).unwrap_or_else(|error| {
+        eprintln!("staffetta: which accounts are locked is not known: {error}");
+        BTreeMap::new()
+    });
+    for account in &mut accounts {
+        account.locked = locks.get(&account.address).copied();
+    }
     let text = if json { serde_json::to_string_pretty(&accounts)? + "\n" } else { table(&accounts) };
     super::print_all(text.as_bytes())?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn locks(place: &Place) -> Result<BTreeMap<String, Lock>, Failed> {
+    let mut locks = BTreeMap::new();
+    Client::connect(&place.socket)?.ask(&Request::Locks, |item| {
+        if let Response::Locked { account, lock } = item {
+            locks.insert(account, lock);
+        }
+        Ok::<(), Failed>(())
+    })?;
+    Ok(locks)
+}
+
+fn unlock(address: &Address, place: &queue::Place) -> Outcome {
+    let request = Request::Unlock { account: address.lookup_key() };
+    let (count, _) = place.connect()?.ask(&request, |_| Ok::<(), Failed>(()))?;
+    if count == 0 {
+        eprintln!("{address} is not locked");
+        return Ok(ExitCode::FAILURE);
+    }
+    println!("{address}: may log in again");
     Ok(ExitCode::SUCCESS)
 }
 
 fn table(accounts: &[Summary]) -> String {
     let mut table = super::table::new(["Address", "Login", "May also send as"]);
     for account in accounts {
-        table.add_row([account.address.clone(), account.login.to_owned(), account.send_as.join(", ")]);
+        let state = if account.locked.is_some() { ", locked" } else { "" };
+        let login = format!("{}{state}", account.login);
+        table.add_row([account.address.clone(), login, account.send_as.join(", ")]);
     }
     format!(
         "{}\n{} account{}\n",
@@ -277,12 +327,18 @@ mod tests {
 
     #[test]
     fn a_list_shows_who_may_log_in_how() {
+        let lock = Lock { since_seconds: 0, event: server::admin::RateEvent::Bounce, count: 9, limit: 2 };
         let accounts = [
-            Summary { address: "a@b.test".into(), login: "argon2id+scram", send_as: vec!["@c.test".into()] },
-            Summary { address: "d@b.test".into(), login: "none", send_as: Vec::new() },
+            Summary {
+                address: "a@b.test".into(),
+                login: "argon2id+scram",
+                send_as: vec!["@c.test".into()],
+                locked: Some(lock),
+            },
+            Summary { address: "d@b.test".into(), login: "none", send_as: Vec::new(), locked: None },
         ];
-        let want = "Address   Login           May also send as\n\
-                    a@b.test  argon2id+scram  @c.test\n\
+        let want = "Address   Login                   May also send as\n\
+                    a@b.test  argon2id+scram, locked  @c.test\n\
                     d@b.test  none\n\
                     2 accounts\n";
         assert_eq!(table(&accounts), want);
