@@ -58,6 +58,27 @@ fn bounces_of_their_own_kind_are_known_by_several_signs() {
     assert_eq!(look("delayed").0, Kind::Bounce);
 }
 
+/// As the common servers and providers write them, whether they say by a sender of none that they are automatic or not.
+#[test]
+fn reports_of_the_common_servers_are_read() {
+    for (name, about) in [
+        ("postfix", "failed 5.1.1"),
+        ("exim", "failed 5.0.0"),
+        ("sendmail", "failed 5.1.1"),
+        ("exchange-old", "failed 5.1.1"),
+        ("exchange-365", "failed 5.1.10"),
+        ("gmail", "failed 5.1.1"),
+        ("courier", "failed 5.0.0"),
+        ("domino", "failed 5.1.1"),
+    ] {
+        let about = vec![format!("joe@away.test {about}")];
+        assert_eq!(look(name), (Kind::Bounce, about, vec![OURS.to_owned()]), "{name}");
+    }
+    for name in ["exim-plain", "qmail", "sendmail-old"] {
+        assert_eq!(look(name), (Kind::Bounce, vec![], vec![OURS.to_owned()]), "{name}");
+    }
+}
+
 #[test]
 fn other_automatic_messages_are_told_apart() {
     assert_eq!(look("disposition"), (Kind::Disposition, vec![], vec![OURS.to_owned()]));
@@ -76,7 +97,8 @@ fn letters_are_letters_whatever_they_talk_about() {
 
 #[test]
 fn line_ends_of_any_system_make_no_difference() {
-    for name in ["standard", "international", "plain-quoted", "vacation"] {
+    for name in ["standard", "international", "plain-quoted", "vacation", "postfix", "qmail", "exchange-365"]
+    {
         let unix = message(name);
         let expected = recognise(&unix, true);
         for end in ["\r\n", "\r"] {
