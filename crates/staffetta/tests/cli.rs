@@ -275,3 +275,26 @@ fn a_sender_is_checked_without_a_configuration() {
     let (code, _, err) = check(&["dkim", "--message", "none.eml"]);
     assert!(code == 1 && err.contains("none.eml"), "{err}");
 }
+
+/// A table that cannot be asked is no table without the key.
+#[test]
+fn tables_tell_absence_from_trouble_by_their_exit_codes() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("t"), "/^a(.*)/ found $1\n").unwrap();
+    std::fs::write(folder.path().join("broken"), "/(/ x\n").unwrap();
+    let postmap = folder.path().join("postmap");
+    std::os::unix::fs::symlink(env!("CARGO_BIN_EXE_staffetta"), &postmap).unwrap();
+    for (table, key, code, face_code, words) in [
+        ("regexp:t", "abc", 0, 0, "found bc\n"),
+        ("regexp:t", "xyz", 1, 1, ""),
+        ("regexp:none", "abc", 2, 78, ""),
+        ("regexp:broken", "abc", 2, 78, ""),
+    ] {
+        let (is, out, err) = told(&staffetta(folder.path(), &["table", "query", table, key]));
+        assert_eq!((is, out.as_str(), err.is_empty()), (code, words, code < 2), "{table} {key}: {err}");
+        let face =
+            Command::new(&postmap).args(["-q", key, table]).current_dir(folder.path()).output().unwrap();
+        let (is, out, err) = told(&face);
+        assert_eq!((is, out.as_str(), err.is_empty()), (face_code, words, code < 2), "{table} {key}: {err}");
+    }
+}

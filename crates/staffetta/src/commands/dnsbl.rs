@@ -72,7 +72,7 @@ fn table(lists: &[ListStatus]) -> String {
             list.family.clone(),
             list.state.clone(),
             list.since.map_or_else(|| "-".to_owned(), |since| since.to_string()),
-            list.probe_at.to_string(),
+            if list.probe_at.0 == 0 { "now".to_owned() } else { list.probe_at.to_string() },
             figures.asked.to_string(),
             figures.from_cache.to_string(),
             figures.unknown.to_string(),
@@ -117,7 +117,7 @@ mod tests {
             cells(2),
             format!("dead.dnsbl.test ipv6 suspended {since} {probe} 0 0 0 - it lists everybody")
         );
-        assert!(cells(3).starts_with("new.dnsbl.test ipv4 unproven - "), "{table}");
+        assert!(cells(3).starts_with("new.dnsbl.test ipv4 unproven - now "), "{table}");
         let json = lines(&lists).unwrap();
         let back: Vec<ListStatus> = json.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
         assert_eq!(back, lists);

@@ -95,9 +95,12 @@ pub(crate) fn run(args: Args) -> Outcome {
 }
 
 fn nothing(name: &str) -> String {
-    let whom = if name.is_empty() { String::new() } else { format!(" about {name}") };
+    if name.is_empty() {
+        return "no verdict is kept: none was made yet, or all are older than [antispam] history_days"
+            .to_owned();
+    }
     format!(
-        "no verdict is kept{whom}: it is older than [antispam] history_days, was never judged (mail of our own users is \
+        "no verdict is kept about {name}: it is older than [antispam] history_days, was never judged (mail of our own users is \
          not), or was forgotten"
     )
 }

@@ -23,7 +23,7 @@ pub(crate) struct Args {
 
 #[derive(Debug, clap::Subcommand)]
 enum What {
-    /// Print the value of a key; exit code 1 when there is none
+    /// Print the value of a key; exit code 1 when there is none, 2 when the table cannot be asked
     #[command(after_help = "\
 Examples:
   staffetta table query text:virtual joe@example.test
@@ -39,9 +39,20 @@ A file that is broken is an error that names its line.")]
     },
 }
 
+/// Exit code when the table cannot be asked: that is no absence (invariant I9).
+const CANNOT_ASK: u8 = 2;
+
 /// Opens the table and asks.
 pub(crate) fn run(args: &Args) -> Outcome {
     let What::Query { table, key } = &args.what;
+    let found = query(table, key).unwrap_or_else(|error| {
+        eprintln!("staffetta: {error}");
+        ExitCode::from(CANNOT_ASK)
+    });
+    Ok(found)
+}
+
+fn query(table: &Spec, key: &str) -> Outcome {
     let table = tables::open(table, Path::new("."))?;
     let tables = [table];
     let mut out = std::io::stdout().lock();
