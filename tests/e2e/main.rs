@@ -11,6 +11,7 @@
 
 mod activation;
 mod chunking;
+mod corpus;
 mod dkim;
 mod judging;
 mod lists;
