@@ -391,9 +391,14 @@ fn only_bounces_of_our_own_letters_are_taken() {
     assert_eq!(user.log_in("user@example.test", "secret").code, 235);
     assert_eq!(user.mail("user@example.test", &["gone@far.test"], &letter("ours")).code, 250);
     let mut server = house.client("192.0.2.9", "mail.far.test");
-    for (message_id, codes_wanted) in [("ours@example.test", "250"), ("theirs@example.test", "550")] {
+    // The last one fails DMARC, as reports often do: that it is about mail of ours counts for more.
+    for (message_id, domain, codes_wanted) in [
+        ("ours@example.test", "mail.far.test", "250"),
+        ("theirs@example.test", "mail.far.test", "550"),
+        ("ours@example.test", "strict.test", "250"),
+    ] {
         let bounce = format!(
-            "From: MAILER-DAEMON@mail.far.test\r\nTo: user@example.test\r\nSubject: Undelivered Mail\r\n\
+            "From: MAILER-DAEMON@{domain}\r\nTo: user@example.test\r\nSubject: Undelivered Mail\r\n\
              Date: Sun, 22 Nov 2026 02:00:00 +0000\r\nMessage-ID: <b1@mail.far.test>\r\nMIME-Version: 1.0\r\n\
              Content-Type: multipart/report; report-type=delivery-status; boundary=b\r\n\r\n--b\r\n\r\nNo such user.\r\n\
              --b\r\nContent-Type: message/delivery-status\r\n\r\nReporting-MTA: dns; mail.far.test\r\n\r\n\
@@ -401,7 +406,7 @@ fn only_bounces_of_our_own_letters_are_taken() {
              --b\r\nContent-Type: text/rfc822-headers\r\n\r\nMessage-ID: <{message_id}>\r\n\r\n--b--\r\n"
         );
         let reply = server.mail("", &["user@example.test"], &bounce);
-        assert_eq!(reply.code.to_string(), codes_wanted, "{message_id}: {reply:?}");
+        assert_eq!(reply.code.to_string(), codes_wanted, "{message_id} {domain}: {reply:?}");
     }
     assert!(house.daemon.wait_for_mail("user@example.test", 1).concat().contains("<ours@example.test>"));
     let refused = "staffetta_messages_received_total{listener=\"mx\",result=\"policy\"}";

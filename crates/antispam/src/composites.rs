@@ -9,9 +9,10 @@ use std::borrow::Cow;
 use policy::book::{CompositeDef, Members};
 use policy::{Score, SymbolDef};
 
-/// Everything that may explain why a good letter fails DMARC.
+/// Everything that may explain why a good letter fails DMARC. A report about mail of ours is wanted whoever signs it: servers
+/// seldom sign theirs, and SPF knows only their name in HELO.
 const NO_EXCUSE: &str = "!MAILING_LIST & !FORWARDED & !HANDED_ON_TIMEOUT & !ARC_PASS & !ARC_UNKNOWN & !DKIM_UNKNOWN & \
-                         !CORRESPONDENT & !CORRESPONDENT_TIMEOUT";
+                         !CORRESPONDENT & !CORRESPONDENT_TIMEOUT & !BACKSCATTER_PROVEN & !BACKSCATTER_TIMEOUT";
 
 /// In no group: with the eight points of `DMARC_REJECT` these reach the threshold at which mail is refused, even if the
 /// forger's own domain has SPF and its host a name.
