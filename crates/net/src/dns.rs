@@ -379,7 +379,11 @@ impl Resolver {
     ) -> DnsAnswer<Vec<T>> {
         name.set_fqdn(true);
         let asked = tokio::time::timeout(self.lookup_time_max, self.ask(&name, record_type, pick));
-        let asked = if self.waits { Some(asked.await) } else { self.silence.unless(asked).await };
+        let asked = if self.waits {
+            Some(asked.await)
+        } else {
+            self.silence.unless((&name, record_type), asked).await
+        };
         let answer = match asked {
             Some(Ok(answer)) => answer,
             Some(Err(_)) => DnsAnswer::Failed(format!("{name} {record_type}: no answer in time")),

@@ -122,6 +122,21 @@ async fn a_domain_whose_servers_are_silent_makes_us_deaf_to_nobody() {
 }
 
 #[tokio::test]
+async fn servers_that_keep_the_root_to_themselves_are_heard_again() {
+    let dns = Dns::start(ZONE);
+    for name in [".", "slow.test"] {
+        dns.trouble(name, Trouble::Silent);
+    }
+    let checks = checks(dns.addr);
+    assert!(why(checks.mx(&domain("slow.test")).await).contains("silent"));
+    let end = Instant::now() + Duration::from_secs(TRY_SECONDS) / 2;
+    while !matches!(checks.mx(&domain("good.test")).await, DnsAnswer::Found(_)) {
+        assert!(Instant::now() < end);
+        tokio::task::yield_now().await;
+    }
+}
+
+#[tokio::test]
 async fn whoever_has_time_goes_on_waiting() {
     let dns = Dns::start(ZONE);
     let line = Line::to(dns.addr);

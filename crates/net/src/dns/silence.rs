@@ -1,11 +1,11 @@
 //! Whether the name servers answer anybody at all, so that nobody waits for what cannot come.
 //!
 //! A look-up that has waited for a while has the servers probed: they are asked for the name servers of the root, which
-//! every resolver knows. An answer of any kind, a refusal too, means that it is that one name's servers that are slow:
+//! every resolver knows, and the same question once more. An answer of any kind, a refusal too, means that it is that one name's servers that are slow:
 //! whoever asked goes on waiting, so that no stranger's domain can make us deaf to others. No answer means that ours are
 //! silent: then look-ups of those who do not wait come to nothing at once, which is a failure and never an absence (I9).
-//! The first of them after a pause has the servers probed again, without waiting for it; an answer ends the silence. What
-//! the cache holds is found meanwhile.
+//! The first of them after a pause has the servers probed again, without waiting for it; an answer ends the silence, also
+//! where a firewall lets nobody ask for the root. What the cache holds is found meanwhile.
 
 use std::future::poll_fn;
 use std::pin::pin;
@@ -45,12 +45,16 @@ impl Silence {
         Self { prober, time: time.max(TIME_MIN), probes, silent: watch::Sender::new(false) }
     }
 
-    /// What a look-up comes to; none when the name servers are silent.
-    pub(super) async fn unless<T>(self: &Arc<Self>, lookup: impl Future<Output = T>) -> Option<T> {
+    /// What a look-up of this question comes to; none when the name servers are silent.
+    pub(super) async fn unless<T>(
+        self: &Arc<Self>,
+        question: (&Name, RecordType),
+        lookup: impl Future<Output = T>,
+    ) -> Option<T> {
         let mut lookup = pin!(lookup);
         let mut silent = self.silent.subscribe();
         if *silent.borrow_and_update() {
-            self.probe();
+            self.probe(question);
             // Once: the cache may have it.
             let once = poll_fn(|context| Poll::Ready(lookup.as_mut().poll(context)));
             return match once.await {
@@ -61,7 +65,7 @@ impl Silence {
         tokio::select! {
             biased;
             answer = &mut lookup => return Some(answer),
-            () = sleep(self.time) => self.probe(),
+            () = sleep(self.time) => self.probe(question),
         }
         tokio::select! {
             biased;
@@ -71,7 +75,7 @@ impl Silence {
     }
 
     /// Has the servers probed, unless that is being done or was done just now. Does not wait.
-    fn probe(self: &Arc<Self>) {
+    fn probe(self: &Arc<Self>, (name, kind): (&Name, RecordType)) {
         {
             let mut probes = self.probes.lock().unwrap_or_else(PoisonError::into_inner);
             if probes.running || Instant::now() < probes.next {
@@ -79,12 +83,23 @@ impl Silence {
             }
             probes.running = true;
         }
-        let this = Arc::clone(self);
+        let (this, name) = (Arc::clone(self), name.clone());
         tokio::spawn(async move {
-            let asked = timeout(this.time, this.prober.lookup(Name::root(), RecordType::NS)).await;
-            this.silent.send_replace(!matches!(asked, Ok(Ok(_) | Err(NetError::Dns(_)))));
+            let mut root = pin!(this.answers(Name::root(), RecordType::NS));
+            let mut own = pin!(this.answers(name, kind));
+            let alive = tokio::select! {
+                answered = &mut root => answered || own.await,
+                answered = &mut own => answered || root.await,
+            };
+            this.silent.send_replace(!alive);
             let mut probes = this.probes.lock().unwrap_or_else(PoisonError::into_inner);
             *probes = Probes { running: false, next: Instant::now() + this.time };
         });
+    }
+
+    /// Whether anything at all is said to a question in time.
+    async fn answers(&self, name: Name, kind: RecordType) -> bool {
+        let asked = timeout(self.time, self.prober.lookup(name, kind)).await;
+        matches!(asked, Ok(Ok(_) | Err(NetError::Dns(_))))
     }
 }
