@@ -26,3 +26,13 @@ pub fn all() -> Vec<GroupDef> {
     let caps = [(RDNS, 30), (HELO, 40), (PROTOCOL, 40), (SENDER, 60), (AUTHENTICATION, 80), (HEADER, 60)];
     caps.into_iter().map(|(name, tenths)| GroupDef::new(name, Score::tenths(tenths))).collect()
 }
+
+/// Declares symbols of one group as constants: name, tenths of a point, meaning.
+macro_rules! symbols {
+    ($group:ident: $($name:ident, $tenths:literal, $meaning:literal;)+) => {
+        $(const $name: policy::SymbolDef =
+            policy::SymbolDef::grouped(stringify!($name), policy::Score::tenths($tenths), $group, $meaning);)+
+    };
+}
+
+pub(crate) use symbols;

@@ -156,7 +156,7 @@ pub fn set_up(parts: &Parts<'_>) -> Result<Made, SetUpError> {
     add.to(&mut all.end_of_data, Correspondent::new(correspondents.clone()));
     add.to(&mut all.end_of_data, HeaderSanity::new(ours));
 
-    let content = ContentChecks::open(&settings.content_checks(), &mut opening);
+    let content = ContentChecks::open(settings, &mut opening);
     let tables = opening.finish()?;
     known(settings, &all)?;
     let definitions = definitions(settings, &all);

@@ -17,7 +17,7 @@ use crate::connect::dnsbl::health::HealthSettings;
 use crate::connect::dnsbl::settings::ZoneSettings;
 use crate::connect::rates::RateSettings;
 use crate::end_of_data::authentication::DmarcSettings;
-use crate::end_of_data::content_checks::{self, Inner};
+use crate::end_of_data::content_checks::Inner;
 use crate::rcpt::greylist::GreylistSettings;
 
 /// How strangers and their mail are judged while they are on the line.
@@ -145,7 +145,6 @@ pub struct DomainOverrides {
 
 impl Default for Settings {
     fn default() -> Self {
-        let content = content_checks::Settings::default();
         Self {
             mode: Mode::Enforce,
             thresholds: Thresholds::default(),
@@ -168,35 +167,18 @@ impl Default for Settings {
             backscatter: BackscatterSettings::default(),
             forward_tagged: false,
             access: Vec::new(),
-            header_checks: content.header_checks,
-            mime_header_checks: content.mime_header_checks,
-            nested_header_checks: content.nested_header_checks,
-            body_checks: content.body_checks,
-            bounce_header_checks: content.bounce_header_checks,
-            bounce_body_checks: content.bounce_body_checks,
-            body_checks_bytes_max: content.body_checks_bytes_max,
-            header_checks_bytes_max: content.header_checks_bytes_max,
+            header_checks: None,
+            mime_header_checks: Inner::Same,
+            nested_header_checks: Inner::Same,
+            body_checks: None,
+            bounce_header_checks: None,
+            bounce_body_checks: None,
+            body_checks_bytes_max: 51_200,
+            header_checks_bytes_max: 102_400,
             dmarc: DmarcSettings::default(),
             spam_traps: None,
             check: BTreeMap::new(),
             recipient: Vec::new(),
-        }
-    }
-}
-
-impl Settings {
-    /// Those of header_checks and body_checks.
-    #[must_use]
-    pub fn content_checks(&self) -> content_checks::Settings {
-        content_checks::Settings {
-            header_checks: self.header_checks.clone(),
-            mime_header_checks: self.mime_header_checks.clone(),
-            nested_header_checks: self.nested_header_checks.clone(),
-            body_checks: self.body_checks.clone(),
-            bounce_header_checks: self.bounce_header_checks.clone(),
-            bounce_body_checks: self.bounce_body_checks.clone(),
-            body_checks_bytes_max: self.body_checks_bytes_max,
-            header_checks_bytes_max: self.header_checks_bytes_max,
         }
     }
 }

@@ -34,6 +34,7 @@ use tables::{Spec, Table, TableError};
 
 use crate::action::Place;
 use crate::opening::Opening;
+use crate::settings::Settings;
 use crate::work;
 pub use lines::LINE_BYTES_MAX;
 pub use scan::{BODY_LOOKUP_BYTES_MAX, FIELD_LOOKUP_BYTES_MAX, Note, Scan};
@@ -47,51 +48,6 @@ const SCAN_TIME_MAX: Duration = Duration::from_secs(15);
 const DEPTH_MAX: usize = 100;
 /// Octets that are read from a file at once.
 const READ_BYTES: usize = 64 << 10;
-
-/// What an operator writes, under `[antispam]`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
-pub struct Settings {
-    /// A table that is asked about every field of a message's header, as `TYPE:SOURCE` with the type `regexp` or `pcre`. It
-    /// is Postfix's header_checks, and for all mail. Example: `header_checks = "pcre:header_checks"`
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub header_checks: Option<Spec>,
-    /// The same for fields that MIME defines and for headers of MIME parts: a table, `same` (as `header_checks`) or `none`.
-    pub mime_header_checks: Inner,
-    /// The same for headers of attached messages: a table, `same` (as `header_checks`) or `none`.
-    pub nested_header_checks: Inner,
-    /// A table that is asked about every line of bodies, as they come: nothing is decoded.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub body_checks: Option<Spec>,
-    /// As `header_checks`, for bounces alone: mail with the null sender from clients that nothing vouches for. MIME fields
-    /// and attached headers, which quote the original message, are looked at too. Example:
-    /// `bounce_header_checks = "pcre:bounce_header_checks"`
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub bounce_header_checks: Option<Spec>,
-    /// As `body_checks`, for bounces alone.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub bounce_body_checks: Option<Spec>,
-    /// How many octets of each part of a message `body_checks` look at; 0 for all. The default is Postfix's.
-    pub body_checks_bytes_max: u64,
-    /// Longest field that `header_checks` look at, in octets; what a longer one holds behind it is not seen. The default is
-    /// Postfix's `header_size_limit`.
-    pub header_checks_bytes_max: usize,
-}
-
-impl Default for Settings {
-    fn default() -> Self {
-        Self {
-            header_checks: None,
-            mime_header_checks: Inner::Same,
-            nested_header_checks: Inner::Same,
-            body_checks: None,
-            bounce_header_checks: None,
-            bounce_body_checks: None,
-            body_checks_bytes_max: 51_200,
-            header_checks_bytes_max: 102_400,
-        }
-    }
-}
 
 /// Which table is asked about fields below the message's own header.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]

@@ -9,26 +9,21 @@ use std::time::Duration;
 
 use mail::Domain;
 use net::{DnsAnswer, Resolver};
-use policy::{AuthResult, Check, Facts, Findings, Helo, HeloFacts, Score, SymbolDef, Work};
+use policy::{AuthResult, Check, Facts, Findings, Helo, HeloFacts, SymbolDef, Work};
 
-use crate::groups::HELO;
+use crate::groups::{HELO, symbols};
 
-macro_rules! symbol {
-    ($name:ident, $tenths:literal, $meaning:literal) => {
-        const $name: SymbolDef =
-            SymbolDef::grouped(stringify!($name), Score::tenths($tenths), HELO, $meaning);
-    };
+symbols! { HELO:
+    HELO_MALFORMED, 25, "the name in HELO is neither a host name nor an address literal";
+    HELO_BARE_IP, 20, "the name in HELO is an address without brackets";
+    HELO_LITERAL, 5, "the name in HELO is the client's address literal";
+    HELO_LITERAL_MISMATCH, 25, "the address literal in HELO is not the client's";
+    HELO_UNQUALIFIED, 15, "the name in HELO has no domain";
+    HELO_LOCALHOST, 25, "the client calls itself localhost";
+    HELO_OURS, 40, "the client gives itself our own name or address";
+    HELO_UNRESOLVABLE, 15, "the name in HELO does not exist";
+    HELO_MISMATCH, 5, "the name in HELO is not one of the client's";
 }
-
-symbol!(HELO_MALFORMED, 25, "the name in HELO is neither a host name nor an address literal");
-symbol!(HELO_BARE_IP, 20, "the name in HELO is an address without brackets");
-symbol!(HELO_LITERAL, 5, "the name in HELO is the client's address literal");
-symbol!(HELO_LITERAL_MISMATCH, 25, "the address literal in HELO is not the client's");
-symbol!(HELO_UNQUALIFIED, 15, "the name in HELO has no domain");
-symbol!(HELO_LOCALHOST, 25, "the client calls itself localhost");
-symbol!(HELO_OURS, 40, "the client gives itself our own name or address");
-symbol!(HELO_UNRESOLVABLE, 15, "the name in HELO does not exist");
-symbol!(HELO_MISMATCH, 5, "the name in HELO is not one of the client's");
 
 /// Our own names and addresses, which no stranger has.
 #[derive(Debug, Clone, Default)]

@@ -7,37 +7,18 @@ pub mod generic;
 
 use std::time::Duration;
 
-use policy::{AuthResult, Check, Facts, Findings, Helo, HeloFacts, IprevFact, Score, SymbolDef, Work};
+use policy::{AuthResult, Check, Facts, Findings, Helo, HeloFacts, IprevFact, SymbolDef, Work};
 
-use crate::groups::RDNS;
+use crate::groups::{RDNS, symbols};
 use generic::Look;
 
-const RDNS_NONE: SymbolDef =
-    SymbolDef::grouped("RDNS_NONE", Score::points(2), RDNS, "the client's address has no name");
-const RDNS_MISMATCH: SymbolDef = SymbolDef::grouped(
-    "RDNS_MISMATCH",
-    Score::tenths(15),
-    RDNS,
-    "the client's address has a name that does not lead back to it",
-);
-const RDNS_OK: SymbolDef = SymbolDef::grouped(
-    "RDNS_OK",
-    Score::tenths(-1),
-    RDNS,
-    "the client's address has a name that leads back to it",
-);
-const RDNS_GENERIC: SymbolDef = SymbolDef::grouped(
-    "RDNS_GENERIC",
-    Score::tenths(8),
-    RDNS,
-    "the client's name is made from its address, as providers do it",
-);
-const RDNS_DYNAMIC: SymbolDef = SymbolDef::grouped(
-    "RDNS_DYNAMIC",
-    Score::tenths(20),
-    RDNS,
-    "the client's name is that of a line whose address changes hands",
-);
+symbols! { RDNS:
+    RDNS_NONE, 20, "the client's address has no name";
+    RDNS_MISMATCH, 15, "the client's address has a name that does not lead back to it";
+    RDNS_OK, -1, "the client's address has a name that leads back to it";
+    RDNS_GENERIC, 8, "the client's name is made from its address, as providers do it";
+    RDNS_DYNAMIC, 20, "the client's name is that of a line whose address changes hands";
+}
 
 /// See above.
 #[derive(Debug, Clone, Copy)]

@@ -7,22 +7,17 @@ use std::time::Duration;
 
 use mail::Domain;
 use net::{DnsAnswer, Exchange, Mx, Resolver};
-use policy::{Check, Facts, Findings, Mail, MailFacts, Score, SymbolDef, Work};
+use policy::{Check, Facts, Findings, Mail, MailFacts, SymbolDef, Work};
 
-use crate::groups::SENDER;
+use crate::groups::{SENDER, symbols};
 
-macro_rules! symbol {
-    ($name:ident, $tenths:literal, $meaning:literal) => {
-        const $name: SymbolDef =
-            SymbolDef::grouped(stringify!($name), Score::tenths($tenths), SENDER, $meaning);
-    };
+symbols! { SENDER:
+    SENDER_NO_DOMAIN, 40, "the domain of the sender does not exist";
+    SENDER_NO_HOST, 30, "the domain of the sender has neither MX nor address";
+    SENDER_NULL_MX, 40, "the domain of the sender says that it takes no mail";
+    SENDER_LITERAL, 15, "the sender's domain is an address";
+    SENDER_UNQUALIFIED, 25, "the sender's domain has no dot";
 }
-
-symbol!(SENDER_NO_DOMAIN, 40, "the domain of the sender does not exist");
-symbol!(SENDER_NO_HOST, 30, "the domain of the sender has neither MX nor address");
-symbol!(SENDER_NULL_MX, 40, "the domain of the sender says that it takes no mail");
-symbol!(SENDER_LITERAL, 15, "the sender's domain is an address");
-symbol!(SENDER_UNQUALIFIED, 25, "the sender's domain has no dot");
 
 /// See above.
 #[derive(Debug, Clone)]

@@ -5,52 +5,19 @@
 
 use std::time::Duration;
 
-use policy::{AuthResult, Check, Finding, Findings, Rcpt, RcptFacts, Scope, Score, SpfFact, SymbolDef, Work};
+use policy::{AuthResult, Check, Finding, Findings, Rcpt, RcptFacts, Scope, SpfFact, SymbolDef, Work};
 
-use crate::groups::AUTHENTICATION;
+use crate::groups::{AUTHENTICATION, symbols};
 
-const SPF_PASS: SymbolDef = SymbolDef::grouped(
-    "SPF_PASS",
-    Score::tenths(-5),
-    AUTHENTICATION,
-    "the sender's domain lets this client send",
-);
-const SPF_FAIL: SymbolDef = SymbolDef::grouped(
-    "SPF_FAIL",
-    Score::tenths(40),
-    AUTHENTICATION,
-    "the sender's domain forbids this client to send",
-);
-const SPF_SOFTFAIL: SymbolDef = SymbolDef::grouped(
-    "SPF_SOFTFAIL",
-    Score::tenths(15),
-    AUTHENTICATION,
-    "the sender's domain doubts that this client is its own",
-);
-const SPF_NEUTRAL: SymbolDef = SymbolDef::grouped(
-    "SPF_NEUTRAL",
-    Score::tenths(3),
-    AUTHENTICATION,
-    "the sender's domain says nothing about this client",
-);
-const SPF_NONE: SymbolDef = SymbolDef::grouped(
-    "SPF_NONE",
-    Score::tenths(5),
-    AUTHENTICATION,
-    "the sender's domain does not say who may send",
-);
-const SPF_TEMPERROR: SymbolDef = SymbolDef::grouped(
-    "SPF_TEMPERROR",
-    Score::ZERO,
-    AUTHENTICATION,
-    "SPF of the sender's domain could not be found out now",
-);
-const SPF_PERMERROR: SymbolDef = SymbolDef::grouped(
-    "SPF_PERMERROR",
-    Score::tenths(5),
-    AUTHENTICATION,
-    "SPF of the sender's domain is malformed",
-);
+symbols! { AUTHENTICATION:
+    SPF_PASS, -5, "the sender's domain lets this client send";
+    SPF_FAIL, 40, "the sender's domain forbids this client to send";
+    SPF_SOFTFAIL, 15, "the sender's domain doubts that this client is its own";
+    SPF_NEUTRAL, 3, "the sender's domain says nothing about this client";
+    SPF_NONE, 5, "the sender's domain does not say who may send";
+    SPF_TEMPERROR, 0, "SPF of the sender's domain could not be found out now";
+    SPF_PERMERROR, 5, "SPF of the sender's domain is malformed";
+}
 
 /// See above.
 #[derive(Debug, Clone, Copy)]
