@@ -19,6 +19,7 @@ pub mod limits;
 pub mod listeners;
 pub mod local;
 pub mod maillog;
+pub mod marks;
 pub mod memory;
 pub mod metrics;
 pub mod privileges;

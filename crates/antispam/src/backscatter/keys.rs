@@ -1,16 +1,20 @@
 //! The keys of tags and Message-IDs: files in a folder, named by a digit, rotated by adding one.
 //!
 //! `3.key` holds two lines, when it was made and the secret: `created 1795309323`, `secret 0f…` (32 octets in hexadecimal).
-//! The newest signs; all others still verify, until their digit is used again. Secrets are never printed (invariant I7).
+//! The newest signs; all others still verify, until their digit is used again, which is refused while marks of theirs hold.
+//! A new file belongs to whom the folder belongs to, for the command may be root's where the server is not. Secrets are
+//! never printed (invariant I7).
 
 use std::fmt;
 use std::fs;
 use std::io::{self, Write as _};
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, fchown};
 use std::path::{Path, PathBuf};
 
 use aws_lc_rs::{hmac, rand};
 use mail::Timestamp;
+
+use super::DAY_SECONDS;
 
 /// Keys there can be: a tag names its key by one digit.
 pub const KEYS_MAX: u8 = 10;
@@ -48,6 +52,17 @@ pub enum KeyError {
     Malformed {
         /// Which one.
         path: PathBuf,
+    },
+    /// A new key would take the place of one whose marks still hold.
+    #[error(
+        "the key with the digit {digit} would be replaced, and bounces of what it signed could not be known any more: rotate \
+         again in {days} days"
+    )]
+    TooSoon {
+        /// The digit of the key that is still needed.
+        digit: u8,
+        /// In how many days it is not.
+        days: u64,
     },
     /// The system gives no random octets.
     #[error("no randomness for a key of backscatter")]
@@ -116,31 +131,36 @@ impl Keys {
     /// # Errors
     /// [`KeyError`].
     pub fn open(folder: &Path, now: Timestamp) -> Result<Self, KeyError> {
-        fs::create_dir_all(folder).map_err(|source| io_error(folder, source))?;
+        let mut builder = fs::DirBuilder::new();
+        builder.recursive(true).mode(0o700).create(folder).map_err(|source| io_error(folder, source))?;
         let keys = Self::read(folder)?;
-        if keys.0.is_empty() { Self::rotate(folder, now) } else { Ok(keys) }
+        if keys.0.is_empty() { Self::rotate(folder, now, 0) } else { Ok(keys) }
     }
 
-    /// Makes a key that signs from now on, in place of the oldest where there are ten.
+    /// Makes a key that signs from now on, in place of the oldest where there are ten. Marks hold for so many days.
     ///
     /// # Errors
-    /// [`KeyError`].
-    pub fn rotate(folder: &Path, now: Timestamp) -> Result<Self, KeyError> {
-        let digit = Self::read(folder)?.newest().map_or(0, |newest| (newest.digit + 1) % KEYS_MAX);
+    /// [`KeyError`]; among them [`KeyError::TooSoon`] when marks of the oldest still hold.
+    pub fn rotate(folder: &Path, now: Timestamp, days: u64) -> Result<Self, KeyError> {
+        let keys = Self::read(folder)?;
+        let digit = keys.newest().map_or(0, |newest| (newest.digit + 1) % KEYS_MAX);
+        if let Some(days) = keys.still_needed(digit, now, days) {
+            return Err(KeyError::TooSoon { digit, days });
+        }
         let mut secret = [0; SECRET_BYTES];
         rand::fill(&mut secret).map_err(|_| KeyError::Randomness)?;
         let text = format!("created {}\nsecret {}\n", now.seconds(), hex(&secret));
-        let (path, temporary) = (file(folder, digit), folder.join(format!("{digit}.new")));
-        let write = || -> io::Result<()> {
-            let mut options = fs::OpenOptions::new();
-            let mut out = options.write(true).create(true).truncate(true).mode(0o600).open(&temporary)?;
-            out.write_all(text.as_bytes())?;
-            out.sync_all()?;
-            fs::rename(&temporary, &path)?;
-            fs::File::open(folder)?.sync_all()
-        };
-        write().map_err(|source| io_error(&path, source))?;
+        let path = file(folder, digit);
+        write_file(folder, &path, &text).map_err(|source| io_error(&path, source))?;
         Self::read(folder)
+    }
+
+    /// For how many days more marks of this key hold: it signed until the next one was made.
+    fn still_needed(&self, digit: u8, now: Timestamp, days: u64) -> Option<u64> {
+        let place = self.0.iter().position(|key| key.digit == digit)?;
+        let retired = place.checked_sub(1).and_then(|next| self.0.get(next)).map_or(now, |next| next.created);
+        let age = now.since(retired).as_secs() / DAY_SECONDS;
+        days.checked_sub(age).filter(|left| *left > 0)
     }
 
     /// Reads the folder as it is, and makes nothing: there may be no key.
@@ -196,6 +216,22 @@ pub(super) fn unhex(text: &str) -> Option<Vec<u8>> {
     if rest.is_empty() { pairs.iter().map(octet).collect() } else { None }
 }
 
+/// Writes a key so that it is whole or not there.
+fn write_file(folder: &Path, path: &Path, text: &str) -> io::Result<()> {
+    let temporary = path.with_extension("new");
+    // One that was left behind.
+    drop(fs::remove_file(&temporary));
+    let mut out = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&temporary)?;
+    let (whole, own) = (fs::metadata(folder)?, out.metadata()?);
+    if (whole.uid(), whole.gid()) != (own.uid(), own.gid()) {
+        fchown(&out, Some(whole.uid()), Some(whole.gid()))?;
+    }
+    out.write_all(text.as_bytes())?;
+    out.sync_all()?;
+    fs::rename(&temporary, path)?;
+    fs::File::open(folder)?.sync_all()
+}
+
 fn file(folder: &Path, digit: u8) -> PathBuf {
     folder.join(format!("{digit}.key"))
 }
@@ -216,13 +252,30 @@ mod tests {
         assert_eq!(first.newest().map(|key| key.digit), Some(0));
         let again = Keys::open(folder.path(), at(2)).unwrap();
         assert_eq!(first.of(0).unwrap().tag("x"), again.of(0).unwrap().tag("x"), "it is kept");
-        for turn in 1..=10_u8 {
-            let keys = Keys::rotate(folder.path(), at(2 + u64::from(turn))).unwrap();
-            assert_eq!(keys.newest().map(|key| key.digit), Some(turn % 10));
+        for turn in 1..=9_u8 {
+            let keys = Keys::rotate(folder.path(), at(2 + u64::from(turn)), 12).unwrap();
+            assert_eq!(keys.newest().map(|key| key.digit), Some(turn));
         }
+        // The first one signed until the second was made, on the third day.
+        let error = Keys::rotate(folder.path(), at(12), 12).unwrap_err();
+        assert!(matches!(error, KeyError::TooSoon { digit: 0, days: 3 }), "{error}");
+        assert!(first.of(0).unwrap().tag("x") == Keys::read(folder.path()).unwrap().of(0).unwrap().tag("x"));
+        assert_eq!(Keys::rotate(folder.path(), at(15), 12).unwrap().newest().map(|key| key.digit), Some(0));
         let keys = Keys::open(folder.path(), at(20)).unwrap();
         assert_eq!(keys.iter().count(), 10);
         assert_ne!(first.of(0).unwrap().tag("x"), keys.of(0).unwrap().tag("x"), "the oldest gave way");
+    }
+
+    #[test]
+    fn nobody_else_reads_a_key_and_one_left_half_done_is_in_nobodys_way() {
+        use std::os::unix::fs::PermissionsExt as _;
+        let folder = tempfile::tempdir().unwrap();
+        let below = folder.path().join("keys");
+        fs::create_dir(&below).unwrap();
+        fs::write(below.join("0.new"), "half").unwrap();
+        Keys::open(&below, Timestamp(0)).unwrap();
+        assert_eq!(fs::metadata(below.join("0.key")).unwrap().permissions().mode() & 0o777, 0o600);
+        assert!(!below.join("0.new").exists());
     }
 
     #[test]

@@ -1,14 +1,15 @@
 //! `staffetta backscatter`: what became of mail without a sender, and whether `enforce` can be dared. Asks the running server
 //! over `admin.sock`.
 //!
-//! Only counts are kept. The advice goes by them alone and says what a person has to check; nothing is changed here.
+//! Only counts are kept. The advice goes by them alone and says what a person has to check. `rotate` makes a key, and leaves
+//! all others and the running server as they are.
 
 use std::process::ExitCode;
 
 use server::admin::{BackscatterMode, BackscatterStatus, Mode, Request, Response};
 
 use super::queue::{Failed, Place, not_understood};
-use super::{Outcome, percent, print_all};
+use super::{ConfigFile, Outcome, percent, print_all};
 
 /// Messages without which nothing is said about shares.
 const MESSAGES_MIN: u64 = 50;
@@ -21,7 +22,8 @@ const UNKNOWN_THOUSANDTHS_MAX: u64 = 50;
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
-  staffetta backscatter status      what [antispam.backscatter] mode = \"enforce\" would have refused")]
+  staffetta backscatter status      what [antispam.backscatter] mode = \"enforce\" would have refused
+  staffetta backscatter rotate      another key for what leaves from now on")]
 pub(crate) struct Args {
     #[command(subcommand)]
     what: What,
@@ -42,10 +44,34 @@ Examples:
         #[command(flatten)]
         place: Place,
     },
+    /// Make another key for the tags in reverse-paths; it signs after the next reload, and those before it still verify
+    #[command(after_help = "\
+Examples:
+  staffetta backscatter rotate && systemctl reload staffetta")]
+    Rotate {
+        #[command(flatten)]
+        config: ConfigFile,
+    },
 }
 
 pub(crate) fn run(args: Args) -> Outcome {
-    let What::Status { json, place } = args.what;
+    match args.what {
+        What::Status { json, place } => status(json, &place),
+        What::Rotate { config } => rotate(&config),
+    }
+}
+
+fn rotate(config: &ConfigFile) -> Outcome {
+    let Some(loaded) = config.load() else { return Ok(ExitCode::FAILURE) };
+    let file = server::marks::rotate(&loaded)?;
+    println!("{}", file.display());
+    eprintln!(
+        "Reload the server (SIGHUP, `systemctl reload staffetta`): it signs with this key from then on."
+    );
+    Ok(ExitCode::SUCCESS)
+}
+
+fn status(json: bool, place: &Place) -> Outcome {
     let mut status = None;
     place.connect()?.ask(&Request::Backscatter, |item| {
         if let Response::Backscatter(found) = item {
@@ -147,7 +173,7 @@ fn offer(status: &BackscatterStatus, all: u64) -> String {
         "That is little enough to enforce. Check first:\n\
          - All mail of your domains goes out through here, and has for {} days. Newsletters, shops and printers that \
            send elsewhere get reports that prove nothing.\n\
-         - None of the {} was a report that somebody waited for; one that does not quote the letter's Message-ID may be:\n{LOOK}\
+         - None of the {} was a report that somebody waited for; one of a letter that left without a tag, and that does not quote its Message-ID, may be:\n{LOOK}\
          - \"Backscatter\" in docs/operator/antispam.md: it says which reports cannot be proven.\n\
          Then set [antispam.backscatter] mode = \"enforce\" and reload the server. They get 550 5.7.1 after DATA from then \
          on, and staffetta explain still tells of each.\n",
