@@ -28,19 +28,24 @@ pub(crate) struct House {
 
 impl House {
     pub(crate) fn start(rest: &str, files: &[(&str, &str)]) -> Self {
+        Self::start_with("", rest, files)
+    }
+
+    /// `top` goes among the first keys.
+    pub(crate) fn start_with(top: &str, rest: &str, files: &[(&str, &str)]) -> Self {
         let dns = Dns::start(ZONE);
-        let house = Self::asking(dns.addr, rest, files);
+        let house = Self::asking(dns.addr, (top, rest), files);
         Self { dns: Some(dns), ..house }
     }
 
-    /// One that asks these name servers; `rest` goes on with `[dns]`.
-    fn asking(server: SocketAddr, rest: &str, files: &[(&str, &str)]) -> Self {
+    /// One that asks these name servers; the second text goes on with `[dns]`.
+    fn asking(server: SocketAddr, (top, rest): (&str, &str), files: &[(&str, &str)]) -> Self {
         let port = support::free_port();
         let rest = format!(
             "[[listener]]\nkind = \"mx\"\nbind = [\"127.0.0.1:{port}\"]\nproxy_protocol_from = [\"127.0.0.1/32\"]\n\
              [dns]\nservers = [\"{server}\"]\n{rest}"
         );
-        let mut daemon = Daemon::prepare(crate::PROGRAM, "", &rest);
+        let mut daemon = Daemon::prepare(crate::PROGRAM, top, &rest);
         for (name, text) in files {
             daemon.write(name, text);
         }
@@ -550,7 +555,7 @@ fn honour_reject_refuses_what_the_domain_asks_to_refuse() {
 fn name_servers_that_never_answer_cost_one_wait_and_no_mail() {
     let deaf = UdpSocket::bind("127.0.0.1:0").unwrap();
     let rest = "silent_millis = 300\n[antispam.greylist]\nmode = \"off\"\n";
-    let house = House::asking(deaf.local_addr().unwrap(), rest, &[]);
+    let house = House::asking(deaf.local_addr().unwrap(), ("", rest), &[]);
     let begun = Instant::now();
     for number in 0..5 {
         let mut client = house.client("192.0.2.9", "mail.far.test");

@@ -10,6 +10,7 @@
 )]
 
 mod activation;
+mod backscatter;
 mod chunking;
 mod corpus;
 mod dkim;

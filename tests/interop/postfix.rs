@@ -2,7 +2,7 @@
 
 use std::process::Command;
 
-use support::{Client, Daemon};
+use support::{Client, Daemon, Dns};
 
 use crate::peer::{NOBODY, Peer};
 use crate::{USER, daemon, letter};
@@ -134,4 +134,46 @@ fn postfix_delivers_to_us_and_we_to_postfix() {
     assert!(support::wait_until(|| report().is_some()), "{}", daemon.log());
     assert!(report().unwrap().contains("<gone@postfix.test>: Recipient address rejected"), "{:?}", report());
     assert!(support::wait_until(|| daemon.queue(&["list"]) == "no messages\n"));
+}
+
+/// Postfix takes a letter, finds nobody for it, and returns it: to the address with the tag, which proves the bounce.
+#[test]
+fn a_bounce_of_postfix_comes_back_to_the_tag_and_is_taken() {
+    let port = support::free_port();
+    let dns = Dns::start(
+        "@ 3600 IN SOA ns.test. root.test. 1 3600 600 86400 60\n\
+         1.0.0.127.in-addr.arpa. 60 IN PTR postfix.test.\npostfix.test. 60 IN A 127.0.0.1\n",
+    );
+    // This host is a stranger like any other.
+    let rest = format!(
+        "[[outbound.route]]\nmatch = \"postfix.test\"\nto = \"smtp:[127.0.0.1]:{port}\"\n[dns]\nservers = [\"{}\"]\n\
+         [antispam]\nexempt_networks = []\n[antispam.greylist]\nmode = \"off\"\n\
+         [antispam.backscatter]\nmode = \"enforce\"\n",
+        dns.addr
+    );
+    let daemon = daemon("", &rest);
+    let Some(postfix) = start(&daemon, port, &[("smtpd_reject_unlisted_recipient", "no")], "") else {
+        return;
+    };
+    let mut user = Client::hello_tls(daemon.submissions);
+    assert_eq!(user.log_in(USER, "secret").code, 235);
+    assert_eq!(user.mail(USER, &["gone@postfix.test"], &letter("gone")).code, 250);
+    let report = || daemon.mailbox(USER).into_iter().find(|mail| mail.contains("multipart/report"));
+    assert!(support::wait_until(|| report().is_some()), "{}\n{}", daemon.log(), postfix.log());
+    let report = report().unwrap();
+    assert!(report.starts_with(&format!("Return-Path: <>\nDelivered-To: {USER}\n")), "{report}");
+    assert!(report.contains("MAILER-DAEMON@postfix.test"), "{report}");
+    assert!(
+        postfix.log().contains(&format!("={USER}>")) && postfix.log().contains("<prvs="),
+        "{}",
+        postfix.log()
+    );
+    let explained = daemon.tool(&["explain", "--rcpt", USER, "--since", "1h"]);
+    let explained = String::from_utf8(explained.stdout).unwrap();
+    assert!(explained.contains("tag in the recipient"), "{explained}");
+    // The same words to the plain address, and without the letter's Message-ID, are nobody's.
+    let forged = report.replace("gone@example.test", "other@example.test").replace('\n', "\r\n");
+    let mut stranger = Client::hello(daemon.mx);
+    let reply = stranger.mail("", &[USER], &forged);
+    assert!(reply.code == 550 && reply.text().starts_with("5.7.1 "), "{reply:?}");
 }

@@ -5,6 +5,9 @@
 //! our users proves itself by any of the three. What proves none is forged. Nothing here replies to a client: it is a
 //! ruling in the words of `policy`, which acts in mode `enforce` alone. A look-up that fails is neither proof nor forgery
 //! (invariant I9).
+//!
+//! Tags and checks are proven by a key alone. What is remembered of others' Message-IDs is in the state store, which may
+//! lose its last seconds in a crash: that costs the proof only of mail that left in them without a tag.
 
 pub mod batv;
 pub mod judge;
@@ -12,15 +15,20 @@ pub mod keys;
 pub mod message_id;
 pub mod out;
 pub mod status;
+pub mod unsigned;
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
+use mail::{Address, Timestamp};
+use policy::Addressed;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use self::batv::{Tagged, Validity};
 pub use self::judge::{Backscatter, Judgement, Proof};
 pub use self::keys::{KeyError, Keys};
+pub use self::unsigned::UnsignedTo;
 
 /// Days that a report may come later than the queue gives up: the other side has a queue too.
 const DAYS_AFTER_QUEUE: u64 = 7;
@@ -32,8 +40,9 @@ const DAY_SECONDS: u64 = 86_400;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct BackscatterSettings {
-    /// Sign the reverse-path of mail from our own domains with a tag (`prvs=`), by which bounces of it are known. Not in
-    /// force in this version: bounces are known by their Message-IDs alone.
+    /// Sign the reverse-path of what your users send to other servers with a tag (BATV, `prvs=`), by which bounces of it are
+    /// known. Lists, VERP, SRS and names that would get too long are left alone. Off, and in mode `off`, nothing is
+    /// signed, and tags that were made before are still understood. Turn it off for domains whose own servers sign.
     pub sign: bool,
     /// What is done with a message without a sender that proves not to be about mail of ours: `off`, `observe` (it is
     /// counted and recorded), `enforce` (550 5.7.1 after DATA). Watch `staffetta backscatter status` first.
@@ -41,9 +50,10 @@ pub struct BackscatterSettings {
     /// The folder of the keys, one file for each; not set: `backscatter` in the data folder. The first key is made at start.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub keys: Option<PathBuf>,
-    /// Domains to which reverse-paths are not signed: of lists that know their members by the reverse-path.
+    /// Domains (without those below them) and addresses to which reverse-paths are not signed: of lists that know their
+    /// members by the reverse-path. Bounces from there are known by their Message-IDs alone.
     #[schemars(with = "Vec<String>")]
-    pub unsigned_to: Vec<mail::Domain>,
+    pub unsigned_to: Vec<UnsignedTo>,
 }
 
 impl Default for BackscatterSettings {
@@ -69,13 +79,120 @@ pub enum BackscatterMode {
 #[derive(Debug, Clone)]
 pub struct Marks {
     /// The keys.
-    pub keys: std::sync::Arc<Keys>,
+    pub keys: Arc<Keys>,
     /// For how many days a mark holds.
     pub days: u64,
+    /// Reverse-paths get tags.
+    pub sign: bool,
+    /// To whom they go without.
+    pub unsigned_to: Vec<UnsignedTo>,
+}
+
+/// An address of ours whose tag was taken off.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Untagged {
+    /// The address as everything else knows it.
+    pub original: Address,
+    /// What the tag was worth.
+    pub validity: Validity,
+}
+
+impl Marks {
+    /// Marks that hold for so many days, as the settings want them.
+    #[must_use]
+    pub fn new(keys: Keys, days: u64, settings: &BackscatterSettings) -> Self {
+        let BackscatterSettings { sign, mode, unsigned_to, .. } = settings.clone();
+        // Where nobody looks at bounces a tag is of no use.
+        let sign = sign && mode != BackscatterMode::Off;
+        Self { keys: Arc::new(keys), days, sign, unsigned_to }
+    }
+
+    /// A sender of ours with a tag; `None` when it goes as it is.
+    #[must_use]
+    pub fn signed(&self, sender: &Address, now: Timestamp) -> Option<Address> {
+        if self.sign { batv::sign(sender, &self.keys, now, self.days) } else { None }
+    }
+
+    /// True when this recipient is told the sender without a tag.
+    #[must_use]
+    pub fn is_unsigned_to(&self, recipient: &Address) -> bool {
+        self.unsigned_to.iter().any(|entry| entry.means(recipient))
+    }
+
+    /// Takes the tag off an address in a domain of ours; `None` when it has none that is our business. Whoever does not sign
+    /// only knows those that were made before: others may be a server's behind this one.
+    #[must_use]
+    pub fn untagged(&self, address: &Address, now: Timestamp) -> Option<Untagged> {
+        let tagged = Tagged::parse(address)?;
+        let validity = tagged.check(&self.keys, now, self.days);
+        let is_ours = self.sign || validity != Validity::Forged;
+        is_ours.then_some(Untagged { original: tagged.original, validity })
+    }
+}
+
+impl Untagged {
+    /// What it tells of a recipient.
+    #[must_use]
+    pub fn addressed(&self) -> Addressed {
+        if self.validity == Validity::Holds { Addressed::Tagged } else { Addressed::BadlyTagged }
+    }
 }
 
 /// For how many days a mark holds, when the queue gives up after so many seconds.
 #[must_use]
 pub fn validity_days(queue_lifetime_seconds: u64) -> u64 {
     queue_lifetime_seconds.div_ceil(DAY_SECONDS).saturating_add(DAYS_AFTER_QUEUE).min(DAYS_MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::backscatter::keys::Key;
+
+    const NOW: Timestamp = Timestamp(1_795_309_323_000);
+
+    fn marks(text: &str) -> Marks {
+        let keys = Keys::new(vec![Key::new(1, NOW, b"secret")]);
+        Marks::new(keys, 12, &toml::from_str(text).unwrap())
+    }
+
+    fn address(text: &str) -> Address {
+        Address::parse(text).unwrap()
+    }
+
+    #[test]
+    fn who_stops_signing_still_knows_what_was_signed_and_leaves_other_tags_to_others() {
+        let (on, off) = (marks(""), marks("sign = false"));
+        assert!(!marks("mode = \"off\"").sign);
+        let joe = address("joe@our.test");
+        let tagged = on.signed(&joe, NOW).unwrap();
+        let forged = address("prvs=1791abcdef=joe@our.test");
+        for marks in [&on, &off] {
+            let untagged = marks.untagged(&tagged, NOW).unwrap();
+            assert_eq!((&untagged.original, untagged.addressed()), (&joe, Addressed::Tagged));
+            assert_eq!(marks.untagged(&joe, NOW), None);
+        }
+        assert_eq!(off.signed(&joe, NOW), None);
+        let late = Timestamp::from_seconds(NOW.seconds() + 13 * DAY_SECONDS);
+        assert_eq!(
+            off.untagged(&tagged, late).map(|u| u.addressed()),
+            Some(Addressed::BadlyTagged),
+            "too old"
+        );
+        assert_eq!(on.untagged(&forged, NOW).map(|u| u.addressed()), Some(Addressed::BadlyTagged));
+        assert_eq!(off.untagged(&forged, NOW), None);
+    }
+
+    #[test]
+    fn domains_and_addresses_are_left_unsigned() {
+        let marks = marks("unsigned_to = [\"lists.away.test\", \"people@far.test\"]");
+        for (recipient, unsigned) in [
+            ("a@lists.away.test", true),
+            ("a@away.test", false),
+            ("people@far.test", true),
+            ("a@far.test", false),
+        ] {
+            assert_eq!(marks.is_unsigned_to(&address(recipient)), unsigned, "{recipient}");
+        }
+    }
 }

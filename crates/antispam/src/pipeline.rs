@@ -267,7 +267,7 @@ mod tests {
             addresses: Vec::new(),
             delimiter: Some('+'),
             base: folder.path(),
-            marks: Marks { keys: Arc::new(Keys::new(Vec::new())), days: 12 },
+            marks: Marks::new(Keys::default(), 12, &settings.backscatter),
         };
         set_up(&parts)
     }

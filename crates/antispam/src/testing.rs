@@ -6,8 +6,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 use mail::{Address, BodyType, QueueId, ReversePath, Timestamp};
 use policy::{
-    AuthFacts, AuthResult, BeforeGreeting, Check, ConnectFacts, Content, Door, Findings, HeloFacts,
-    IprevFact, MailFacts, MessageFacts, RcptFacts, StageMarker,
+    Addressed, AuthFacts, AuthResult, BeforeGreeting, Check, ConnectFacts, Content, Door, Findings,
+    HeloFacts, IprevFact, MailFacts, MessageFacts, RcptFacts, StageMarker,
 };
 
 /// When it all happens.
@@ -82,7 +82,7 @@ pub(crate) fn message(sender: &str, letter: &str) -> MessageFacts {
         at: NOW,
         queue_id: QueueId(7),
         recipients: Arc::from([address("joe@example.test")]),
-        tagged: false,
+        addressed: Addressed::Plainly,
         header: letter.slice(..mail::header::body_offset(&letter)),
         content: Content::Memory(letter),
         auth: AuthFacts::default(),

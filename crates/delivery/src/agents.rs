@@ -151,6 +151,14 @@ fn outcome(recipient: u32, result: DeliveryResult, reply: Reply) -> Outcome {
 /// A recipient and its index.
 type Member<'a> = (u32, &'a RecipientRecord);
 
+/// What a peer sees of a message for one recipient.
+#[derive(PartialEq, Eq)]
+struct Look<'a> {
+    delivered_to: Option<&'a Address>,
+    header_lines: &'a [u8],
+    sender: Option<&'a Address>,
+}
+
 /// A job whose message is open.
 struct Delivery<'a> {
     agents: &'a Agents,
@@ -215,26 +223,30 @@ impl Delivery<'_> {
         Self::delivered_to(recipient, agent).is_some_and(|address| self.source.was_delivered_to(address))
     }
 
-    /// Recipients that may share one copy: same lines on top.
-    async fn groups<'r>(&self, hop: &Arc<Hop>, list: Vec<Member<'r>>) -> Vec<Group<'r>> {
+    /// Recipients that may share one copy: same lines on top, and the same sender told.
+    async fn groups<'r>(&'r self, hop: &Arc<Hop>, list: Vec<Member<'r>>) -> Vec<Group<'r>> {
         let agent = Agent::Peer(Arc::clone(hop));
-        let mut sorted: Vec<(Option<&Address>, &[u8], Vec<Member<'_>>)> = Vec::new();
+        let mut sorted: Vec<(Look<'_>, Vec<Member<'_>>)> = Vec::new();
         for (index, recipient) in list {
             // An LMTP server makes the final delivery and writes these lines itself (RFC 5321 §4.4).
             let delivered_to = Self::delivered_to(recipient, &agent).filter(|_| !hop.lmtp);
-            let lines = recipient.header_lines.as_slice();
-            match sorted.iter_mut().find(|(to, on_top, _)| *to == delivered_to && *on_top == lines) {
-                Some((_, _, members)) => members.push((index, recipient)),
-                None => sorted.push((delivered_to, lines, vec![(index, recipient)])),
+            // What it hands to a mailbox shows the plain sender: no report comes back from there but by our own hand.
+            let sender =
+                if hop.lmtp { self.record.reverse_path.mailbox() } else { self.record.sender_for(recipient) };
+            let look = Look { delivered_to, header_lines: &recipient.header_lines, sender };
+            match sorted.iter_mut().find(|(known, _)| *known == look) {
+                Some((_, members)) => members.push((index, recipient)),
+                None => sorted.push((look, vec![(index, recipient)])),
             }
         }
         let tail_eight_bit = self.source.tail_has_eight_bit().await;
         let header_eight_bit = !self.source.header().is_ascii();
-        let group = |(delivered_to, header_lines, recipients)| {
+        let group = |(look, recipients): (Look<'r>, _)| {
+            let Look { delivered_to, header_lines, sender } = look;
             let top = Top { return_path: None, delivered_to, header_lines };
             let content = self.source.assemble(self.record, &top);
             let eight_bit = tail_eight_bit || content.has_eight_bit();
-            Group { content, eight_bit, header_eight_bit, recipients }
+            Group { content, eight_bit, header_eight_bit, sender, recipients }
         };
         sorted.into_iter().map(group).collect()
     }

@@ -20,7 +20,7 @@ pub use mx::interface_addresses;
 use std::sync::Arc;
 use std::time::Duration;
 
-use mail::{Domain, Reply};
+use mail::{Address, Domain, Reply};
 use net::Resolver;
 use queue::{DeliveryResult, Outcome, Trouble};
 use store::{MessageRecord, RecipientRecord};
@@ -60,6 +60,8 @@ pub(crate) struct Group<'a> {
     pub(crate) content: Content,
     pub(crate) eight_bit: bool,
     pub(crate) header_eight_bit: bool,
+    /// Who sends it, as these recipients are told; none for the null reverse-path.
+    pub(crate) sender: Option<&'a Address>,
     pub(crate) recipients: Vec<(u32, &'a RecipientRecord)>,
 }
 
@@ -300,13 +302,14 @@ impl Delivery<'_> {
     ) -> Vec<Verdict> {
         connection.messages += 1;
         let record = self.record;
-        let foreign = |address: &mail::Address| !address.is_ascii();
+        let foreign = |address: &Address| !address.is_ascii();
         let international = (record.smtputf8 && group.header_eight_bit)
-            || record.reverse_path.mailbox().is_some_and(foreign)
+            || group.sender.is_some_and(foreign)
             || recipients.iter().any(|recipient| foreign(&recipient.address));
         let nature = Nature { size: group.content.size(), eight_bit: group.eight_bit, international };
         let transaction = Transaction {
             record,
+            sender: group.sender,
             recipients,
             content: &group.content,
             nature,

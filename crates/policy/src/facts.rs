@@ -225,6 +225,34 @@ impl Content {
     }
 }
 
+/// As whom recipients were written to: what RCPT told before tags (BATV) were taken off.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Addressed {
+    /// By the plain address.
+    #[default]
+    Plainly,
+    /// With a tag of ours that holds: in answer to mail that we have sent.
+    Tagged,
+    /// With a tag that is not of our making, or is too old.
+    BadlyTagged,
+    /// As the postmaster, who takes what comes (RFC 5321 §4.5.1).
+    AsPostmaster,
+}
+
+impl Addressed {
+    /// What it is for all recipients of a message together: a bad tag spoils it, and one plain address is no proof.
+    #[must_use]
+    pub fn together(all: impl IntoIterator<Item = Self>) -> Self {
+        let rank = |addressed: Self| match addressed {
+            Self::BadlyTagged => 0,
+            Self::Plainly => 1,
+            Self::Tagged => 2,
+            Self::AsPostmaster => 3,
+        };
+        all.into_iter().min_by_key(|addressed| rank(*addressed)).unwrap_or_default()
+    }
+}
+
 /// Known after DATA.
 #[derive(Debug, Clone)]
 pub struct MessageFacts {
@@ -236,8 +264,8 @@ pub struct MessageFacts {
     pub queue_id: mail::QueueId,
     /// Its recipients, as accepted at RCPT.
     pub recipients: Arc<[Address]>,
-    /// Each of them was said with a BATV tag of ours that holds: found at RCPT, where the tags are taken off.
-    pub tagged: bool,
+    /// As whom they were written to, all together.
+    pub addressed: Addressed,
     /// The header with the empty line, as received, for `mail::header`.
     pub header: Bytes,
     /// All of it.

@@ -36,7 +36,8 @@ pub use book::{CompositeDef, DefinitionError, Definitions, GroupDef, Members, Sc
 pub use check::{Check, CheckSettings, DnsAnswer, Finding, Findings, OnUnknown, Work};
 pub use dossier::{Dossier, Evidence};
 pub use facts::{
-    BeforeGreeting, ConnectFacts, Content, Door, Facts, HeloFacts, MailFacts, MessageFacts, RcptFacts,
+    Addressed, BeforeGreeting, ConnectFacts, Content, Door, Facts, HeloFacts, MailFacts, MessageFacts,
+    RcptFacts,
 };
 pub use judge::{
     AfterData, AfterDataRecipient, AtRcpt, Client, Decision, Greylist, Greylisting, MessageDecision,

@@ -102,7 +102,7 @@ pub(crate) fn judge(
         addresses,
         delimiter: delimiter(config),
         base: &loaded.base_dir,
-        marks: Marks { keys: Arc::new(keys), days },
+        marks: Marks::new(keys, days, &settings.backscatter),
     })?;
     Judge::new(config, made, resolver, &loaded.base_dir)
 }

@@ -17,7 +17,8 @@ use mail::{Address, ForwardPath, QueueId, Reply, ReversePath};
 use net::Resolver;
 use policy::tally::{Capped, Line};
 use policy::{
-    Action, CheckTime, Decision, DnsAnswer, Finding, Score, Stage, StageReport, Tally, VerdictRecord,
+    Action, Addressed, CheckTime, Decision, DnsAnswer, Finding, Score, Stage, StageReport, Tally,
+    VerdictRecord,
 };
 use serde::Serialize;
 use smtp::MailParameters;
@@ -25,6 +26,7 @@ use store::{MemoryState, NewBody};
 
 use crate::accounts::manage;
 use crate::ask::recipient as rcpt;
+use crate::ask::tag::{self, Said};
 use crate::clock;
 use crate::error::Error;
 use crate::judge::{Case, Clerk, Judge, Submitted, Told};
@@ -165,16 +167,21 @@ impl Stagehand<'_> {
         self.case.helo(&script.helo, &self.facts).await;
         self.facts.helo = Some(script.helo.clone());
         self.step(Stage::Helo, format!("EHLO {}", script.helo), None);
-        let is_ours = script.reverse_path.mailbox().is_some_and(|a| self.router.is_ours(&a.domain));
-        self.case.sender(&script.reverse_path, &MailParameters::default(), (&self.facts, is_ours)).await;
+        let (reverse_path, _) =
+            tag::sender(self.judge.marks(), &self.router, script.reverse_path.clone(), clock::now());
+        let is_ours = reverse_path.mailbox().is_some_and(|a| self.router.is_ours(&a.domain));
+        self.case.sender(&reverse_path, &MailParameters::default(), (&self.facts, is_ours)).await;
         self.step(Stage::Mail, format!("MAIL FROM:{}", bracketed(&script.reverse_path)), None);
         let mut accepted = Vec::new();
-        for recipient in script.recipients {
-            let reply = self.recipient(&recipient).await;
+        for said in script.recipients {
+            let path = ForwardPath::Mailbox(said.clone());
+            let untagged = tag::recipient(self.judge.marks(), &self.router, path, clock::now());
+            let ForwardPath::Mailbox(recipient) = &untagged.path else { continue };
+            let reply = self.recipient(recipient, &untagged).await;
             let refused = reply.is_some();
-            self.step(Stage::Rcpt, format!("RCPT TO:<{recipient}>"), reply);
+            self.step(Stage::Rcpt, format!("RCPT TO:<{said}>"), reply);
             if !refused {
-                accepted.push(recipient);
+                accepted.push((recipient.clone(), untagged.addressed));
             }
         }
         if let Some(message) = script.message.filter(|_| !accepted.is_empty()) {
@@ -184,13 +191,16 @@ impl Stagehand<'_> {
     }
 
     /// The reply that refuses a recipient.
-    async fn recipient(&mut self, recipient: &Address) -> Option<Reply> {
-        let path = ForwardPath::Mailbox(recipient.clone());
-        let resolution = self.router.resolve(&path).await;
-        match rcpt::accepted(&path, resolution, self.facts.may_relay()) {
+    async fn recipient(&mut self, recipient: &Address, said: &Said) -> Option<Reply> {
+        let resolution = self.router.resolve(&said.path).await;
+        match rcpt::accepted(&said.path, resolution, self.facts.may_relay()) {
             Ok(_) => {
                 let is_ours = self.router.is_ours(&recipient.domain);
-                self.case.recipient(recipient, None, is_ours).await.err().map(|reply| *reply)
+                self.case
+                    .recipient(recipient, said.with_tag.as_ref(), is_ours)
+                    .await
+                    .err()
+                    .map(|reply| *reply)
             }
             Err((reason, (code, enhanced, words))) => {
                 if matches!(reason, RecipientRefusal::Unknown) {
@@ -204,7 +214,9 @@ impl Stagehand<'_> {
         }
     }
 
-    async fn message(&mut self, recipients: Vec<Address>, message: Vec<u8>) -> Result<(), Error> {
+    async fn message(&mut self, accepted: Vec<(Address, Addressed)>, message: Vec<u8>) -> Result<(), Error> {
+        let (recipients, addressed): (Vec<_>, Vec<_>) = accepted.into_iter().unzip();
+        let addressed = Addressed::together(addressed);
         let bytes = Bytes::from(message);
         let said = format!("a message of {} octets", bytes.len());
         let mut body = ReceivedBody {
@@ -213,7 +225,8 @@ impl Stagehand<'_> {
             body: NewBody::Memory(vec![bytes]),
             room: None,
         };
-        let judged = self.case.message(Submitted { id: QueueId(0), recipients, body: &mut body }).await;
+        let submitted = Submitted { id: QueueId(0), recipients, addressed, body: &mut body };
+        let judged = self.case.message(submitted).await;
         let judged = judged.map_err(|error| Error::Store(error.to_string()))?;
         self.step(Stage::EndOfData, said, judged.refused);
         Ok(())

@@ -93,8 +93,12 @@ pub struct MessageRecord {
     pub arrived: Timestamp,
     /// Where it came from.
     pub origin: Origin,
-    /// MAIL FROM.
+    /// MAIL FROM, without a tag of ours: where reports go, and what people and filters are shown.
     pub reverse_path: ReversePath,
+    /// What other hosts are told instead: the same address with a tag, by which reports that they make are known to be about
+    /// this message. Made when the message was taken in, so that every attempt has the same sender.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tagged_sender: Option<Address>,
     /// BODY=.
     #[serde(default)]
     pub body_type: BodyType,
@@ -133,6 +137,7 @@ impl MessageRecord {
             arrived,
             origin: Origin::new(OriginKind::Mx),
             reverse_path,
+            tagged_sender: None,
             body_type: BodyType::default(),
             smtputf8: false,
             ret: None,
@@ -142,6 +147,13 @@ impl MessageRecord {
             recipients,
             size: 0,
         }
+    }
+
+    /// Who another host is told that sends this message to this recipient; `None` is the null reverse-path.
+    #[must_use]
+    pub fn sender_for(&self, recipient: &RecipientRecord) -> Option<&Address> {
+        let tagged = self.tagged_sender.as_ref().filter(|_| !recipient.untagged_sender);
+        tagged.or_else(|| self.reverse_path.mailbox())
     }
 }
 
@@ -165,6 +177,9 @@ pub struct RecipientRecord {
     /// Header lines for this recipient alone, each with its CRLF.
     #[serde(with = "serde_bytes", default)]
     pub header_lines: Vec<u8>,
+    /// It knows senders by the reverse-path, as lists do: it is told the one without a tag.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub untagged_sender: bool,
 }
 
 impl RecipientRecord {
@@ -178,6 +193,7 @@ impl RecipientRecord {
             notify: Notify::default(),
             disposition: Disposition::default(),
             header_lines: Vec::new(),
+            untagged_sender: false,
         }
     }
 }

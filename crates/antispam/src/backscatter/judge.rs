@@ -2,8 +2,10 @@
 //!
 //! Proof is a tag at RCPT for every recipient, a Message-ID with our check, or one that is remembered, anywhere in what the
 //! message returns or answers. A bounce without proof is forged: refused in mode `enforce`, recorded in `observe`. A disposition, an
-//! automatic reply or a complaint without proof gets points, for they may be about mail that went another way. When the
-//! memory does not answer nothing is concluded (I9). At RCPT nothing is ever refused here: call-outs get their 250.
+//! automatic reply or a complaint without proof gets points, for they may be about mail that went another way; not with a
+//! tag that is wrong or too old, which says what it is about and that this is not so. The postmaster takes what comes
+//! (RFC 5321 §4.5.1). When the memory does not answer nothing is concluded (I9). At RCPT nothing is ever refused here:
+//! call-outs get their 250.
 
 use std::io::Read as _;
 use std::sync::Arc;
@@ -12,8 +14,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use mail::{Reply, Timestamp};
 use policy::{
-    Check, Content, EndOfData, Facts as _, Findings, MessageFacts, Order, Ruling, Score, Source, SymbolDef,
-    Work,
+    Addressed, Check, Content, EndOfData, Facts as _, Findings, MessageFacts, Order, Ruling, Score, Source,
+    SymbolDef, Work,
 };
 use store::{StateStore, StoreError};
 
@@ -79,12 +81,13 @@ impl Judgement {
 
 /// Decides, by what is known. `remembered`: whether one of its references is in the memory; `None` when that did not answer.
 #[must_use]
-pub fn judge(kind: Kind, tagged: bool, our_message_id: bool, remembered: Option<bool>) -> Judgement {
-    match (tagged, our_message_id, remembered) {
-        (true, ..) => Judgement::Proven(Proof::Tag),
+pub fn judge(kind: Kind, addressed: Addressed, our_message_id: bool, remembered: Option<bool>) -> Judgement {
+    match (addressed, our_message_id, remembered) {
+        (Addressed::Tagged, ..) => Judgement::Proven(Proof::Tag),
         (_, true, _) => Judgement::Proven(Proof::MessageId),
         (.., Some(true)) => Judgement::Proven(Proof::Remembered),
         (.., None) => Judgement::Unknown,
+        (Addressed::BadlyTagged, _, Some(false)) => Judgement::Forged(kind),
         (.., Some(false)) => match kind {
             Kind::Disposition | Kind::AutoReply | Kind::Feedback => Judgement::Scored(kind),
             Kind::Bounce | Kind::Ordinary => Judgement::Forged(kind),
@@ -112,14 +115,15 @@ impl Backscatter {
         let seen = work::heavy(move || beginning(&content).map(|octets| bounce::recognise(&octets, true)));
         let Ok(Some(seen)) = seen.await else {
             return (
-                judge(Kind::Ordinary, facts.tagged, false, None),
+                judge(Kind::Ordinary, facts.addressed, false, None),
                 Some("the message cannot be read".into()),
             );
         };
         let ours = seen.references.iter().any(|id| message_id::proves(&self.keys, id, facts.at, self.days));
-        let remembered = if facts.tagged || ours { Ok(false) } else { self.remembers(&seen, facts.at).await };
+        let proven = ours || facts.addressed == Addressed::Tagged;
+        let remembered = if proven { Ok(false) } else { self.remembers(&seen, facts.at).await };
         let why = remembered.as_ref().err().map(ToString::to_string);
-        (judge(seen.kind, facts.tagged, ours, remembered.ok()), why)
+        (judge(seen.kind, facts.addressed, ours, remembered.ok()), why)
     }
 
     async fn remembers(&self, seen: &Recognised, now: Timestamp) -> Result<bool, StoreError> {
@@ -154,7 +158,10 @@ impl Check<EndOfData> for Backscatter {
     }
 
     fn applies(&self, facts: &MessageFacts) -> bool {
-        self.mode != BackscatterMode::Off && facts.is_stranger() && facts.mail.reverse_path.is_null()
+        self.mode != BackscatterMode::Off
+            && facts.is_stranger()
+            && facts.mail.reverse_path.is_null()
+            && facts.addressed != Addressed::AsPostmaster
     }
 
     fn run<'a>(&'a self, facts: &'a MessageFacts, found: &'a mut Findings) -> Work<'a> {
@@ -164,9 +171,10 @@ impl Check<EndOfData> for Backscatter {
                 Judgement::Proven(proof) => found.saw(PROVEN_SYMBOL, proof_text(*proof)),
                 Judgement::Scored(kind) => found.saw("BACKSCATTER_AUTOMATIC", kind.as_str()),
                 Judgement::Forged(kind) => {
-                    found.saw("BACKSCATTER_FORGED", kind.as_str());
+                    let evidence = forgery_text(*kind, facts.addressed);
+                    found.saw("BACKSCATTER_FORGED", &evidence);
                     if self.mode == BackscatterMode::Enforce {
-                        found.rule(refusal(*kind));
+                        found.rule(refusal(&evidence));
                     }
                 }
                 Judgement::Unknown => found.unfinished(why.as_deref().unwrap_or("the memory did not answer")),
@@ -177,10 +185,15 @@ impl Check<EndOfData> for Backscatter {
     }
 }
 
-fn refusal(kind: Kind) -> Ruling {
+fn refusal(evidence: &str) -> Ruling {
     let text = "This reports on mail that was not sent from here; its sender was forged";
     let order = Order::Reject(Reply::new(550, (5, 7, 1), text));
-    Ruling::new(Source::Backscatter, order, "antispam.backscatter.mode", kind.as_str())
+    Ruling::new(Source::Backscatter, order, "antispam.backscatter.mode", evidence)
+}
+
+fn forgery_text(kind: Kind, addressed: Addressed) -> String {
+    let tag = if addressed == Addressed::BadlyTagged { ", to a tag that is not ours or too old" } else { "" };
+    format!("{}{tag}", kind.as_str())
 }
 
 fn proof_text(proof: Proof) -> &'static str {

@@ -1,6 +1,6 @@
 //! The commands of a transaction, written out: MAIL and RCPT with the parameters that the peer understands.
 
-use mail::{BodyType, OriginalRecipient, Ret};
+use mail::{Address, BodyType, OriginalRecipient, Ret};
 use store::{MessageRecord, RecipientRecord};
 
 use super::capabilities::Capabilities;
@@ -16,9 +16,15 @@ pub(crate) struct Nature {
     pub(crate) international: bool,
 }
 
-/// `MAIL FROM:<...>` and what goes with it.
-pub(crate) fn mail(out: &mut Vec<u8>, record: &MessageRecord, nature: Nature, peer: &Capabilities) {
-    out.extend_from_slice(format!("MAIL FROM:<{}>", record.reverse_path).as_bytes());
+/// `MAIL FROM:<...>` and what goes with it; no sender is the null reverse-path.
+pub(crate) fn mail(
+    out: &mut Vec<u8>,
+    (record, sender): (&MessageRecord, Option<&Address>),
+    nature: Nature,
+    peer: &Capabilities,
+) {
+    let sender = sender.map(ToString::to_string).unwrap_or_default();
+    out.extend_from_slice(format!("MAIL FROM:<{sender}>").as_bytes());
     if peer.size.is_some() {
         // RFC 1870 §6.1.
         out.extend_from_slice(format!(" SIZE={}", nature.size).as_bytes());
@@ -107,6 +113,10 @@ mod tests {
         String::from_utf8(out).unwrap()
     }
 
+    fn from(record: &MessageRecord) -> (&MessageRecord, Option<&Address>) {
+        (record, record.sender_for(&record.recipients[0]))
+    }
+
     fn everything() -> Capabilities {
         Capabilities {
             size: Some(0),
@@ -123,7 +133,7 @@ mod tests {
         record.ret = Some(Ret::Full);
         record.recipients[0].notify = Notify::NEVER;
         let peer = Capabilities::default();
-        assert_eq!(written(|out| mail(out, &record, PLAIN, &peer)), "MAIL FROM:<sender@from.test>\r\n");
+        assert_eq!(written(|out| mail(out, from(&record), PLAIN, &peer)), "MAIL FROM:<sender@from.test>\r\n");
         assert_eq!(written(|out| rcpt(out, &record.recipients[0], &peer)), "RCPT TO:<joe@a.test>\r\n");
     }
 
@@ -137,13 +147,26 @@ mod tests {
             Some(OriginalRecipient { kind: "rfc822".into(), address: "j=o@x.test".into() });
         let nature = Nature { eight_bit: true, international: true, ..PLAIN };
         assert_eq!(
-            written(|out| mail(out, &record, nature, &everything())),
+            written(|out| mail(out, from(&record), nature, &everything())),
             "MAIL FROM:<sender@from.test> SIZE=1234 BODY=8BITMIME SMTPUTF8 RET=HDRS ENVID=a+2Bb+20+3Dc\r\n"
         );
         assert_eq!(
             written(|out| rcpt(out, &record.recipients[0], &everything())),
             "RCPT TO:<joe@a.test> NOTIFY=SUCCESS,FAILURE ORCPT=rfc822;j+3Do@x.test\r\n"
         );
+    }
+
+    #[test]
+    fn the_tagged_sender_is_told_unless_the_recipient_wants_the_plain_one() {
+        let mut record = record(&["joe@a.test"]);
+        let told =
+            |record: &MessageRecord| written(|out| mail(out, from(record), PLAIN, &Capabilities::default()));
+        record.tagged_sender = Some(crate::testing::address("prvs=0791abcdef=sender@from.test"));
+        assert_eq!(told(&record), "MAIL FROM:<prvs=0791abcdef=sender@from.test>\r\n");
+        record.recipients[0].untagged_sender = true;
+        assert_eq!(told(&record), "MAIL FROM:<sender@from.test>\r\n");
+        (record.tagged_sender, record.reverse_path) = (None, mail::ReversePath::Null);
+        assert_eq!(told(&record), "MAIL FROM:<>\r\n");
     }
 
     #[test]

@@ -8,7 +8,7 @@
 
 use std::io::IoSlice;
 
-use mail::Reply;
+use mail::{Address, Reply};
 use store::{MessageRecord, RecipientRecord};
 
 use super::capabilities::Capabilities;
@@ -30,6 +30,8 @@ const EAGER_BYTES_MAX: u64 = 64 * 1024;
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Transaction<'a> {
     pub(crate) record: &'a MessageRecord,
+    /// None: the null reverse-path.
+    pub(crate) sender: Option<&'a Address>,
     pub(crate) recipients: &'a [&'a RecipientRecord],
     pub(crate) content: &'a Content,
     pub(crate) nature: Nature,
@@ -116,7 +118,7 @@ impl Transaction<'_> {
         if reset {
             commands.extend_from_slice(b"RSET\r\n");
         }
-        command::mail(&mut commands, self.record, self.nature, &connection.capabilities);
+        command::mail(&mut commands, (self.record, self.sender), self.nature, &connection.capabilities);
         for recipient in self.recipients {
             command::rcpt(&mut commands, recipient, &connection.capabilities);
         }
@@ -173,7 +175,7 @@ impl Transaction<'_> {
             self.ask(connection, b"RSET\r\n").await.map_err(|error| failure(Stage::Mail, &error))?;
         }
         let mut command = Vec::with_capacity(256);
-        command::mail(&mut command, self.record, self.nature, &connection.capabilities);
+        command::mail(&mut command, (self.record, self.sender), self.nature, &connection.capabilities);
         let answer = self.ask(connection, &command).await.map_err(|error| failure(Stage::Mail, &error))?;
         course.mail_answered(answer);
         course.closing(connection)?;

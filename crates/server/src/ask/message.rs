@@ -6,7 +6,7 @@ use antispam::backscatter::judge::PROVEN_SYMBOL;
 use antispam::connect::rates::Event;
 use bytes::Bytes;
 use mail::{Address, Reply};
-use policy::Source;
+use policy::{Addressed, Source};
 use store::{HeaderEdit, Origin, OriginKind, SenderProof};
 
 use crate::intake::{self, Intake, correspondents, submission, trace};
@@ -182,7 +182,9 @@ impl Asker {
     /// What the judge says of a message as a whole, and whether it is taken at all.
     async fn judge(&mut self, transaction: &Transaction, body: &mut ReceivedBody) -> Result<Judged, Refused> {
         let recipients = accepted(transaction).collect();
-        let judged = self.case.message(Submitted { id: transaction.id, recipients, body }).await;
+        let addressed = Addressed::together(transaction.recipients.iter().map(|r| r.addressed));
+        let submitted = Submitted { id: transaction.id, recipients, addressed, body };
+        let judged = self.case.message(submitted).await;
         let unread =
             |error| Refused::Ours(NOT_STORED, intake::refusal(&self.services, transaction.id, &error));
         let judged = judged.map_err(unread)?;

@@ -8,6 +8,7 @@ mod message;
 mod rates;
 pub(crate) mod recipient;
 mod sender;
+pub(crate) mod tag;
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -4,12 +4,15 @@ use antispam::connect::rates::Event;
 use config::Config;
 use delivery::Resolution;
 use mail::{Address, ForwardPath, Reply};
+use policy::Addressed;
 use smtp::RecipientParameters;
 
+use crate::clock;
 use crate::metrics::RecipientRefusal;
 use crate::session::transaction::AcceptedRecipient;
 
 use super::Asker;
+use super::tag::{self, Said};
 
 impl Asker {
     /// The reply to RCPT; a positive one adds the recipient.
@@ -22,6 +25,9 @@ impl Asker {
         if let Some(reply) = self.recipient_limited().await {
             return self.refuse_recipient(RecipientRefusal::Limit, bare, reply);
         }
+        let marks = self.services.judge.marks();
+        let Said { path, with_tag, addressed } =
+            tag::recipient(marks, &self.services.router, path, clock::now());
         let resolution = self.in_time(self.services.router.resolve(&path)).await;
         let resolution =
             resolution.unwrap_or_else(|| Resolution::Unavailable("the look-up took too long".to_owned()));
@@ -33,13 +39,13 @@ impl Asker {
         match verdict {
             Ok(finals) => {
                 let is_ours = self.services.router.is_ours(&accepted_as.domain);
-                if let Err(reply) = self.case.recipient(&accepted_as, None, is_ours).await {
+                if let Err(reply) = self.case.recipient(&accepted_as, with_tag.as_ref(), is_ours).await {
                     if reply.is_permanent() {
                         self.count(Event::Failure, 1);
                     }
                     return self.refuse_recipient(RecipientRefusal::Policy, bare, *reply);
                 }
-                self.add(accepted_as, finals, params)
+                self.add(accepted_as, (finals, addressed), params)
             }
             Err((reason, (code, enhanced, words))) => {
                 if matches!(reason, RecipientRefusal::Unknown) {
@@ -60,12 +66,18 @@ impl Asker {
         reply
     }
 
-    fn add(&mut self, accepted_as: Address, finals: Vec<Address>, params: RecipientParameters) -> Reply {
+    fn add(
+        &mut self,
+        accepted_as: Address,
+        (finals, addressed): (Vec<Address>, Addressed),
+        params: RecipientParameters,
+    ) -> Reply {
         let Some(transaction) = &mut self.transaction else {
             return Reply::new(503, (5, 5, 1), "MAIL first");
         };
         transaction.recipients.push(AcceptedRecipient {
             accepted_as,
+            addressed,
             finals,
             notify: params.notify,
             original: params.orcpt,

@@ -3,12 +3,13 @@
 use mail::{Reply, ReversePath};
 use smtp::MailParameters;
 
+use crate::clock;
 use crate::intake::{self, submission};
 use crate::judge::Why;
 use crate::metrics::MessageResult;
 use crate::session::transaction::Transaction;
 
-use super::Asker;
+use super::{Asker, tag};
 
 impl Asker {
     /// The reply to MAIL; a positive one opens the transaction.
@@ -18,6 +19,9 @@ impl Asker {
         if let Some(reply) = self.sender_limited().await {
             return self.sender_over_limit(reply);
         }
+        let marks = self.services.judge.marks();
+        let (reverse_path, tagged_sender) =
+            tag::sender(marks, &self.services.router, reverse_path, clock::now());
         let is_ours = reverse_path.mailbox().is_some_and(|a| self.services.router.is_ours(&a.domain));
         if let Err((why, reply)) = self.may_send(&reverse_path).await {
             self.case.sender_refused(&reverse_path, &params, (&self.facts, is_ours), (why, &reply));
@@ -30,6 +34,7 @@ impl Asker {
         self.transaction = Some(Transaction {
             id: self.services.shared.ids.next(),
             reverse_path,
+            tagged_sender,
             body_type: params.body,
             smtputf8: params.smtputf8,
             ret: params.ret,

@@ -64,6 +64,13 @@ impl Copies {
         copies
     }
 
+    /// Those of whom this is true are told the sender without a tag.
+    pub fn leave_untagged(&mut self, wanted: impl Fn(&Address) -> bool) {
+        for record in self.delivered.iter_mut().chain(&mut self.quarantined) {
+            record.untagged_sender = wanted(&record.address);
+        }
+    }
+
     fn add(&mut self, record: RecipientRecord, discarded: bool) {
         if discarded {
             self.discarded.push(record.address);
@@ -83,19 +90,13 @@ fn record(recipient: &AcceptedRecipient, address: &Address, own: Option<&Copy>) 
         notify: recipient.notify,
         disposition: own.map_or(Disposition::Inbox, |copy| copy.disposition),
         header_lines: own.map(|copy| copy.header_lines.clone()).unwrap_or_default(),
+        untagged_sender: false,
     }
 }
 
 /// A copy that the sender knows nothing of, and hears nothing of.
 fn blind(address: &Address) -> RecipientRecord {
-    RecipientRecord {
-        address: address.clone(),
-        accepted_as: None,
-        original: None,
-        notify: Notify::NEVER,
-        disposition: Disposition::Inbox,
-        header_lines: Vec::new(),
-    }
+    RecipientRecord { notify: Notify::NEVER, ..RecipientRecord::new(address.clone()) }
 }
 
 /// The accounts that a message goes to.

@@ -11,7 +11,7 @@ pub mod trace;
 use std::sync::Arc;
 use std::time::Instant;
 
-use mail::{Address, QueueId, Reply};
+use mail::{Address, QueueId, Reply, Timestamp};
 use store::{HeaderEdit, Hold, MessageRecord, NewBody, NewMessage, Origin, QueueEntry, StoreError};
 
 use crate::clock;
@@ -52,12 +52,17 @@ pub async fn commit(services: &Services, facts: &ClientFacts, intake: Intake) ->
     let id = transaction.id;
     let forwards_all = services.config.antispam.forward_tagged;
     let no_junk_to = |address: &Address| !forwards_all && !services.router.is_ours(&address.domain);
-    let copies = Copies::of(&transaction.recipients, &judged, no_junk_to);
+    let mut copies = Copies::of(&transaction.recipients, &judged, no_junk_to);
+    let tagged_sender = tagged_sender(services, facts, &transaction, arrived);
+    if tagged_sender.is_some() {
+        copies.leave_untagged(|recipient| services.judge.marks().is_unsigned_to(recipient));
+    }
     let mut record = MessageRecord {
         id,
         arrived,
         origin,
         reverse_path: transaction.reverse_path,
+        tagged_sender,
         body_type: transaction.body_type,
         smtputf8: transaction.smtputf8,
         ret: transaction.ret,
@@ -99,6 +104,25 @@ pub async fn commit(services: &Services, facts: &ClientFacts, intake: Intake) ->
     log_not_forwarded(services, (id, kept_as), &copies.not_forwarded);
     services.shared.metrics.committed(started.elapsed());
     Reply::new(250, (2, 0, 0), format!("Ok: queued as {id}"))
+}
+
+/// Who other hosts are told that sends it, when that is not the reverse-path as it is.
+///
+/// Signed is what our own users send in domains of ours; once, here, so that every attempt has the same sender, and beside the
+/// plain reverse-path, so that queue, log, filters and mailboxes show people's addresses. What others send is never signed,
+/// whatever it calls itself; a tag of ours that it came with goes on with it.
+fn tagged_sender(
+    services: &Services,
+    facts: &ClientFacts,
+    transaction: &Transaction,
+    now: Timestamp,
+) -> Option<Address> {
+    if !facts.may_relay() {
+        return transaction.tagged_sender.clone();
+    }
+    let sender = transaction.reverse_path.mailbox()?;
+    let is_ours = services.router.is_ours(&sender.domain);
+    if is_ours { services.judge.marks().signed(sender, now) } else { None }
 }
 
 /// Makes a message durable, and tells the log and the runner.

@@ -10,8 +10,8 @@ use mail::{Address, Disposition, QueueId, Reply};
 use policy::headers::{OURS, spam_fields};
 use policy::judge::{AfterData, AfterDataRecipient, Client, Greylist, after_data};
 use policy::{
-    About, Action, Facts, MessageDecision, MessageFacts, Mode, Rules, Score, Stage, StageReport, Verdict,
-    VerdictRecord,
+    About, Action, Addressed, Facts, MessageDecision, MessageFacts, Mode, Rules, Score, Stage, StageReport,
+    Verdict, VerdictRecord,
 };
 use store::{HeaderEdit, SenderProof, StoreError};
 
@@ -31,6 +31,8 @@ pub struct Submitted<'a> {
     pub id: QueueId,
     /// Its recipients, as accepted.
     pub recipients: Vec<Address>,
+    /// As whom they were written to, all together.
+    pub addressed: Addressed,
     /// Its octets.
     pub body: &'a mut ReceivedBody,
 }
@@ -91,7 +93,7 @@ impl Case {
             recipients: submitted.recipients.into(),
             header: message.header.clone(),
             content: message.content.clone(),
-            tagged: false,
+            addressed: submitted.addressed,
             auth: self.sender_auth.clone(),
         };
         let known = if facts.is_stranger() {

@@ -72,7 +72,7 @@ impl Case {
             recipients: recipients.into(),
             header: Bytes::new(),
             content: Content::Memory(Bytes::new()),
-            tagged: false,
+            addressed: policy::Addressed::default(),
             auth: self.sender_auth.clone(),
         };
         let rules: Vec<_> = facts.recipients.iter().map(|address| self.judge.rules.of(address)).collect();

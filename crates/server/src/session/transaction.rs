@@ -1,14 +1,17 @@
 //! One mail transaction as the answerer remembers it: what MAIL and RCPT said and what was found out about it.
 
 use mail::{Address, BodyType, Notify, OriginalRecipient, QueueId, Ret, ReversePath};
+use policy::Addressed;
 
 /// What MAIL opened.
 #[derive(Debug)]
 pub struct Transaction {
     /// The name the message will have.
     pub id: QueueId,
-    /// MAIL FROM.
+    /// MAIL FROM, without a tag of ours.
     pub reverse_path: ReversePath,
+    /// MAIL FROM with a tag of ours, when that holds.
+    pub tagged_sender: Option<Address>,
     /// BODY=.
     pub body_type: BodyType,
     /// SMTPUTF8.
@@ -28,6 +31,8 @@ pub struct Transaction {
 pub struct AcceptedRecipient {
     /// The address that was accepted; for the bare `<postmaster>` the one it stands for.
     pub accepted_as: Address,
+    /// As whom it was written to, before a tag of ours was taken off.
+    pub addressed: Addressed,
     /// Where it leads: itself, or what aliases made of it.
     pub finals: Vec<Address>,
     /// NOTIFY=.

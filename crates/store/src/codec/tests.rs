@@ -43,6 +43,26 @@ fn an_origin_of_an_earlier_version_reads_as_one_that_nobody_asked() {
 }
 
 #[test]
+fn a_tagged_sender_is_read_back_and_costs_nothing_where_there_is_none() {
+    let mut tagged = record(5, 3);
+    tagged.reverse_path = ReversePath::Mailbox(Address::parse("joe@a.test").unwrap());
+    let octets = encode(&tagged).unwrap();
+    for word in [&b"tagged_sender"[..], b"untagged_sender"] {
+        assert!(
+            !octets.windows(word.len()).any(|window| window == word),
+            "an earlier version reads it as well"
+        );
+    }
+    tagged.tagged_sender = Some(Address::parse("prvs=0791abcdef=joe@a.test").unwrap());
+    let back: MessageRecord = decode(&encode(&tagged).unwrap()).unwrap();
+    assert_eq!(back, tagged);
+    assert_eq!(back.sender_for(&back.recipients[0]), tagged.tagged_sender.as_ref());
+    tagged.recipients[0].untagged_sender = true;
+    let back: MessageRecord = decode(&encode(&tagged).unwrap()).unwrap();
+    assert_eq!(back.sender_for(&back.recipients[0]), back.reverse_path.mailbox());
+}
+
+#[test]
 fn a_changed_octet_anywhere_in_a_head_is_noticed() {
     let head = encoded(5, 3);
     for at in 0..head.len() {

@@ -9,6 +9,7 @@ use store::MemoryState;
 use super::*;
 use crate::backscatter::keys::Key;
 
+const PLAINLY: Addressed = Addressed::Plainly;
 const NOW: Timestamp = Timestamp(1_795_309_323_000);
 
 struct House {
@@ -34,7 +35,7 @@ impl House {
 }
 
 /// A message that came without a sender, from a stranger.
-fn facts(message: &str, tagged: bool) -> MessageFacts {
+fn facts(message: &str, addressed: Addressed) -> MessageFacts {
     let auth = AuthFacts::default();
     let client: IpAddr = "192.0.2.9".parse().unwrap();
     let connect = ConnectFacts {
@@ -75,7 +76,7 @@ fn facts(message: &str, tagged: bool) -> MessageFacts {
         at: NOW,
         queue_id: QueueId(1),
         recipients: Arc::from([Address::parse("mara@our.test").unwrap()]),
-        tagged,
+        addressed,
         header: bytes.slice(..mail::header::body_offset(&bytes)),
         content: Content::Memory(bytes),
         auth,
@@ -91,7 +92,7 @@ fn bounce_of(message_id: &str) -> String {
 #[tokio::test]
 async fn a_bounce_of_what_we_never_sent_is_refused_in_enforce_and_recorded_in_observe() {
     let house = House::new();
-    let facts = facts(&bounce_of("never@our.test"), false);
+    let facts = facts(&bounce_of("never@our.test"), PLAINLY);
     let observed = house.judge(BackscatterMode::Observe, &facts).await;
     assert!(observed.has("BACKSCATTER_FORGED") && observed.rulings().is_empty());
     let enforced = house.judge(BackscatterMode::Enforce, &facts).await;
@@ -110,13 +111,16 @@ async fn a_tag_our_message_id_or_a_remembered_one_proves_it() {
     let ours = message_id::make(&house.keys, QueueId::from_parts(NOW.0 - 1000, 1), &host);
     let remembered = message_id::remember(&house.keys, "desk-7@laptop.test", 12).unwrap();
     house.state.write(vec![remembered], NOW).await.unwrap();
-    for (message_id, tagged) in
-        [("never@our.test", true), (ours.as_str(), false), ("desk-7@laptop.test", false)]
-    {
-        let found = house.judge(BackscatterMode::Enforce, &facts(&bounce_of(message_id), tagged)).await;
+    for (message_id, addressed) in [
+        ("never@our.test", Addressed::Tagged),
+        (ours.as_str(), PLAINLY),
+        ("desk-7@laptop.test", PLAINLY),
+        ("desk-7@laptop.test", Addressed::BadlyTagged),
+    ] {
+        let found = house.judge(BackscatterMode::Enforce, &facts(&bounce_of(message_id), addressed)).await;
         assert!(found.has("BACKSCATTER_PROVEN") && found.rulings().is_empty(), "{message_id}");
     }
-    assert_eq!(status::counts(house.state.as_ref(), NOW).await.unwrap().proven, 3);
+    assert_eq!(status::counts(house.state.as_ref(), NOW).await.unwrap().proven, 4);
 }
 
 #[tokio::test]
@@ -124,20 +128,34 @@ async fn automatic_replies_and_dispositions_are_scored_and_letters_without_a_sen
     let house = House::new();
     let vacation =
         "From: joe@away.test\r\nAuto-Submitted: auto-replied\r\nSubject: Away\r\n\r\nOn a boat.\r\n";
-    let found = house.judge(BackscatterMode::Enforce, &facts(vacation, false)).await;
+    let found = house.judge(BackscatterMode::Enforce, &facts(vacation, PLAINLY)).await;
     assert!(found.has("BACKSCATTER_AUTOMATIC") && found.rulings().is_empty());
     let letter = "From: joe@away.test\r\nSubject: Cheap\r\n\r\nBuy.\r\n";
-    let found = house.judge(BackscatterMode::Enforce, &facts(letter, false)).await;
+    let found = house.judge(BackscatterMode::Enforce, &facts(letter, PLAINLY)).await;
     assert_eq!(found.rulings().len(), 1);
+}
+
+#[tokio::test]
+async fn a_wrong_tag_is_forged_whatever_it_claims_to_be_and_the_postmaster_takes_all() {
+    let house = House::new();
+    let vacation =
+        "From: joe@away.test\r\nAuto-Submitted: auto-replied\r\nSubject: Away\r\n\r\nOn a boat.\r\n";
+    let found = house.judge(BackscatterMode::Enforce, &facts(vacation, Addressed::BadlyTagged)).await;
+    assert!(found.has("BACKSCATTER_FORGED") && found.rulings().len() == 1);
+    assert!(found.findings()[0].evidence.contains("too old"), "{found:?}");
+    let check = Backscatter::new(BackscatterMode::Enforce, house.keys.clone(), house.state.clone(), 12);
+    assert!(!check.applies(&facts(vacation, Addressed::AsPostmaster)));
 }
 
 #[tokio::test]
 async fn a_memory_that_does_not_answer_concludes_nothing() {
     let house = House::new();
     house.state.close().await.unwrap();
-    let found = house.judge(BackscatterMode::Enforce, &facts(&bounce_of("desk-7@laptop.test"), false)).await;
+    let found =
+        house.judge(BackscatterMode::Enforce, &facts(&bounce_of("desk-7@laptop.test"), PLAINLY)).await;
     assert!(found.why_unfinished().is_some() && found.rulings().is_empty() && found.findings().is_empty());
-    let found = house.judge(BackscatterMode::Enforce, &facts(&bounce_of("x@y.test"), true)).await;
+    let found =
+        house.judge(BackscatterMode::Enforce, &facts(&bounce_of("x@y.test"), Addressed::Tagged)).await;
     assert!(found.has("BACKSCATTER_PROVEN"), "a tag needs no memory");
 }
 
@@ -146,7 +164,7 @@ async fn a_message_in_a_file_is_read_and_a_lost_one_is_unknown() {
     let house = House::new();
     let folder = tempfile::tempdir().unwrap();
     let path: Arc<std::path::Path> = folder.path().join("message").into();
-    let mut facts = facts("", false);
+    let mut facts = facts("", PLAINLY);
     facts.content = Content::File { path: path.clone(), bytes: 10 };
     assert!(house.judge(BackscatterMode::Enforce, &facts).await.why_unfinished().is_some());
     std::fs::write(&path, bounce_of("never@our.test")).unwrap();
