@@ -226,11 +226,13 @@ impl Runner {
                 services.shared.log.notice(Level::Error, &text);
                 Vec::new()
             });
+            // Where more is due, nobody asks what comes after: the scheduler comes back for it.
+            let next_due =
+                if entries.len() < limit { store.next_due(now).await.ok().flatten() } else { None };
             let mut admissions = Vec::with_capacity(entries.len());
             for entry in entries {
                 admissions.push(Admission::route(&services, Arc::new(entry)).await);
             }
-            let next_due = store.next_due(now).await.ok().flatten();
             handle.send(Message::Loaded { admissions, next_due }).await;
         });
     }
