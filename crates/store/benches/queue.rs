@@ -26,12 +26,12 @@ use store::{EmbeddedStore, NewMessage, QueueStore, Settings, Settlement};
 use support::{ended, id, message_to, open, retry, tried};
 use tempfile::TempDir;
 
-/// As in the server.
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
 fn main() {
-    let wanted = std::env::args().skip(1).find(|argument| !argument.starts_with('-')).unwrap_or_default();
+    let arguments: Vec<String> = std::env::args().skip(1).filter(|a| !a.starts_with('-')).collect();
+    if let [step, folder, count] = arguments.as_slice() {
+        return memory_step(step, Path::new(folder), count.parse().unwrap());
+    }
+    let wanted = arguments.into_iter().next().unwrap_or_default();
     let run = |name: &str, bench: &dyn Fn()| {
         if name.contains(&wanted) {
             println!("## {name}");
@@ -48,6 +48,9 @@ fn main() {
         run("defer: the next hop is down", &|| defer(64, 4_096, count));
     }
     run("start with 100,000 messages", &|| start(100_000));
+    for count in [1, 20_000, 100_000, 1_000_000] {
+        run("memory", &|| memory(count));
+    }
 }
 
 fn folder() -> TempDir {
@@ -74,6 +77,112 @@ fn usage() -> (Duration, i64) {
 fn resident() -> u64 {
     let pages = std::fs::read_to_string("/proc/self/statm").unwrap();
     pages.split(' ').nth(1).unwrap().parse::<u64>().unwrap() * 4 / 1024
+}
+
+/// Memory with so many messages queued, each step in a process of its own: what an earlier one has left with the allocator
+/// is not counted again.
+fn memory(count: u64) {
+    let folder = folder();
+    for step in ["fill", "start", "work"] {
+        let (program, count) = (std::env::current_exe().unwrap(), count.to_string());
+        let ended = std::process::Command::new(program).arg(step).arg(folder.path()).arg(count).status();
+        assert!(ended.unwrap().success(), "{step}");
+    }
+}
+
+fn memory_step(step: &str, folder: &Path, count: u64) {
+    let before = resident();
+    let (begun, cpu) = (Instant::now(), usage().0);
+    let store = Arc::new(open(folder, &settings()));
+    if step == "fill" {
+        let (elapsed, cpu) = fill(&store, 8, 512, count);
+        let rate = count as f64 / elapsed.as_secs_f64();
+        println!(
+            "{count} messages at {rate:.0}/s, {:.4} ms CPU each",
+            cpu.as_secs_f64() * 1000.0 / count as f64
+        );
+        store.tidy().wait().unwrap();
+    } else {
+        store.next_due(mail::Timestamp(0)).wait().unwrap();
+        let (elapsed, cpu) = (begun.elapsed(), usage().0.saturating_sub(cpu));
+        println!("start: {:.0} ms, {:.0} ms CPU", elapsed.as_secs_f64() * 1e3, cpu.as_secs_f64() * 1e3);
+    }
+    if step == "work" {
+        println!("{step}: {before} MiB without the store, {} MiB after the start", resident());
+        retry_all(&store, count.min(100_000));
+        list_all(&store);
+    }
+    println!("{step}: {before} MiB without the store, {} MiB now, {} MiB at most", resident(), usage().1);
+    println!("index: {} KiB, written by the process: {} KiB", disk(&folder.join("index")), written());
+    store.close().wait().unwrap();
+}
+
+/// KiB of the files in a folder.
+fn disk(folder: &Path) -> u64 {
+    let files = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().metadata().unwrap());
+    files.map(|found| std::os::unix::fs::MetadataExt::blocks(&found) / 2).sum()
+}
+
+/// KiB that the process has handed to the system to be written.
+fn written() -> u64 {
+    let io = std::fs::read_to_string("/proc/self/io").unwrap();
+    let line = io.lines().find_map(|line| line.strip_prefix("wchar: ")).unwrap();
+    line.parse::<u64>().unwrap() / 1024
+}
+
+/// What is due is tried in vain and put off, a few hundred at a time, with as many in delivery.
+fn retry_all(store: &Arc<EmbeddedStore>, count: u64) {
+    let (begun, cpu) = (Instant::now(), usage().0);
+    let mut done = 0;
+    let mut busy = std::collections::VecDeque::new();
+    while done < count {
+        let skip: std::collections::HashSet<_> = busy.iter().copied().collect();
+        let now = mail::Timestamp(u64::MAX / 2);
+        let due = store.due(now, 500, Box::new(move |id| skip.contains(&id))).wait().unwrap();
+        if due.is_empty() {
+            break;
+        }
+        if due.len() < 500 {
+            store.next_due(now).wait().unwrap();
+        }
+        busy.extend(due.iter().map(|entry| entry.record.id));
+        let finished: Vec<_> = busy.drain(..busy.len().saturating_sub(500)).collect();
+        done += finished.len() as u64;
+        let put_off = |id: mail::QueueId| {
+            let at = u64::MAX / 2 + 1 + scattered(id.0);
+            Settlement { id, changes: vec![tried(0, "connection refused again"), retry(at, 2)] }
+        };
+        store.settle(finished.into_iter().map(put_off).collect()).wait().unwrap();
+    }
+    let (elapsed, cpu) = (begun.elapsed(), usage().0.saturating_sub(cpu));
+    println!(
+        "{done} tried again: {:.4} ms, {:.4} ms CPU each; {} MiB",
+        elapsed.as_secs_f64() * 1e3 / done.max(1) as f64,
+        cpu.as_secs_f64() * 1e3 / done.max(1) as f64,
+        resident()
+    );
+}
+
+/// The auditor's round.
+fn list_all(store: &Arc<EmbeddedStore>) {
+    let (begun, cpu, mut after, mut seen) = (Instant::now(), usage().0, None, 0);
+    loop {
+        let page = store.list(store::Page { after, limit: 500 }).wait().unwrap();
+        let Some(last) = page.last() else { break };
+        (after, seen) = (Some(last.record.id), seen + page.len());
+    }
+    let (elapsed, cpu) = (begun.elapsed(), usage().0.saturating_sub(cpu));
+    println!(
+        "{seen} listed in {:.0} ms, {:.0} ms CPU; {} MiB",
+        elapsed.as_secs_f64() * 1e3,
+        cpu.as_secs_f64() * 1e3,
+        resident()
+    );
+}
+
+/// A number up to 100,000, as if drawn by chance.
+fn scattered(n: u64) -> u64 {
+    (n.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 40) % 100_000
 }
 
 fn runtime() -> tokio::runtime::Runtime {
@@ -174,7 +283,7 @@ fn fill(store: &Arc<EmbeddedStore>, writers: u64, size: usize, count: u64) -> (D
                         return;
                     }
                     store.enqueue(numbered(&template, n)).await.unwrap();
-                    let changes = vec![tried(0, "connection refused"), retry(9_000_000, 1)];
+                    let changes = vec![tried(0, "connection refused"), retry(9_000_000 + scattered(n), 1)];
                     drop(store.settle(vec![Settlement { id: id(n), changes }]));
                 }
             }));

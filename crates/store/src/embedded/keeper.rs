@@ -33,9 +33,8 @@ const TICK: Duration = Duration::from_millis(250);
 const HOLD: Duration = Duration::from_secs(1);
 /// So many messages leave the window together.
 const BATCH_MAX: usize = 1_000;
-/// So many changes to the index are one batch of sled's: what a batch replaces stays in memory until it ends, whole pages
-/// of it, so that large ones take hundreds of megabytes.
-const TOGETHER_MAX: usize = 64;
+/// So many changes go to the index at a time.
+const TOGETHER_MAX: usize = 256;
 
 type Answer<T> = oneshot::Sender<std::result::Result<T, StoreError>>;
 type Result<T> = std::result::Result<T, IndexError>;

@@ -12,6 +12,8 @@ mod compaction;
 mod core;
 mod index;
 mod keeper;
+mod outline;
+mod pack;
 mod reader;
 mod recovery;
 mod row;

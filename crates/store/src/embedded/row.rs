@@ -3,22 +3,25 @@
 //! Envelopes and bodies are not here; they are read from the journal when they are needed. The same row is kept in memory
 //! while the message is young and in the index when it is not.
 
-use bytes::{Buf, BufMut};
+use bytes::Buf;
 use mail::{QueueId, Timestamp};
 
+use super::pack;
 use crate::codec::{Damaged, SparseState};
 use crate::journal::Position;
 use crate::model::{Change, Hold, RecipientState, RecipientStatus, Settlement};
 
-/// Above so many recipients the index keeps a row of its own for each recipient that was tried, so that a change to
-/// one does not rewrite all.
+/// Above so many recipients the index keeps what happened to them apart from the row, so many of them together, so that a
+/// change to one does not rewrite all.
 pub(crate) const NARROW_RECIPIENTS_MAX: u32 = 8;
-/// Format of a row in the index.
-const VERSION: u8 = 1;
+/// Recipients of a wide message whose states stand under one key.
+pub(crate) const GROUP_RECIPIENTS: u32 = 16;
 
 const FLAG_WARNED: u8 = 1;
 const FLAG_BODY_FILE: u8 = 2;
 const FLAG_WRECK: u8 = 4;
+/// What stands above the flags in their octet.
+const HOLD_SHIFT: u8 = 3;
 
 /// One message.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -65,7 +68,7 @@ impl Row {
         if self.state.hold.is_none() { Some(self.state.next_attempt) } else { None }
     }
 
-    /// True when each recipient that was tried has a row of its own in the index.
+    /// True when what happened to its recipients stands apart from it in the index.
     pub(crate) fn is_wide(&self) -> bool {
         self.recipients > NARROW_RECIPIENTS_MAX
     }
@@ -116,24 +119,27 @@ impl Row {
 
     /// Writes the row for the index; without the recipients' rows of a wide one.
     pub(crate) fn encode(&self) -> Result<Vec<u8>, Damaged> {
-        let mut out = Vec::with_capacity(96);
-        out.put_u8(VERSION);
+        let mut out = Vec::with_capacity(128);
         let flag = |on: bool, flag: u8| if on { flag } else { 0 };
-        out.put_u8(
+        out.push(
             flag(self.state.warned, FLAG_WARNED)
                 | flag(self.body_file, FLAG_BODY_FILE)
-                | flag(self.wreck, FLAG_WRECK),
+                | flag(self.wreck, FLAG_WRECK)
+                | encode_hold(self.state.hold) << HOLD_SHIFT,
         );
-        out.put_u8(encode_hold(self.state.hold));
-        out.put_u64_le(self.position.generation);
-        out.put_u32_le(self.position.offset);
-        out.put_u32_le(self.position.len);
-        out.put_u32_le(self.head_octets);
-        out.put_u64_le(self.arrived.0);
-        out.put_u64_le(self.size);
-        out.put_u32_le(self.recipients);
-        out.put_u32_le(self.state.attempts);
-        out.put_u64_le(self.state.next_attempt.0);
+        for number in [
+            self.state.next_attempt.0,
+            self.arrived.0,
+            self.position.generation,
+            self.position.offset.into(),
+            self.position.len.into(),
+            self.head_octets.into(),
+            self.size,
+            self.recipients.into(),
+            self.state.attempts.into(),
+        ] {
+            pack::put_number(&mut out, number);
+        }
         if !self.is_wide() && !self.state.touched.is_empty() {
             rmp_serde::encode::write(&mut out, &self.state.touched).map_err(|_| Damaged)?;
         }
@@ -142,38 +148,38 @@ impl Row {
 
     /// Reads what [`Row::encode`] wrote.
     pub(crate) fn decode(mut from: &[u8]) -> Result<Self, Damaged> {
-        let row = Self::decode_fixed(&mut from).map_err(|_| Damaged)?;
-        let mut row = row.ok_or(Damaged)?;
+        let mut row = Self::decode_fixed(&mut from)?;
         if !from.is_empty() {
             row.state.touched = rmp_serde::from_slice(from).map_err(|_| Damaged)?;
         }
         Ok(row)
     }
 
-    fn decode_fixed(from: &mut &[u8]) -> Result<Option<Self>, bytes::TryGetError> {
-        let version = from.try_get_u8()?;
-        let flags = from.try_get_u8()?;
-        let Some(hold) = decode_hold(from.try_get_u8()?).filter(|_| version == VERSION) else {
-            return Ok(None);
-        };
-        let position = Position {
-            generation: from.try_get_u64_le()?,
-            offset: from.try_get_u32_le()?,
-            len: from.try_get_u32_le()?,
-        };
-        let head_octets = from.try_get_u32_le()?;
-        let arrived = Timestamp(from.try_get_u64_le()?);
-        let size = from.try_get_u64_le()?;
-        let recipients = from.try_get_u32_le()?;
-        let state = SparseState {
-            hold,
-            attempts: from.try_get_u32_le()?,
-            next_attempt: Timestamp(from.try_get_u64_le()?),
-            warned: flags & FLAG_WARNED != 0,
-            touched: Vec::new(),
-        };
-        let (body_file, wreck) = (flags & FLAG_BODY_FILE != 0, flags & FLAG_WRECK != 0);
-        Ok(Some(Self { position, head_octets, arrived, size, body_file, wreck, recipients, state }))
+    /// Reads what [`Row::encode`] wrote, but for what has happened to recipients: that takes longer than all the rest.
+    pub(crate) fn decode_brief(mut from: &[u8]) -> Result<Self, Damaged> {
+        Self::decode_fixed(&mut from)
+    }
+
+    fn decode_fixed(from: &mut &[u8]) -> Result<Self, Damaged> {
+        let flags = from.try_get_u8().map_err(|_| Damaged)?;
+        let hold = decode_hold(flags >> HOLD_SHIFT).ok_or(Damaged)?;
+        let mut number = || pack::number(from);
+        let small = |number: u64| u32::try_from(number).map_err(|_| Damaged);
+        let (next_attempt, arrived) = (Timestamp(number()?), Timestamp(number()?));
+        let (generation, offset, len) = (number()?, small(number()?)?, small(number()?)?);
+        let (head_octets, size) = (small(number()?)?, number()?);
+        let (recipients, attempts) = (small(number()?)?, small(number()?)?);
+        let warned = flags & FLAG_WARNED != 0;
+        Ok(Self {
+            position: Position { generation, offset, len },
+            head_octets,
+            arrived,
+            size,
+            body_file: flags & FLAG_BODY_FILE != 0,
+            wreck: flags & FLAG_WRECK != 0,
+            recipients,
+            state: SparseState { hold, attempts, next_attempt, warned, touched: Vec::new() },
+        })
     }
 }
 
@@ -186,8 +192,8 @@ fn encode_hold(hold: Option<Hold>) -> u8 {
     }
 }
 
-fn decode_hold(byte: u8) -> Option<Option<Hold>> {
-    match byte {
+fn decode_hold(bits: u8) -> Option<Option<Hold>> {
+    match bits {
         0 => Some(None),
         1 => Some(Some(Hold::Operator)),
         2 => Some(Some(Hold::Quarantine)),
@@ -198,63 +204,44 @@ fn decode_hold(byte: u8) -> Option<Option<Hold>> {
 
 /// Keys of the index: one letter, then big-endian numbers, so that they sort as the numbers do.
 pub(crate) mod key {
-    use super::{QueueId, Timestamp};
+    use super::QueueId;
 
     /// The checkpoint.
     pub(crate) const CHECKPOINT: &[u8] = b"c";
-    /// First letter of messages.
-    pub(crate) const MESSAGE: u8 = b'm';
-    /// First letter of the due list.
-    pub(crate) const DUE: u8 = b'd';
+    /// First letter of packs of messages.
+    pub(crate) const PACK: u8 = b'm';
     /// First letter of recipients of wide messages.
-    pub(crate) const RECIPIENT: u8 = b'r';
+    pub(crate) const RECIPIENTS: u8 = b'r';
 
-    /// Of a message.
-    pub(crate) fn message(id: QueueId) -> [u8; 9] {
-        let mut key = [MESSAGE; 9];
-        if let Some(rest) = key.get_mut(1..) {
-            rest.copy_from_slice(&id.0.to_be_bytes());
-        }
+    /// Of the pack that begins with this id.
+    pub(crate) fn pack(id: QueueId) -> [u8; 9] {
+        numbered(PACK, id)
+    }
+
+    /// Of a group of recipients of a wide message.
+    pub(crate) fn group(id: QueueId, group: u32) -> [u8; 13] {
+        let mut key = [RECIPIENTS; 13];
+        let (front, rest) = key.split_at_mut(9);
+        front.copy_from_slice(&recipients(id));
+        rest.copy_from_slice(&group.to_be_bytes());
         key
     }
 
-    /// Of an entry in the due list.
-    pub(crate) fn due(at: Timestamp, id: QueueId) -> [u8; 17] {
-        let mut key = [DUE; 17];
-        let (_, rest) = key.split_at_mut(1);
-        let (first, second) = rest.split_at_mut(8);
-        first.copy_from_slice(&at.0.to_be_bytes());
-        second.copy_from_slice(&id.0.to_be_bytes());
-        key
-    }
-
-    /// Of a recipient of a wide message.
-    pub(crate) fn recipient(id: QueueId, index: u32) -> [u8; 13] {
-        let mut key = [RECIPIENT; 13];
-        let (_, rest) = key.split_at_mut(1);
-        let (first, second) = rest.split_at_mut(8);
-        first.copy_from_slice(&id.0.to_be_bytes());
-        second.copy_from_slice(&index.to_be_bytes());
-        key
-    }
-
-    /// Of all recipients of a wide message.
+    /// With what all groups of a wide message begin.
     pub(crate) fn recipients(id: QueueId) -> [u8; 9] {
-        let mut key = message(id);
-        if let Some(first) = key.first_mut() {
-            *first = RECIPIENT;
-        }
+        numbered(RECIPIENTS, id)
+    }
+
+    fn numbered(letter: u8, id: QueueId) -> [u8; 9] {
+        let mut key = [letter; 9];
+        let (_, rest) = key.split_at_mut(1);
+        rest.copy_from_slice(&id.0.to_be_bytes());
         key
     }
 
     /// The number at the end of a key.
     pub(crate) fn last_u64(key: &[u8]) -> Option<u64> {
         key.last_chunk::<8>().map(|b| u64::from_be_bytes(*b))
-    }
-
-    /// The time in a key of the due list.
-    pub(crate) fn due_at(key: &[u8]) -> Option<Timestamp> {
-        key.get(1..9).and_then(|b| b.first_chunk::<8>()).map(|b| Timestamp(u64::from_be_bytes(*b)))
     }
 }
 
