@@ -33,8 +33,10 @@ const TOGETHER_MAX: usize = 32;
 const SPARSE_OCTETS: usize = pack::OCTETS_MAX / 4;
 /// Keys that are looked up before their pages are let go of.
 const USED_MAX: usize = 64;
-/// sled takes note of what was looked at after so many looks.
-const LOOKS: usize = 64;
+/// So many looks at each of them: two pages of each 256th stay beyond what sled was told to keep.
+const LOOKS: usize = 32;
+/// So few packs may all stay in memory.
+const FEW_PACKS: usize = if cfg!(test) { 4 } else { 4_096 };
 /// Packs that lie in one page of sled's at least, when they came one after the other.
 const NEIGHBOURS: usize = 8;
 
@@ -255,6 +257,9 @@ impl Index {
 
     /// Takes note that the page of a key was looked at.
     fn use_key(&self, key: [u8; 9]) -> Result<()> {
+        if self.outline.borrow().len() <= FEW_PACKS {
+            return Ok(());
+        }
         let mut used = self.used.borrow_mut();
         used.insert(key);
         if used.len() < USED_MAX {
@@ -264,7 +269,7 @@ impl Index {
     }
 
     /// Has sled look at its cache: it keeps the last 64 pages of each 256th of all beyond what it was told to keep,
-    /// 16,384 in all, until it has seen 64 more looks there. A look at a page that is in memory costs less than
+    /// 16,384 in all, until it has seen 64 more looks there. A look at a page that is in memory costs half
     /// a microsecond.
     fn calm(&self, used: BTreeSet<[u8; 9]>) -> Result<()> {
         let mut last: Option<([u8; 9], usize)> = None;

@@ -68,6 +68,11 @@ impl Outline {
         self.packs.get(&key).map_or(0, |summary| summary.octets)
     }
 
+    /// How many packs there are.
+    pub(crate) fn len(&self) -> usize {
+        self.packs.len()
+    }
+
     /// The first pack.
     pub(crate) fn first(&self) -> Option<QueueId> {
         self.packs.first_key_value().map(|(key, _)| *key)

@@ -15,7 +15,7 @@ use crate::codec::Damaged;
 
 /// Octets of a pack; one row that is larger stands alone. Small, because sled keeps 256 pages of up to 16 packs in memory
 /// whatever it is told, and writes all 16 anew after ten changes.
-pub(crate) const OCTETS_MAX: usize = 2_048;
+pub(crate) const OCTETS_MAX: usize = 1_024;
 /// Format of a pack and of the rows in it. Version 1 had a key for each row.
 const VERSION: u8 = 2;
 

@@ -91,7 +91,7 @@ fn numbers_that_are_too_large_are_refused() {
 
 #[test]
 fn rows_behind_all_others_fill_their_packs_and_others_share_the_room() {
-    let rows = filled(0..30, 100);
+    let rows = filled(0..28, 50);
     let sizes = |appended| rows.packs(QueueId(0), appended).iter().map(|(_, p)| p.len()).collect::<Vec<_>>();
     assert!(
         matches!(sizes(true)[..], [full, rest] if full > OCTETS_MAX * 9 / 10 && rest < OCTETS_MAX * 6 / 10)
