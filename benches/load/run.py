@@ -336,6 +336,10 @@ STRANGERS = """[antispam]
 exempt_networks = []
 [antispam.greylist]
 mode = "off"
+[antispam.rates]
+connections_per_hour_max = 1000000000
+messages_per_hour_max = 1000000000
+recipients_per_hour_max = 1000000000
 [dns]
 servers = ["127.0.0.1:{port}"]
 """
