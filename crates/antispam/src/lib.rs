@@ -17,6 +17,7 @@ pub mod groups;
 pub mod helo;
 pub mod mail_from;
 pub mod rcpt;
+pub mod remote;
 pub mod work;
 
 #[cfg(test)]

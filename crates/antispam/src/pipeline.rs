@@ -37,6 +37,8 @@ use crate::rcpt::null_sender::NullSender;
 use crate::rcpt::own_domain::OwnDomain;
 use crate::rcpt::spam_trap::SpamTrap;
 use crate::rcpt::spf::Spf;
+use crate::remote::Scanners;
+use crate::remote::settings::ScannerError;
 use crate::settings::Settings;
 
 /// What the checks work with.
@@ -79,6 +81,8 @@ pub struct Made {
     pub correspondents: Correspondents,
     /// An operator's tables about headers and bodies.
     pub content: ContentChecks,
+    /// Programs besides us that look at messages.
+    pub scanners: Scanners,
     /// The marks by which bounces of our own mail are known.
     pub marks: Marks,
     /// All tables of an operator's, for who tells of their trouble.
@@ -97,6 +101,9 @@ pub enum SetUpError {
     /// Absurdly many tables.
     #[error(transparent)]
     Symbol(#[from] SymbolError),
+    /// A scanner that cannot be.
+    #[error(transparent)]
+    Scanner(#[from] ScannerError),
     /// Settings for a check that is not there.
     #[error("[antispam.check.{name}]: there is no such check; there are {there}")]
     NoSuchCheck {
@@ -156,6 +163,8 @@ pub fn set_up(parts: &Parts<'_>) -> Result<Made, SetUpError> {
     add.to(&mut all.end_of_data, Correspondent::new(correspondents.clone()));
     add.to(&mut all.end_of_data, HeaderSanity::new(ours));
 
+    let (resolver, of) = (&parts.resolver, |name: &str| add.of(name));
+    let scanners = Scanners::set_up(&settings.scanner, resolver, &parts.hostname, &mut all.end_of_data, of)?;
     let content = ContentChecks::open(settings, &mut opening);
     let tables = opening.finish()?;
     known(settings, &all)?;
@@ -167,6 +176,7 @@ pub fn set_up(parts: &Parts<'_>) -> Result<Made, SetUpError> {
         greylist,
         correspondents,
         content,
+        scanners,
         marks: parts.marks.clone(),
         tables,
     })
@@ -211,8 +221,13 @@ struct Adding<'a> {
 
 impl Adding<'_> {
     fn to<S: StageMarker>(&self, checks: &mut Checks<S>, check: impl Check<S> + 'static) {
-        let settings: CheckSettings = self.settings.check.get(check.name()).copied().unwrap_or_default();
+        let settings = self.of(check.name());
         checks.add(Arc::new(check), settings);
+    }
+
+    /// What is set for the check of this name.
+    fn of(&self, name: &str) -> CheckSettings {
+        self.settings.check.get(name).copied().unwrap_or_default()
     }
 }
 

@@ -19,6 +19,7 @@ use crate::connect::rates::RateSettings;
 use crate::end_of_data::authentication::DmarcSettings;
 use crate::end_of_data::content_checks::Inner;
 use crate::rcpt::greylist::GreylistSettings;
+use crate::remote::settings::ScannerSettings;
 
 /// How strangers and their mail are judged while they are on the line.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -111,6 +112,8 @@ pub struct Settings {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(example = &"text:spam_traps")]
     pub spam_traps: Option<Spec>,
+    /// Programs besides us that look at messages: `ClamAV`, `SpamAssassin`, rspamd.
+    pub scanner: Vec<ScannerSettings>,
     /// Settings of single checks by their name: mode, on_unknown, budget_ms.
     pub check: BTreeMap<String, CheckSettings>,
     /// Recipients for whom something else holds than for their domain.
@@ -177,6 +180,7 @@ impl Default for Settings {
             header_checks_bytes_max: 102_400,
             dmarc: DmarcSettings::default(),
             spam_traps: None,
+            scanner: Vec::new(),
             check: BTreeMap::new(),
             recipient: Vec::new(),
         }

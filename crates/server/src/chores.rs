@@ -21,6 +21,9 @@ const ROOM_EVERY: Duration = Duration::from_secs(1);
 /// Longest time between two looks at the DNS lists.
 const LISTS_EVERY: Duration = Duration::from_secs(5);
 
+/// Time between two looks at what scanners have to tell.
+const SCANNERS_EVERY: Duration = Duration::from_secs(2);
+
 /// Starts them.
 pub fn start(tasks: &mut JoinSet<()>, loaded: &Loaded, current: &Current, daemon: &Arc<Daemon>) {
     tasks.spawn(room(current.clone()));
@@ -30,6 +33,7 @@ pub fn start(tasks: &mut JoinSet<()>, loaded: &Loaded, current: &Current, daemon
     tasks.spawn(certificates(current.clone(), every));
     tasks.spawn(tables(current.clone(), every));
     tasks.spawn(lists(current.clone()));
+    tasks.spawn(scanners(current.clone()));
     tasks.spawn(rates::tend(current.clone()));
     tasks.spawn(auditor::rounds(current.clone(), Arc::clone(daemon)));
 }
@@ -69,6 +73,18 @@ async fn lists(current: Current) {
         tokio::select! {
             () = tokio::time::sleep(wait) => {}
             () = lists.woken() => {}
+        }
+    }
+}
+
+/// Tells when a scanner is not asked any more, and when it answers again.
+async fn scanners(current: Current) {
+    let mut ticks = tokio::time::interval(SCANNERS_EVERY);
+    loop {
+        ticks.tick().await;
+        let services = current.get();
+        for notice in services.judge.scanners().notices() {
+            services.shared.log.notice(Level::Warning, &notice.to_string());
         }
     }
 }

@@ -258,6 +258,7 @@ impl Health for Daemon {
         metrics.log_lines_lost(self.shared.log.lines_lost());
         metrics.verdicts_lost(self.shared.history.lost());
         metrics.lists(&self.dnsbl());
+        metrics.scanners(&self.current.get().judge.scanners().status());
         metrics.accounts_locked(self.shared.rates.locks().all().len() as u64);
         self.count_outbound_tls();
         let mut totals = [0_u64; 4];

@@ -17,6 +17,7 @@ pub mod labels;
 mod lists;
 mod process;
 mod rates;
+mod scanners;
 
 pub use labels::*;
 
@@ -163,6 +164,7 @@ pub struct Metrics {
     verdicts_lost: IntCounter,
     checks: checks::Checks,
     lists: lists::Lists,
+    scanners: scanners::Scanners,
     rates: rates::Rates,
     process: process::Process,
 }
@@ -217,6 +219,7 @@ impl Metrics {
             verdicts_lost: d.counter(&VERDICTS_LOST)?,
             checks: checks::Checks::new(&d)?,
             lists: lists::Lists::new(&d)?,
+            scanners: scanners::Scanners::new(&d)?,
             rates: rates::Rates::new(&d)?,
             process: process::Process::new(&d.registry)?,
             registry: d.registry,
@@ -387,6 +390,11 @@ impl Metrics {
         self.lists.copy(all);
     }
 
+    /// How the scanners do: to be set before each [`Metrics::render`].
+    pub fn scanners(&self, all: &[antispam::remote::Status]) {
+        self.scanners.copy(all);
+    }
+
     /// Somebody was asked to come back for doing too much of this.
     pub fn rate_limited(&self, who: Limited, event: antispam::connect::rates::Event) {
         self.rates.limited(who, event);
@@ -449,6 +457,7 @@ pub fn markdown() -> Result<String, prometheus::Error> {
     let metrics = Metrics::new()?;
     metrics.lay_out(std::iter::once("check"), std::iter::once("SYMBOL"));
     metrics.lists(&lists::sample());
+    metrics.scanners(&scanners::sample());
     for family in metrics.reference() {
         let mut kind = family.kind;
         if let Some(first) = kind.get_mut(..1) {
@@ -462,6 +471,7 @@ pub fn markdown() -> Result<String, prometheus::Error> {
                 "check" => "the checks, as `staffetta explain` names them".to_owned(),
                 "symbol" => "the symbols, as `staffetta symbols` prints them".to_owned(),
                 "list" => "the zones of `[[antispam.dnsbl]]`, without a key".to_owned(),
+                "scanner" => "the names of `[[antispam.scanner]]`".to_owned(),
                 "name" => "`hostname`, and the names in `[[tls.sni]]`".to_owned(),
                 _ => values.join(", "),
             };

@@ -28,6 +28,7 @@ use antispam::connect::dnsbl::lists::Lists;
 use antispam::correspondents::Correspondents;
 use antispam::end_of_data::content_checks::ContentChecks;
 use antispam::rcpt::greylist::Greylist;
+use antispam::remote::Scanners;
 use antispam::{Made, Settings};
 use config::Config;
 use mail::Timestamp;
@@ -60,6 +61,8 @@ pub struct Judge {
     lists: Arc<Lists>,
     /// An operator's tables about headers and bodies.
     content: ContentChecks,
+    /// Programs besides us that look at messages.
+    scanners: Scanners,
     /// All of an operator's tables, whatever they are about.
     tables: Vec<Arc<dyn Table>>,
     /// The marks by which bounces of our own mail are known.
@@ -77,7 +80,8 @@ impl Judge {
     /// What the file of scores has wrong, or settings that contradict each other.
     pub fn new(config: &Config, made: Made, resolver: Resolver, base: &Path) -> Result<Self, Error> {
         let settings = config.antispam.clone();
-        let Made { pipeline, definitions, lists, greylist, correspondents, content, marks, tables } = made;
+        let Made { pipeline, definitions, lists, greylist, correspondents, content, scanners, marks, tables } =
+            made;
         let book = book(&settings, definitions, base)?;
         sound(config, &book)?;
         let hostname = config.hostname.clone();
@@ -92,6 +96,7 @@ impl Judge {
             correspondents,
             lists,
             content,
+            scanners,
             tables,
             marks,
             vouching: vouching(&settings),
@@ -147,14 +152,20 @@ impl Judge {
         &self.lists
     }
 
+    /// Programs besides us that look at messages.
+    #[must_use]
+    pub fn scanners(&self) -> &Scanners {
+        &self.scanners
+    }
+
     /// Clients whose mail is not a stranger's.
     fn is_exempt(&self, client: IpAddr) -> bool {
         self.settings.exempt_networks.contains(client)
     }
 
-    /// True when even mail of our own users is looked at: an operator's tables are for everybody.
+    /// True when even mail of our own users is looked at: an operator's tables are for everybody, and so is malware.
     fn looks_at_everything(&self) -> bool {
-        !self.content.is_empty()
+        !self.content.is_empty() || self.scanners.look_at_everything()
     }
 
     fn greeting_time(&self) -> Duration {

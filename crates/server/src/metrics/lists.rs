@@ -92,7 +92,7 @@ pub(super) fn sample() -> Vec<Status> {
 }
 
 /// How much has come since the last copy; less than before is a new beginning.
-fn grown(now: u64, before: u64) -> u64 {
+pub(super) fn grown(now: u64, before: u64) -> u64 {
     now.checked_sub(before).unwrap_or(now)
 }
 

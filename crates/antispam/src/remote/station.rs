@@ -1,0 +1,209 @@
+//! One scanner's place: how it is reached, what an asking may take, whether it is asked at all, and how it has done.
+//!
+//! Every kind of scanner is asked through `Station::ask`: a time limit over all, a fresh connection for a retry, the
+//! circuit breaker, the figures. Knows no protocol and decides nothing about a message.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use net::{DialSettings, DnsAnswer, Resolver};
+use tokio::net::UnixStream;
+use tokio::time::{Instant, sleep, timeout};
+
+use super::address::Address;
+use super::breaker::{Breaker, Change, Limits};
+use super::line::Line;
+use super::settings::ScannerSettings;
+use super::{End, Failure, Notice, Status};
+
+/// Seconds until an address of a scanner counts as dead.
+const CONNECT_SECONDS_MAX: u64 = 5;
+/// Time between two attempts: a scanner that is being restarted is back soon.
+const RETRY_AFTER: Duration = Duration::from_millis(200);
+/// A scanner that has not answered for so long when the client's patience ends has failed; before that, it is not to blame.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// Notices that are kept until somebody reads them.
+const NOTICES_MAX: usize = 16;
+
+/// See above.
+#[derive(Debug)]
+pub struct Station {
+    settings: ScannerSettings,
+    resolver: Resolver,
+    breaker: Mutex<Breaker>,
+    figures: [AtomicU64; End::ALL.len()],
+    notices: Mutex<Vec<Notice>>,
+}
+
+impl Station {
+    /// A scanner by these settings.
+    #[must_use]
+    pub fn new(settings: ScannerSettings, resolver: Resolver) -> Self {
+        let limits = Limits {
+            failures: settings.breaker_failures,
+            pause: Duration::from_secs(settings.breaker_seconds),
+        };
+        Self {
+            settings,
+            resolver,
+            breaker: Mutex::new(Breaker::new(limits)),
+            figures: Default::default(),
+            notices: Mutex::default(),
+        }
+    }
+
+    /// As an operator has it.
+    #[must_use]
+    pub fn settings(&self) -> &ScannerSettings {
+        &self.settings
+    }
+
+    /// How long an asking may take.
+    #[must_use]
+    pub fn time_max(&self) -> Duration {
+        Duration::from_secs(self.settings.seconds_max)
+    }
+
+    /// How it does.
+    #[must_use]
+    pub fn status(&self) -> Status {
+        let is_asked = self.breaker.lock().unwrap_or_else(PoisonError::into_inner).is_closed();
+        let ends = End::ALL.iter().zip(&self.figures);
+        Status {
+            scanner: self.settings.name().to_owned(),
+            is_asked,
+            ends: ends.map(|(end, count)| (*end, count.load(Ordering::Relaxed))).collect(),
+        }
+    }
+
+    /// What an operator should hear of, once.
+    #[must_use]
+    pub fn notices(&self) -> Vec<Notice> {
+        std::mem::take(&mut *self.notices.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Something that was not worth asking, or could not be.
+    pub(crate) fn count(&self, end: End) {
+        if let Some(figure) = self.figures.get(end as usize) {
+            figure.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Asks. `attempt` makes a connection, with `Station::connect`, and holds the whole dialogue on it.
+    pub(crate) async fn ask<A, Fut>(&self, attempt: impl Fn() -> Fut) -> Result<A, Failure>
+    where
+        Fut: Future<Output = Result<A, Failure>>,
+    {
+        let now = Instant::now();
+        if !self.breaker.lock().unwrap_or_else(PoisonError::into_inner).admit(now.into_std()) {
+            self.count(End::NotAsked);
+            return Err(Failure::NotAsked);
+        }
+        let asking = Asking { station: self, begun: now, ended: false };
+        let asked = timeout(self.time_max(), self.attempts(attempt)).await;
+        let asked = asked.unwrap_or(Err(Failure::TimedOut { seconds: self.settings.seconds_max }));
+        asking.ended(asked.as_ref().err());
+        asked
+    }
+
+    async fn attempts<A, Fut>(&self, attempt: impl Fn() -> Fut) -> Result<A, Failure>
+    where
+        Fut: Future<Output = Result<A, Failure>>,
+    {
+        let mut left = self.settings.retries;
+        loop {
+            match attempt().await {
+                Err(failure) if failure.is_worth_another() && left > 0 => {
+                    left -= 1;
+                    sleep(RETRY_AFTER).await;
+                }
+                ended => return ended,
+            }
+        }
+    }
+
+    /// A fresh connection.
+    pub(crate) async fn connect(&self) -> Result<Line, Failure> {
+        let unreachable = |why: String| Failure::Unreachable(why);
+        match &self.settings.address {
+            Address::Unix(path) => {
+                let stream = UnixStream::connect(path).await;
+                let named = |error| unreachable(format!("{}: {error}", path.display()));
+                stream.map(Line::unix).map_err(named)
+            }
+            Address::Inet(host, port) => {
+                let addresses = match self.resolver.addresses(host).await {
+                    DnsAnswer::Found(addresses) => addresses,
+                    DnsAnswer::NoName | DnsAnswer::NoData => {
+                        return Err(unreachable(format!("{host} has no address")));
+                    }
+                    DnsAnswer::Failed(why) => return Err(unreachable(format!("{host}: {why}"))),
+                };
+                let settings =
+                    DialSettings { connect_seconds_max: CONNECT_SECONDS_MAX, ..DialSettings::default() };
+                let stream = net::dial(&addresses, *port, &settings).await;
+                stream.map(Line::tcp).map_err(|error| unreachable(error.to_string()))
+            }
+        }
+    }
+
+    fn told(&self, change: Option<Change>, why: &str) {
+        let Some(change) = change else { return };
+        let scanner = self.settings.name().to_owned();
+        let notice = match change {
+            Change::Opened => Notice::Opened {
+                scanner,
+                why: why.to_owned(),
+                failures: self.settings.breaker_failures,
+                seconds: self.settings.breaker_seconds,
+            },
+            Change::Closed => Notice::Closed { scanner },
+        };
+        let mut notices = self.notices.lock().unwrap_or_else(PoisonError::into_inner);
+        if notices.len() < NOTICES_MAX {
+            notices.push(notice);
+        }
+    }
+}
+
+/// An asking on its way. Dropped, because the client's time was over or the client is gone, it tells that it was given up.
+struct Asking<'a> {
+    station: &'a Station,
+    begun: Instant,
+    ended: bool,
+}
+
+impl Asking<'_> {
+    fn ended(mut self, failure: Option<&Failure>) {
+        self.ended = true;
+        self.station.count(failure.map_or(End::Answered, Failure::end));
+        let mut breaker = self.station.breaker.lock().unwrap_or_else(PoisonError::into_inner);
+        let failure = failure.filter(|failure| failure.is_the_scanners());
+        let change = match failure {
+            Some(_) => breaker.failed(Instant::now().into_std()),
+            None => breaker.answered(),
+        };
+        drop(breaker);
+        self.station.told(change, &failure.map(ToString::to_string).unwrap_or_default());
+    }
+}
+
+impl Drop for Asking<'_> {
+    fn drop(&mut self) {
+        if self.ended {
+            return;
+        }
+        let (now, waited) = (Instant::now(), self.begun.elapsed());
+        let mut breaker = self.station.breaker.lock().unwrap_or_else(PoisonError::into_inner);
+        let change = if waited >= PATIENCE {
+            breaker.failed(now.into_std())
+        } else {
+            breaker.abandoned(now.into_std());
+            None
+        };
+        drop(breaker);
+        self.station.count(if waited >= PATIENCE { End::TimedOut } else { End::GivenUp });
+        self.station.told(change, &format!("no answer in {} seconds", waited.as_secs()));
+    }
+}

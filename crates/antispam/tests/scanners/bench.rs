@@ -1,0 +1,141 @@
+//! What the tests here share: a scanner as a child process, the stage that asks it, a message.
+
+use std::fs::{File, Permissions};
+use std::net::TcpStream;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::sync::Arc;
+use std::time::Duration;
+
+use antispam::remote::Scanners;
+use antispam::remote::settings::{Kind, ScannerSettings};
+use bytes::Bytes;
+use mail::{Address, BodyType, QueueId, ReversePath, Timestamp};
+use net::{DnsSettings, NameServer, Resolver};
+use policy::{
+    Addressed, AuthFacts, BeforeGreeting, CheckSettings, Checks, ConnectFacts, Content, Door, EndOfData,
+    HeloFacts, MailFacts, MessageFacts, StageReport,
+};
+use support::Running;
+use tempfile::TempDir;
+
+/// A scanner as a child process; ends with the test.
+pub(crate) struct Program {
+    _running: Running,
+    pub(crate) dir: TempDir,
+}
+
+/// A folder that others can read: scanners give up root.
+pub(crate) fn folder() -> TempDir {
+    let dir = TempDir::new().unwrap();
+    std::fs::set_permissions(dir.path(), Permissions::from_mode(0o755)).unwrap();
+    dir
+}
+
+pub(crate) fn is_root() -> bool {
+    std::fs::metadata("/proc/self").is_ok_and(|me| me.uid() == 0)
+}
+
+/// Starts it, and waits until it takes connections.
+pub(crate) fn start(command: &mut Command, port: u16, dir: TempDir) -> Program {
+    let log = dir.path().join("log");
+    let file = File::create(&log).unwrap();
+    command.stdin(Stdio::null()).stdout(file.try_clone().unwrap()).stderr(file);
+    let program = Program { _running: Running(command.spawn().unwrap()), dir };
+    let up = support::wait_until(|| TcpStream::connect(("127.0.0.1", port)).is_ok());
+    assert!(up, "{command:?}\n{}", std::fs::read_to_string(log).unwrap_or_default());
+    program
+}
+
+/// A scanner of this kind at this address, as the stage after DATA asks it.
+pub(crate) struct Stage(Checks<EndOfData>);
+
+impl Stage {
+    pub(crate) fn new(settings: &ScannerSettings) -> Self {
+        let nobody = DnsSettings {
+            servers: vec![NameServer("127.0.0.1:9".parse().unwrap())],
+            ..DnsSettings::default()
+        };
+        let resolver = Resolver::from_settings(&nobody).unwrap();
+        let hostname = "mx.example.test".parse().unwrap();
+        let mut checks = Checks::default();
+        let all = std::slice::from_ref(settings);
+        Scanners::set_up(all, &resolver, &hostname, &mut checks, |_| CheckSettings::default()).unwrap();
+        Self(checks)
+    }
+
+    pub(crate) async fn of(&self, message: &[u8]) -> StageReport {
+        self.0.run(&facts(message), Duration::from_secs(60)).await
+    }
+}
+
+/// With time enough for a machine that is busy with other tests.
+pub(crate) fn settings(kind: Kind, address: &str) -> ScannerSettings {
+    let mut settings = ScannerSettings::new(kind, address.parse().unwrap());
+    settings.seconds_max = 50;
+    settings
+}
+
+/// The settings of a scanner on a port of this host.
+pub(crate) fn at(kind: Kind, port: u16) -> ScannerSettings {
+    settings(kind, &format!("127.0.0.1:{port}"))
+}
+
+/// What copies files of a folder whose names end so.
+pub(crate) fn copy_all(from: &Path, ending: &str, to: &Path) {
+    for entry in std::fs::read_dir(from).unwrap() {
+        let file = entry.unwrap();
+        if file.file_name().to_string_lossy().ends_with(ending) {
+            std::fs::copy(file.path(), to.join(file.file_name())).unwrap();
+        }
+    }
+}
+
+/// A stranger's message to joe@example.test.
+pub(crate) fn facts(message: &[u8]) -> MessageFacts {
+    let now = Timestamp(1_795_000_000_000);
+    let connect = ConnectFacts {
+        session: "S1".into(),
+        at: now,
+        client: "192.0.2.9".parse().unwrap(),
+        port: 40_000,
+        local: None,
+        door: Door::Mx,
+        trusted: false,
+        known: false,
+        before_greeting: BeforeGreeting::NotWatched,
+        auth: AuthFacts::default(),
+    };
+    let helo = HeloFacts {
+        connect: Arc::new(connect),
+        name: "mail.far.test".into(),
+        esmtp: true,
+        tls: false,
+        pipelined_early: false,
+        auth: AuthFacts::default(),
+    };
+    let mail = MailFacts {
+        helo: Arc::new(helo),
+        at: now,
+        account: None,
+        reverse_path: ReversePath::Mailbox(Address::parse("ann@far.test").unwrap()),
+        size: None,
+        body_type: BodyType::SevenBit,
+        smtputf8: false,
+        sender_is_ours: false,
+        earlier_transactions: 0,
+        auth: AuthFacts::default(),
+    };
+    let octets = Bytes::copy_from_slice(message);
+    MessageFacts {
+        mail: Arc::new(mail),
+        at: now,
+        queue_id: QueueId(7),
+        recipients: Arc::from([Address::parse("joe@example.test").unwrap()]),
+        addressed: Addressed::Plainly,
+        header: octets.slice(..mail::header::body_offset(&octets).min(octets.len())),
+        content: Content::Memory(octets),
+        auth: AuthFacts::default(),
+    }
+}
