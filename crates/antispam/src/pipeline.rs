@@ -164,7 +164,7 @@ pub fn set_up(parts: &Parts<'_>) -> Result<Made, SetUpError> {
     add.to(&mut all.end_of_data, HeaderSanity::new(ours));
 
     let (resolver, of) = (&parts.resolver, |name: &str| add.of(name));
-    let scanners = Scanners::set_up(&settings.scanner, resolver, &parts.hostname, &mut all.end_of_data, of)?;
+    let scanners = Scanners::set_up(&settings.scanner, resolver, &parts.hostname, &mut all, of)?;
     let content = ContentChecks::open(settings, &mut opening);
     let tables = opening.finish()?;
     known(settings, &all)?;

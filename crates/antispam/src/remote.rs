@@ -1,4 +1,5 @@
-//! Scanners: programs besides us that look at a message after DATA, each over its own protocol, all side by side.
+//! Scanners: programs besides us that look at a message after DATA, each over its own protocol, all side by side. Policy
+//! servers, which look at envelopes, are asked the same way.
 //!
 //! ```text
 //! Scanner (a check) ─▶ Station: breaker, time limit, retry ─▶ Protocol: one dialogue on one connection ─▶ Findings
@@ -12,7 +13,9 @@
 pub mod address;
 pub mod breaker;
 mod clamd;
+mod delegation;
 mod line;
+pub mod pyzor;
 mod rspamd;
 pub mod settings;
 mod spamd;
@@ -29,12 +32,13 @@ use mail::received::{FromClause, Received, Source, With};
 use net::Resolver;
 use policy::check::FACTOR_MAX;
 use policy::{
-    AuthResult, Check, CheckSettings, Checks, Content, Door, EndOfData, Facts, Findings, MessageFacts,
-    OnUnknown, SymbolDef, Work,
+    AuthResult, Check, CheckSettings, Content, Door, EndOfData, Facts, Findings, MessageFacts, OnUnknown,
+    Pipeline, SymbolDef, SymbolError, Work,
 };
 
 use crate::work;
-use settings::{Kind, ScannerError, ScannerSettings};
+use delegation::Delegate;
+use settings::{Kind, PolicyStage, ScannerError, ScannerSettings};
 use station::Station;
 
 /// What a check of a scanner may take longer than the scanner itself: for figures, not for waiting.
@@ -273,6 +277,13 @@ struct Scanner<P> {
 }
 
 impl<P: Protocol> Scanner<P> {
+    fn check(
+        station: Arc<Station>,
+        protocol: Result<P, SymbolError>,
+    ) -> Result<Arc<dyn Check<EndOfData>>, SymbolError> {
+        Ok(Arc::new(Self { station, protocol: protocol? }))
+    }
+
     async fn look(&self, facts: &MessageFacts, found: &mut Findings) {
         let settings = self.station.settings();
         if facts.content.len() > settings.message_bytes_max() {
@@ -346,7 +357,7 @@ impl Scanners {
         all: &[ScannerSettings],
         resolver: &Resolver,
         hostname: &Domain,
-        checks: &mut Checks<EndOfData>,
+        pipeline: &mut Pipeline,
         of_check: impl Fn(&str) -> CheckSettings,
     ) -> Result<Self, ScannerError> {
         settings::check_all(all)?;
@@ -354,23 +365,23 @@ impl Scanners {
         for (number, scanner) in all.iter().enumerate() {
             let station = Arc::new(Station::new(scanner.clone(), resolver.clone()));
             stations.push(Arc::clone(&station));
-            let clash =
-                |error: policy::SymbolError| ScannerError { number, key: "name", why: error.to_string() };
-            let check: Arc<dyn Check<EndOfData>> = match scanner.kind {
-                Kind::Clamd => {
-                    let protocol = clamd::Clamd::new(number, scanner).map_err(clash)?;
-                    Arc::new(Scanner { station, protocol })
-                }
-                Kind::Spamd => {
-                    let protocol = spamd::Spamd::new(scanner, hostname.as_str()).map_err(clash)?;
-                    Arc::new(Scanner { station, protocol })
-                }
-                Kind::Rspamd => {
-                    let protocol = rspamd::Rspamd::new(number, scanner).map_err(clash)?;
-                    Arc::new(Scanner { station, protocol })
+            let set = of_check(scanner.name());
+            let why = |error: SymbolError| ScannerError { number, key: "name", why: error.to_string() };
+            let check = match scanner.kind {
+                Kind::Clamd => Scanner::check(station, clamd::Clamd::new(number, scanner)),
+                Kind::Spamd => Scanner::check(station, spamd::Spamd::new(scanner, hostname.as_str())),
+                Kind::Rspamd => Scanner::check(station, rspamd::Rspamd::new(number, scanner)),
+                Kind::Pyzor => Scanner::check(station, pyzor::Pyzor::new(scanner)),
+                Kind::Policy => {
+                    let delegate = Arc::new(Delegate::new(number, scanner, station).map_err(why)?);
+                    match scanner.stage.unwrap_or_default() {
+                        PolicyStage::Rcpt => pipeline.rcpt.add(delegate, set),
+                        PolicyStage::EndOfData => pipeline.end_of_data.add(delegate, set),
+                    }
+                    continue;
                 }
             };
-            checks.add(check, of_check(scanner.name()));
+            pipeline.end_of_data.add(check.map_err(why)?, set);
         }
         Ok(Self { all: stations })
     }
@@ -387,10 +398,11 @@ impl Scanners {
         self.all.iter().flat_map(|station| station.notices()).collect()
     }
 
-    /// True when one of them looks at the mail of our own users.
+    /// True when one of them looks at the mail of our own users, when it is there.
     #[must_use]
     pub fn look_at_everything(&self) -> bool {
-        self.all.iter().any(|station| station.settings().everyone())
+        let looks = |scanner: &ScannerSettings| scanner.everyone() && scanner.sees_messages();
+        self.all.iter().any(|station| looks(station.settings()))
     }
 }
 

@@ -112,7 +112,7 @@ pub struct Settings {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(example = &"text:spam_traps")]
     pub spam_traps: Option<Spec>,
-    /// Programs besides us that look at messages: `ClamAV`, `SpamAssassin`, rspamd.
+    /// Programs besides us that look at messages: `ClamAV`, `SpamAssassin`, rspamd, Pyzor, policy servers.
     pub scanner: Vec<ScannerSettings>,
     /// Settings of single checks by their name: mode, on_unknown, budget_ms.
     pub check: BTreeMap<String, CheckSettings>,

@@ -178,9 +178,14 @@ fn normalised(message: &[u8]) -> Vec<u8> {
     // The line that parts messages in a mailbox file is no field, and some hand it on.
     let parted = out.starts_with(b"From ").then(|| out.iter().position(|octet| *octet == b'\n'));
     out.drain(..parted.flatten().map_or(0, |newline| newline + 1));
-    let deepest = positions(&out, b"content-type").nth(CONTENT_TYPES_MAX);
-    out.truncate(deepest.unwrap_or(out.len()));
+    out.truncate(shallow(&out).len());
     out
+}
+
+/// As much of a message as is not nested too deep for a parser that holds one message inside the other.
+pub(crate) fn shallow(message: &[u8]) -> &[u8] {
+    let deepest = positions(message, b"content-type").nth(CONTENT_TYPES_MAX);
+    message.get(..deepest.unwrap_or(message.len())).unwrap_or(message)
 }
 
 /// Where `word`, which is in lower case, stands in `text`, in any case.

@@ -23,6 +23,21 @@ pub enum Kind {
     Spamd,
     /// rspamd: `/checkv2`, at its normal worker. Its score is one symbol.
     Rspamd,
+    /// A Pyzor server: is the text known as spam? Only a digest is sent, as a datagram.
+    Pyzor,
+    /// Postfix's policy delegation (`check_policy_service`), as postgrey speaks it. What it orders is done.
+    Policy,
+}
+
+/// When a policy server is asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum PolicyStage {
+    /// At each RCPT.
+    #[default]
+    Rcpt,
+    /// Once, after DATA, when the message is there.
+    EndOfData,
 }
 
 impl Kind {
@@ -33,6 +48,8 @@ impl Kind {
             Self::Clamd => "clamav",
             Self::Spamd => "spamassassin",
             Self::Rspamd => "rspamd",
+            Self::Pyzor => "pyzor",
+            Self::Policy => "policy",
         }
     }
 
@@ -40,8 +57,8 @@ impl Kind {
     #[must_use]
     pub const fn is_certain(self) -> bool {
         match self {
-            Self::Clamd => true,
-            Self::Spamd | Self::Rspamd => false,
+            Self::Clamd | Self::Policy => true,
+            Self::Spamd | Self::Rspamd | Self::Pyzor => false,
         }
     }
 
@@ -51,6 +68,9 @@ impl Kind {
             // What spamc(1) shows it at most.
             Self::Spamd => 512_000,
             Self::Rspamd => 50 << 20,
+            Self::Pyzor => 1 << 20,
+            // It is not shown any.
+            Self::Policy => u64::MAX,
         }
     }
 }
@@ -62,7 +82,7 @@ pub struct ScannerSettings {
     /// What is spoken with it.
     pub kind: Kind,
     /// Its name in records, metrics, `[antispam.check.NAME]` and, in upper case, its symbols. Needed only when there are
-    /// several of a kind. Not set: `clamav`, `spamassassin`, `rspamd`.
+    /// several of a kind. Not set: `clamav`, `spamassassin`, `rspamd`, `pyzor`, `policy`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(example = &"clamav")]
     pub name: Option<String>,
@@ -76,7 +96,7 @@ pub struct ScannerSettings {
     #[serde(default = "retries")]
     pub retries: u32,
     /// What is done when it does not answer: `ignore`, its symbol `NAME_TIMEOUT` says so and the rest decides; `tempfail`,
-    /// the client is asked to come back (451). Not set: `tempfail` for clamd, so that nothing passes unseen.
+    /// the client is asked to come back (451). Not set: `tempfail` for clamd and policy, so that nothing passes unseen.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub on_unknown: Option<OnUnknown>,
     /// Shows it everybody's mail; false only strangers'. Not set: true for clamd.
@@ -84,7 +104,7 @@ pub struct ScannerSettings {
     pub everyone: Option<bool>,
     /// Longest message in bytes that is shown to it. A longer one is not known to be clean: for clamd `on_unknown` holds,
     /// the others are not asked. Not set: 104,857,600 (100 MiB) for clamd, which has a limit of its own, `StreamMaxLength`;
-    /// 512,000 for spamd; 52,428,800 (50 MiB) for rspamd.
+    /// 512,000 for spamd; 52,428,800 (50 MiB) for rspamd; 1,048,576 (1 MiB) for pyzor.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub message_bytes_max: Option<u64>,
     /// Failures in a row after which it is left alone, so that nobody waits for it; 0: never. 5. Each counts as not
@@ -98,6 +118,9 @@ pub struct ScannerSettings {
     /// the score and the mode here. false: its score is one witness among others. For rspamd only.
     #[serde(default)]
     pub honour_actions: bool,
+    /// When a policy server is asked: `rcpt` or `end_of_data`. Not set: `rcpt`. For policy only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stage: Option<PolicyStage>,
 }
 
 /// A scanner that cannot be: what an operator wrote.
@@ -128,6 +151,7 @@ impl ScannerSettings {
             breaker_failures: breaker_failures(),
             breaker_seconds: breaker_seconds(),
             honour_actions: false,
+            stage: None,
         }
     }
 
@@ -148,6 +172,12 @@ impl ScannerSettings {
     #[must_use]
     pub fn everyone(&self) -> bool {
         self.everyone.unwrap_or(self.kind == Kind::Clamd)
+    }
+
+    /// It is asked after DATA.
+    #[must_use]
+    pub fn sees_messages(&self) -> bool {
+        self.kind != Kind::Policy || self.stage == Some(PolicyStage::EndOfData)
     }
 
     /// Longest message that is shown to it.
@@ -180,6 +210,15 @@ impl ScannerSettings {
         }
         if self.honour_actions && self.kind != Kind::Rspamd {
             return wrong("honour_actions", "only rspamd has actions: leave it out".to_owned());
+        }
+        if self.stage.is_some() && self.kind != Kind::Policy {
+            return wrong("stage", "only policy servers have a choice: leave it out".to_owned());
+        }
+        if self.kind == Kind::Pyzor && matches!(self.address, Address::Unix(_)) {
+            return wrong(
+                "address",
+                "Pyzor speaks in datagrams: write host:port, usually port 24441".to_owned(),
+            );
         }
         if self.retries > RETRIES_MAX {
             return wrong("retries", format!("write 0 to {RETRIES_MAX}"));
@@ -251,6 +290,8 @@ mod tests {
             ("seconds_max = 0\n", "seconds_max"),
             ("retries = 100\n", "retries"),
             ("honour_actions = true\n", "honour_actions"),
+            ("stage = \"rcpt\"\n", "stage"),
+            ("[[scanner]]\nkind = \"pyzor\"\naddress = \"unix:/run/pyzor\"\n", "address"),
             (one, "name"),
         ] {
             let error = check_all(&read(&format!("{one}{more}"))).unwrap_err();

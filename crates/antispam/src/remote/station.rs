@@ -3,10 +3,12 @@
 //! Every kind of scanner is asked through `Station::ask`: a time limit over all, a fresh connection for a retry, the
 //! circuit breaker, the figures. Knows no protocol and decides nothing about a message.
 
+use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use mail::Domain;
 use net::{DialSettings, DnsAnswer, Resolver};
 use tokio::net::UnixStream;
 use tokio::time::{Instant, sleep, timeout};
@@ -123,6 +125,31 @@ impl Station {
         }
     }
 
+    /// How long one attempt of several may take, where silence is all there is to hear of a failure.
+    pub(crate) fn attempt_time_max(&self) -> Duration {
+        self.time_max() / self.settings.retries.saturating_add(1)
+    }
+
+    /// Where datagrams are to go: the first address of its host.
+    pub(crate) async fn datagrams_to(&self) -> Result<SocketAddr, Failure> {
+        let Address::Inet(host, port) = &self.settings.address else {
+            return Err(Failure::Unreachable("no datagrams are sent to files".to_owned()));
+        };
+        let first = self.addresses(host).await?.first().copied();
+        let first = first.ok_or_else(|| Failure::Unreachable(format!("{host} has no address")))?;
+        Ok(SocketAddr::new(first, *port))
+    }
+
+    async fn addresses(&self, host: &Domain) -> Result<Vec<IpAddr>, Failure> {
+        match self.resolver.addresses(host).await {
+            DnsAnswer::Found(addresses) => Ok(addresses),
+            DnsAnswer::NoName | DnsAnswer::NoData => {
+                Err(Failure::Unreachable(format!("{host} has no address")))
+            }
+            DnsAnswer::Failed(why) => Err(Failure::Unreachable(format!("{host}: {why}"))),
+        }
+    }
+
     /// A fresh connection.
     pub(crate) async fn connect(&self) -> Result<Line, Failure> {
         let unreachable = |why: String| Failure::Unreachable(why);
@@ -133,13 +160,7 @@ impl Station {
                 stream.map(Line::unix).map_err(named)
             }
             Address::Inet(host, port) => {
-                let addresses = match self.resolver.addresses(host).await {
-                    DnsAnswer::Found(addresses) => addresses,
-                    DnsAnswer::NoName | DnsAnswer::NoData => {
-                        return Err(unreachable(format!("{host} has no address")));
-                    }
-                    DnsAnswer::Failed(why) => return Err(unreachable(format!("{host}: {why}"))),
-                };
+                let addresses = self.addresses(host).await?;
                 let settings =
                     DialSettings { connect_seconds_max: CONNECT_SECONDS_MAX, ..DialSettings::default() };
                 let stream = net::dial(&addresses, *port, &settings).await;

@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use net::{DnsSettings, NameServer};
-use policy::CheckEnd;
+use policy::{CheckEnd, Checks};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
@@ -12,7 +12,7 @@ use crate::testing;
 
 const LETTER: &str = "Subject: hello\n\nHello.\n";
 
-fn resolver() -> Resolver {
+pub(super) fn resolver() -> Resolver {
     let nobody =
         DnsSettings { servers: vec![NameServer("127.0.0.1:9".parse().unwrap())], ..DnsSettings::default() };
     Resolver::from_settings(&nobody).unwrap()
@@ -24,11 +24,11 @@ fn clamd(address: &str) -> ScannerSettings {
 
 /// All of them as the stage after DATA.
 fn stage(all: &[ScannerSettings]) -> (Checks<EndOfData>, Scanners) {
-    let mut checks = Checks::default();
+    let mut pipeline = Pipeline::default();
     let hostname = "mx.example.test".parse().unwrap();
     let set = |_: &str| CheckSettings::default();
-    let scanners = Scanners::set_up(all, &resolver(), &hostname, &mut checks, set).unwrap();
-    (checks, scanners)
+    let scanners = Scanners::set_up(all, &resolver(), &hostname, &mut pipeline, set).unwrap();
+    (pipeline.end_of_data, scanners)
 }
 
 fn ends(scanners: &Scanners) -> Vec<(String, End, u64)> {

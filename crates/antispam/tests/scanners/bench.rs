@@ -14,8 +14,8 @@ use bytes::Bytes;
 use mail::{Address, BodyType, QueueId, ReversePath, Timestamp};
 use net::{DnsSettings, NameServer, Resolver};
 use policy::{
-    Addressed, AuthFacts, BeforeGreeting, CheckSettings, Checks, ConnectFacts, Content, Door, EndOfData,
-    HeloFacts, MailFacts, MessageFacts, StageReport,
+    Addressed, AuthFacts, BeforeGreeting, CheckSettings, ConnectFacts, Content, Door, HeloFacts, MailFacts,
+    MessageFacts, Pipeline, RcptFacts, StageReport,
 };
 use support::Running;
 use tempfile::TempDir;
@@ -37,6 +37,15 @@ pub(crate) fn is_root() -> bool {
     std::fs::metadata("/proc/self").is_ok_and(|me| me.uid() == 0)
 }
 
+/// Whom a program that gives up root is to become: nobody, or who we are.
+pub(crate) fn user() -> (String, String) {
+    let name = |option: &str| {
+        let output = Command::new("id").arg(option).output().unwrap();
+        String::from_utf8(output.stdout).unwrap().trim().to_owned()
+    };
+    if is_root() { ("nobody".to_owned(), "nogroup".to_owned()) } else { (name("-un"), name("-gn")) }
+}
+
 /// Starts it, and waits until it takes connections.
 pub(crate) fn start(command: &mut Command, port: u16, dir: TempDir) -> Program {
     let log = dir.path().join("log");
@@ -49,7 +58,7 @@ pub(crate) fn start(command: &mut Command, port: u16, dir: TempDir) -> Program {
 }
 
 /// A scanner of this kind at this address, as the stage after DATA asks it.
-pub(crate) struct Stage(Checks<EndOfData>);
+pub(crate) struct Stage(Pipeline);
 
 impl Stage {
     pub(crate) fn new(settings: &ScannerSettings) -> Self {
@@ -59,14 +68,22 @@ impl Stage {
         };
         let resolver = Resolver::from_settings(&nobody).unwrap();
         let hostname = "mx.example.test".parse().unwrap();
-        let mut checks = Checks::default();
+        let mut pipeline = Pipeline::default();
         let all = std::slice::from_ref(settings);
-        Scanners::set_up(all, &resolver, &hostname, &mut checks, |_| CheckSettings::default()).unwrap();
-        Self(checks)
+        Scanners::set_up(all, &resolver, &hostname, &mut pipeline, |_| CheckSettings::default()).unwrap();
+        Self(pipeline)
     }
 
     pub(crate) async fn of(&self, message: &[u8]) -> StageReport {
-        self.0.run(&facts(message), Duration::from_secs(60)).await
+        self.of_facts(&facts(message)).await
+    }
+
+    pub(crate) async fn of_facts(&self, facts: &MessageFacts) -> StageReport {
+        self.0.end_of_data.run(facts, Duration::from_secs(60)).await
+    }
+
+    pub(crate) async fn at_rcpt(&self, facts: &RcptFacts) -> StageReport {
+        self.0.rcpt.run(facts, Duration::from_secs(60)).await
     }
 }
 

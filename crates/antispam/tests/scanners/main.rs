@@ -10,5 +10,7 @@
 
 mod bench;
 mod clamd;
+mod postgrey;
+mod pyzor;
 mod rspamd;
 mod spamd;
