@@ -29,6 +29,14 @@ const DMARC_QUARANTINE_DIRECT: SymbolDef = SymbolDef::new(
     "From fails DMARC of a domain that asks for suspicion, and no list, forwarder or correspondent explains it",
 );
 
+/// In the place of what failed: a report about our own mail is wanted mail, and its author has nothing to be forged for. Worth
+/// as much as [`crate::backscatter::judge::PROVEN_SYMBOL`] alone, so that a tag that somebody has seen buys no more than that.
+const DMARC_OF_REPORT: SymbolDef = SymbolDef::new(
+    "DMARC_OF_REPORT",
+    Score::points(-2),
+    "A report about mail that we have sent fails DMARC, as unsigned reports do",
+);
+
 /// The composites.
 #[must_use]
 pub fn all() -> Vec<CompositeDef> {
@@ -37,5 +45,14 @@ pub fn all() -> Vec<CompositeDef> {
         when: Cow::Owned(format!("{cause} & {NO_EXCUSE}")),
         members: Members::Keep,
     };
-    vec![direct(DMARC_REJECT_DIRECT, "DMARC_REJECT"), direct(DMARC_QUARANTINE_DIRECT, "DMARC_QUARANTINE")]
+    let report = CompositeDef {
+        symbol: DMARC_OF_REPORT,
+        when: Cow::Borrowed("BACKSCATTER_PROVEN & (DMARC_REJECT | DMARC_QUARANTINE)"),
+        members: Members::Replace,
+    };
+    vec![
+        direct(DMARC_REJECT_DIRECT, "DMARC_REJECT"),
+        direct(DMARC_QUARANTINE_DIRECT, "DMARC_QUARANTINE"),
+        report,
+    ]
 }
