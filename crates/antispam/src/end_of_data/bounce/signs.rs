@@ -163,14 +163,14 @@ impl Seen {
         from += 3 * u32::from(header::find(octets, "X-Failed-Recipients").is_some());
         from += 4 * u32::from(any(&self.text, NOTICES));
         from += u32::from(auto_submitted(octets).is_some());
-        if from == 0 {
-            return 0;
-        }
         let says = 2 * u32::from(any(&self.subject, SUBJECTS))
             + 2 * u32::from(any(&self.text, PHRASES))
             + u32::from(any(&self.text, REFUSALS))
             + u32::from(returns_a_message(octets));
-        from + says
+        // Nobody as the sender is a sign of every automatic message (RFC 3834 §3.3), in the envelope as in From: an answer is
+        // no bounce for that alone. What reports names itself, or says something of the mail that did not arrive.
+        let is_named = any(&self.from, DAEMONS) || any(&self.text, NOTICES);
+        if from == 0 || (says == 0 && !is_named) { 0 } else { from + says }
     }
 
     /// What a list sends on is a letter, whatever is in it; but not what a list's own program answers.

@@ -96,6 +96,19 @@ fn letters_are_letters_whatever_they_talk_about() {
 }
 
 #[test]
+fn nobody_as_sender_is_no_bounce_without_a_word_of_one() {
+    for (head, kind) in [
+        ("From: <>\nSubject: hello\n\nSee you on Monday.\n", Kind::Ordinary),
+        ("From: <>\nSubject: hello\nAuto-Submitted: auto-replied\n\nI am away.\n", Kind::AutoReply),
+        ("From: <>\nSubject: Undelivered Mail\n\nIt came back.\n", Kind::Bounce),
+        ("From: <>\nSubject: hello\n\nYour mail could not be delivered.\n", Kind::Bounce),
+        ("From: MAILER-DAEMON@far.test\nSubject: hello\n\nIt came back.\n", Kind::Bounce),
+    ] {
+        assert_eq!(recognise(head.as_bytes(), true).kind, kind, "{head}");
+    }
+}
+
+#[test]
 fn line_ends_of_any_system_make_no_difference() {
     for name in ["standard", "international", "plain-quoted", "vacation", "postfix", "qmail", "exchange-365"]
     {
