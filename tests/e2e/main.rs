@@ -28,6 +28,7 @@ mod scram;
 mod stopping;
 mod submission;
 mod tables;
+mod transactions;
 
 use support::{Daemon, Reply};
 
