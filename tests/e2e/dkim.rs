@@ -61,7 +61,7 @@ fn what_tables_change_in_mail_of_our_users_is_changed_before_it_is_signed() {
     let sink = Sink::start(0, &[]);
     let rest = format!(
         "[[outbound.route]]\nmatch = \"*\"\nto = \"smtp:[127.0.0.1]:{}\"\n\
-         [antispam]\nheader_checks = \"regexp:changes\"\n\
+         [antispam]\nheader_checks = \"regexp:changes\"\nbody_checks = \"regexp:lines\"\n\
          [[antispam.access]]\nstage = \"mail\"\ntable = \"inline:{{{{user@example.test = PREPEND Reply-To: desk@example.test}}}}\"\n\
          everyone = true\n\
          [[antispam.access]]\nstage = \"rcpt\"\ntable = \"inline:{{{{gone@far.test = REDIRECT heir@far.test}}}}\"\n\
@@ -69,6 +69,7 @@ fn what_tables_change_in_mail_of_our_users_is_changed_before_it_is_signed() {
         sink.address.port()
     );
     let mut daemon = Daemon::prepare(PROGRAM, "", &rest);
+    daemon.write("lines", "/^Hello/ REPLACE Good day.\n/^(secret|end)/ IGNORE\n/^last/ PREPEND before\n");
     daemon.write(
         "changes",
         "/^Subject: (.*)$/ REPLACE Subject: [checked] $1\n/^To:/ PREPEND X-Policy: seen\n/^(Date|X-Secret):/ IGNORE\n\
@@ -81,7 +82,7 @@ fn what_tables_change_in_mail_of_our_users_is_changed_before_it_is_signed() {
     let mut client = Client::hello_tls(daemon.submissions);
     assert_eq!(client.log_in("user@example.test", "secret").code, 235);
     let results = "Authentication-Results: mx.example.test; dkim=pass\r\nAuthentication-Results: far.test; spf=pass\r\n";
-    let text = format!("X-Secret: 1\r\n{results}{}", letter("old"));
+    let text = format!("X-Secret: 1\r\n{results}{}secret\r\n\r\nlast\r\nend\r\n", letter("old"));
     let recipients = ["friend@far.test", "gone@far.test", "user@example.test"];
     assert_eq!(client.mail("user@example.test", &recipients, &text).code, 250);
 
@@ -97,6 +98,8 @@ fn what_tables_change_in_mail_of_our_users_is_changed_before_it_is_signed() {
             ("\r\nDate: ", 1),
             ("Date: Sun, 22 Nov 2026 02:00:00", 0),
             ("X-Secret", 0),
+            ("\r\n\r\nGood day.\r\n\r\nbefore\r\nlast\r\n", 1),
+            ("secret", 0),
             // Nobody speaks in our name, whom they may log in as or not.
             ("Authentication-Results: mx.example.test", 0),
             ("Authentication-Results: far.test; spf=pass\r\n", 1),

@@ -12,6 +12,7 @@
 mod activation;
 mod backscatter;
 mod chunking;
+mod content_orders;
 mod corpus;
 mod dkim;
 mod judging;

@@ -1,7 +1,7 @@
 //! The same tables and the same messages, here and in Postfix's `cleanup`: header_checks, mime_header_checks,
 //! nested_header_checks and body_checks, as regexp and as pcre. What is said, what arrives, and where, must agree.
 //!
-//! Left out is what is not here on purpose: orders that would change the body, and FILTER.
+//! Left out is FILTER, which leads away from both.
 
 use std::collections::BTreeMap;
 
@@ -51,11 +51,17 @@ const MIME: &str = r#"
 /^Content-Description: refuse/  REJECT described
 /^Content-Disposition: hold/    HOLD
 /^MIME-Version:/                PREPEND X-Mime: seen
+/^Content-Disposition: drop/    IGNORE
+/^Content-Description: swap (.*)/  REPLACE Content-Description: swapped $1
+/^Content-ID: /                 PREPEND Content-Description: added
 "#;
 const NESTED: &str = r"
 /^X-Probe: (.*)$/               REJECT nested $1
 /^Subject: refuse/              REJECT a nested subject
 /^Subject: hold/                HOLD
+/^X-Gone:/                      IGNORE
+/^X-Swap: *([^ ]*) (.*)$/       REPLACE X-Swapped: ${2} $1
+/^X-Mark:/                      PREPEND X-Before: nested
 ";
 const BODY: &str = r"
 /^X-Probe: (.*)$/               REJECT body $1
@@ -70,6 +76,10 @@ if /^> /
 !/^> +(Received|Subject):/      DUNNO
 /^> +([A-Za-z]+):/              REJECT a quoted $1
 endif
+/^gone/                         IGNORE
+/^strip/                        STRIP it
+/^swap (.?.?.?.?).*$/           REPLACE swapped $1 of $$5
+/^mark (.?.?.?.?).*$/           PREPEND before $1
 /^behind/                       REJECT behind the limit
 /tail$/                         REJECT the tail of a piece
 /^second/                       REJECT the begin of a piece
@@ -255,7 +265,13 @@ const FIELDS: [&str; 32] = [
 ];
 
 /// What the parts of a message may hold.
-const PARTS: [&str; 16] = [
+const PARTS: [&str; 22] = [
+    "--b\nContent-Disposition: drop;\n folded\nX-Kept: 1\n\nx\n--b--\n",
+    "--b\nContent-Description: swap one\n\nx\n--b\nContent-ID: <1@x.test>\n\ny\n--b--\n",
+    "--b\nContent-Disposition: drop\n\nx\n--b--\n",
+    "--b\nContent-Type: message/rfc822\n\nX-Gone: 1\n folded\nX-Mark: 1\nX-Swap: a b\nSubject: x\n\ngone\nx\n--b--\n",
+    "--b\nContent-Type: message/rfc822\n\nSubject: x\nX-Gone: last\n\nx\n--b--\n",
+    "gone in the preamble\n--b\n\nswap in a part\nmark it\n--b--\nstrip\nmark theend\n",
     "--b\nContent-Type: application/x; name=\"a.exe\"\n\nx\n--b--\n",
     "--b\nContent-Type: application/x\nContent-Disposition: attachment;\n filename=a.exe\n\nx\n--b--\n",
     "--b\nContent-Disposition: hold\n\nx\n--b--\n",
@@ -293,6 +309,18 @@ fn letters() -> Vec<String> {
         format!("{long}second\n"),
         format!("{}second\n", &long[..2047]),
         format!("{long}{long}tail\n"),
+        "gone\n".to_owned(),
+        "one\ngone\ngone again\nstrip\nGone too\ntwo\n".to_owned(),
+        "swap this\nmark that\n\nmark\nswap\n".to_owned(),
+        "x\nmark theend\n.swap\n..gone\nswap .\n".to_owned(),
+        // Pieces of long lines: what is left of them stays one line.
+        format!("{long}gone at its end\nnext\n"),
+        format!("gone{}rest\nnext\n", &long[4..]),
+        format!("{long}swap the end\nnext\n"),
+        format!("swap {}rest\nnext\n", &long[5..]),
+        format!("{long}mark theend\nnext\n"),
+        format!("mark {}rest\nnext\n", &long[5..]),
+        format!("{long}{long}gone\n"),
         format!("{}\nbehind\n", "0123456789abcdef\n".repeat(3010)),
         format!("{}\nbehind\n", "0123456789abcdef\n".repeat(3020)),
     ];

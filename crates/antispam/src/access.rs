@@ -144,7 +144,7 @@ impl Access {
             Ok(Action::Redirect(address)) => Order::Redirect(address),
             Ok(Action::Bcc(address)) => Order::Bcc(address),
             // Those of header_checks(5): no value of an access table is read as one.
-            Ok(Action::Replace(_) | Action::Remove(_) | Action::Pass(_)) => return,
+            Ok(Action::Replace(_) | Action::Remove(_) | Action::Pass(_) | Action::Filter(_)) => return,
             Err(error) => {
                 let line = self.line_of(key).await;
                 return self

@@ -6,11 +6,11 @@
 
 use std::fmt;
 
-use mail::{Address, EnhancedStatus, Reply};
+use mail::{Address, EnhancedStatus, NextHop, Reply};
 use policy::Score;
 
-/// Longest line that PREPEND and REPLACE may make, in octets (RFC 5322 §2.1.1).
-pub const HEADER_LINE_BYTES_MAX: usize = 998;
+/// Longest line that PREPEND and REPLACE make, in octets (RFC 5322 §2.1.1).
+pub const LINE_BYTES_MAX: usize = 998;
 /// Most points that one line of a table may give or take.
 pub const SCORE_POINTS_MAX: i32 = 100;
 
@@ -27,8 +27,6 @@ pub enum Place {
     Recipient,
     /// Header fields (header_checks(5)).
     Header,
-    /// Header fields that are in the body: of attached messages, of MIME parts.
-    InnerHeader,
     /// Lines of the body.
     Body,
 }
@@ -48,9 +46,10 @@ pub enum Action {
     Discard(String),
     /// Keep it until an operator releases it.
     Hold(String),
-    /// Put a field before the header, or before the field that was found. Folded lines are parted by line feeds.
+    /// Put a field before the header, or before the field that was found; before a line of the body a line. Folded lines
+    /// are parted by line feeds.
     Prepend(String),
-    /// Put this in place of the field that was found. Folded lines are parted by line feeds.
+    /// Put this in place of the field or line that was found. Folded lines are parted by line feeds.
     Replace(String),
     /// Leave out what was found: `IGNORE`, and `STRIP`, which also says so.
     Remove(Option<String>),
@@ -64,6 +63,8 @@ pub enum Action {
     Score(Score),
     /// Ask no table about the rest of this message.
     Pass(String),
+    /// Hand the message to this server, which looks at it and sends it on.
+    Filter(NextHop),
 }
 
 /// The value is no order, or not one for this place.
@@ -86,7 +87,6 @@ impl fmt::Display for Place {
             Self::Sender => "for senders",
             Self::Recipient => "for recipients",
             Self::Header => "for header fields",
-            Self::InnerHeader => "for header fields of attached messages and parts",
             Self::Body => "for lines of the body",
         })
     }
@@ -94,7 +94,7 @@ impl fmt::Display for Place {
 
 impl Place {
     const fn is_content(self) -> bool {
-        matches!(self, Self::Header | Self::InnerHeader | Self::Body)
+        matches!(self, Self::Header | Self::Body)
     }
 }
 
@@ -126,6 +126,8 @@ impl Action {
             "user@domain.test"
         } else if matches!(verb.to_ascii_uppercase().as_str(), "PREPEND" | "REPLACE") {
             "X-Field: text"
+        } else if verb.eq_ignore_ascii_case("FILTER") {
+            "smtp:[192.0.2.1]:25"
         } else {
             "1"
         };
@@ -143,7 +145,7 @@ impl Action {
 /// What may be written, for who wrote something else.
 fn known(place: Place) -> &'static str {
     if place.is_content() {
-        "REJECT, DISCARD, HOLD, REDIRECT, BCC, PREPEND, REPLACE, IGNORE, STRIP, WARN, INFO, PASS and DUNNO are known"
+        "REJECT, DISCARD, HOLD, REDIRECT, BCC, FILTER, PREPEND, REPLACE, IGNORE, STRIP, WARN, INFO, PASS and DUNNO are known"
     } else {
         "OK, REJECT, DUNNO, DEFER, 4xx or 5xx with text, DISCARD, HOLD, PREPEND, REDIRECT, BCC, WARN, INFO and SCORE are known"
     }
@@ -159,11 +161,11 @@ fn read(verb: &str, text: &str, place: Place) -> Result<Action, String> {
         "REDIRECT" => address(text).map(Action::Redirect),
         "BCC" => address(text).map(Action::Bcc),
         "WARN" | "INFO" => Ok(Action::Note(text.to_owned())),
-        "PREPEND" if place == Place::Body => Err(fixed_body()),
-        "PREPEND" => header_line(text).map(Action::Prepend),
-        "FILTER" => {
-            Err("FILTER is not there: there is no transport:destination to hand the message to".to_owned())
+        "PREPEND" => line(text, place).map(Action::Prepend),
+        "FILTER" if place.is_content() => {
+            NextHop::parse_server(text).map(Action::Filter).map_err(|error| error.to_string())
         }
+        "FILTER" => Err("FILTER is not there: it belongs to header_checks and body_checks".to_owned()),
         _ if place.is_content() => read_content(&upper, text, place),
         _ => read_access(&upper, verb, text, place),
     }
@@ -174,10 +176,9 @@ fn read_content(upper: &str, text: &str, place: Place) -> Result<Action, String>
         // An old spelling of DUNNO.
         "OK" => Ok(Action::Dunno),
         "PASS" => Ok(Action::Pass(text.to_owned())),
-        "IGNORE" | "STRIP" | "REPLACE" if place != Place::Header => Err(fixed_body()),
         "IGNORE" => Ok(Action::Remove(None)),
         "STRIP" => Ok(Action::Remove(Some(text.to_owned()))),
-        "REPLACE" => header_line(text).map(Action::Replace),
+        "REPLACE" => line(text, place).map(Action::Replace),
         _ => Err(known(place).to_owned()),
     }
 }
@@ -199,13 +200,6 @@ fn read_access(upper: &str, verb: &str, text: &str, place: Place) -> Result<Acti
             None => Err(known(place).to_owned()),
         },
     }
-}
-
-/// The message stays as it was received, but for its own header.
-fn fixed_body() -> String {
-    "only fields of the message's own header can be changed or left out, the rest stays as it was signed: \
-     write REJECT, DISCARD, HOLD, WARN or INFO"
-        .to_owned()
 }
 
 /// `4nn` or `5nn`.
@@ -271,11 +265,56 @@ fn header_line(text: &str) -> Result<String, String> {
     if name.is_empty() || !name.bytes().all(|b| b.is_ascii_graphic()) {
         return Err("write a header field behind it: PREPEND X-Name: value".to_owned());
     }
-    if text.split('\n').any(|line| line.len() > HEADER_LINE_BYTES_MAX) {
-        return Err(format!("the field's lines must have at most {HEADER_LINE_BYTES_MAX} octets"));
+    if name.len() >= LINE_BYTES_MAX {
+        return Err(format!("a field's name must have less than {LINE_BYTES_MAX} octets"));
     }
-    Ok(unfolded_where_broken(text))
+    Ok(broken_where_long(&unfolded_where_broken(text)))
 }
+
+/// What PREPEND and REPLACE write: a field, or any text in a body.
+fn line(text: &str, place: Place) -> Result<String, String> {
+    match place {
+        Place::Body if text.is_empty() => Err("write a line of text behind it".to_owned()),
+        Place::Body => {
+            let plain = text.replace(|c: char| c.is_control() && c != '\t', " ");
+            Ok(broken_where_long(&plain))
+        }
+        _ => header_line(text),
+    }
+}
+
+/// Lines of at most [`LINE_BYTES_MAX`] octets: a longer one goes on in the next, behind a blank, as Postfix writes them when it
+/// sends. A message decides how long what is quoted of it gets, so that is no mistake of the table. Where the line has
+/// a blank, it is folded there (RFC 5322 §2.2.3).
+fn broken_where_long(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for (number, mut line) in text.split('\n').enumerate() {
+        if number > 0 {
+            out.push('\n');
+        }
+        let mut room = LINE_BYTES_MAX;
+        while line.len() > room {
+            room = line.floor_char_boundary(room);
+            let (first, _) = line.split_at(room);
+            // Behind the name, and never so that a line is blank.
+            let words = first.trim_end_matches(BLANKS).rfind(BLANKS);
+            let fold = words.filter(|at| first.split_at(*at).0.contains(|c: char| !BLANKS.contains(&c)));
+            let (done, left) = line.split_at(fold.unwrap_or(room));
+            out.push_str(done);
+            out.push('\n');
+            room = LINE_BYTES_MAX;
+            if fold.is_none() {
+                out.push(' ');
+                room -= 1;
+            }
+            line = left;
+        }
+        out.push_str(line);
+    }
+    out
+}
+
+const BLANKS: [char; 2] = [' ', '\t'];
 
 /// What is quoted from a message may hold anything: nothing of it begins a line, but for the white space of a fold
 /// (RFC 5322 §2.2.3), and nothing is a control character.

@@ -14,9 +14,9 @@ use crate::content::{Source, Top};
 use crate::error::DeliveryError;
 use crate::figures::Figures;
 use crate::maildir::{Begun, Maildir, MaildirDelivery, MaildirError, Owner};
-use crate::next_hop::MaildirPath;
 use crate::settings::{DeliverySettings, OutboundSettings};
 use crate::smtp::{Group, Hop, Ourselves, Smtp};
+use mail::next_hop::MaildirPath;
 
 /// Who delivers.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -130,7 +130,10 @@ impl Agents {
             }
         };
         let source = match opened {
-            Ok(source) => source,
+            Ok(mut source) => {
+                source.edit_body(&job.entry.record.edits);
+                source
+            }
             Err(error) => {
                 let reply =
                     Reply::new(451, (4, 3, 0), format!("the stored message could not be read: {error}"));

@@ -2,19 +2,20 @@
 //!
 //! From the top: `Return-Path:` and `Delivered-To:` (final delivery only, RFC 5321 §4.4), our trace lines, the header lines
 //! of this recipient, then the header as received with its edits, then the body. Header and body are shared slices; only
-//! the lines that are put on top are copied. Nothing here parses MIME, changes a body, or folds a line.
-//! The only failure is a body file that cannot be read.
+//! the lines that are put on top are copied. A body is changed where stored edits say so. Nothing here parses MIME or folds
+//! a line. The only failure is a body file that cannot be read.
 
 use std::fs::File;
 use std::io;
+use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 use mail::{Address, ReversePath, header};
-use store::edits::{edited, without_field};
-use store::{MessageRecord, StoredBody};
+use store::edits::{BodyPiece, body_pieces, edited, without_field};
+use store::{Edit, MessageRecord, StoredBody};
 
 /// Octets that are read from a body file at once.
 pub const BLOCK_BYTES: usize = 128 * 1024;
@@ -36,11 +37,12 @@ pub struct Source {
     gap: bool,
 }
 
-/// The part of a body that stays in its file.
+/// The part of a body that stays in its file, with what edits put between its stretches.
 #[derive(Debug, Clone)]
 pub struct FileTail {
     file: Arc<File>,
-    offset: u64,
+    /// Each with where it begins in this tail. Never empty ones.
+    pieces: Arc<[(u64, BodyPiece)]>,
     len: u64,
 }
 
@@ -110,8 +112,35 @@ impl Source {
         }
         let (header, first, gap) = split(&top.freeze());
         let offset = (header.len() + first.len()) as u64;
-        let tail = (size > offset).then(|| FileTail { file, offset, len: size - offset });
+        let tail = (size > offset).then(|| FileTail::new(file, vec![BodyPiece::Received(offset..size)]));
         Ok(Self { header, rest: if first.is_empty() { Vec::new() } else { vec![first] }, tail, gap })
+    }
+
+    /// Makes the edits of the body, once for all recipients; those of the header are made with each copy.
+    pub fn edit_body(&mut self, edits: &[Edit]) {
+        if !edits.iter().any(|edit| matches!(edit, Edit::Body { .. })) {
+            return;
+        }
+        let begins = self.header.len() as u64;
+        let in_memory: usize = self.rest.iter().map(Bytes::len).sum();
+        let end = begins + in_memory as u64;
+        let size = end + self.tail.as_ref().map_or(0, FileTail::len);
+        let (mut rest, mut filed) = (Vec::new(), Vec::new());
+        for piece in body_pieces(begins..size, edits) {
+            match piece {
+                BodyPiece::New(bytes) if filed.is_empty() => rest.push(bytes),
+                BodyPiece::New(bytes) => filed.push(BodyPiece::New(bytes)),
+                BodyPiece::Received(range) => {
+                    rest.extend(stretch(&self.rest, begins, range.start..range.end.min(end)));
+                    if range.end > end {
+                        filed.push(BodyPiece::Received(range.start.max(end)..range.end));
+                    }
+                }
+            }
+        }
+        self.rest = rest;
+        let tail = self.tail.take().map(|tail| FileTail::new(tail.file, filed));
+        self.tail = tail.filter(|tail| !tail.is_empty());
     }
 
     /// The header as received, without the empty line.
@@ -171,6 +200,19 @@ fn header_is_whole(top: &[u8]) -> bool {
     top.get(header::fields_end(top)..).is_some_and(|rest| memchr::memchr(b'\n', rest).is_some())
 }
 
+/// These octets of a message, of whose chunks the first one begins at `begins`.
+fn stretch(chunks: &[Bytes], begins: u64, range: Range<u64>) -> Vec<Bytes> {
+    let mut at = begins;
+    let part = |chunk: &Bytes| {
+        let from = at;
+        at += chunk.len() as u64;
+        let [first, last] = [range.start, range.end]
+            .map(|end| usize::try_from(end.saturating_sub(from)).unwrap_or(usize::MAX).min(chunk.len()));
+        (first < last).then(|| chunk.slice(first..last))
+    };
+    chunks.iter().filter_map(part).collect()
+}
+
 /// Header, what follows it, and whether an empty line is wanting between them.
 fn split(top: &Bytes) -> (Bytes, Bytes, bool) {
     let end = header::fields_end(top).min(top.len());
@@ -219,6 +261,20 @@ impl Content {
 }
 
 impl FileTail {
+    fn new(file: Arc<File>, pieces: Vec<BodyPiece>) -> Self {
+        let mut len = 0;
+        let placed = pieces.into_iter().map(|piece| {
+            let begins = len;
+            len += match &piece {
+                BodyPiece::Received(range) => range.end.saturating_sub(range.start),
+                BodyPiece::New(bytes) => bytes.len() as u64,
+            };
+            (begins, piece)
+        });
+        let pieces = placed.collect();
+        Self { file, pieces, len }
+    }
+
     /// Octets in all.
     #[must_use]
     pub fn len(&self) -> u64 {
@@ -236,15 +292,41 @@ impl FileTail {
     /// # Errors
     /// The file cannot be read, or is shorter than it was.
     pub fn read(&self, at: u64) -> io::Result<Bytes> {
-        let left = usize::try_from(self.len.saturating_sub(at)).unwrap_or(usize::MAX);
-        let block = read_block(&self.file, self.offset + at, left.min(BLOCK_BYTES))?;
-        if block.is_empty() && left > 0 {
-            return Err(io::Error::new(
-                io::ErrorKind::UnexpectedEof,
-                "the body file is shorter than recorded",
-            ));
+        let from = self.pieces.partition_point(|(begins, _)| *begins <= at).saturating_sub(1);
+        let pieces = self.pieces.get(from..).unwrap_or_default();
+        let mut block = BytesMut::new();
+        for (begins, piece) in pieces {
+            let room = BLOCK_BYTES - block.len();
+            // Only the first one is begun in its middle.
+            let skip = at.saturating_sub(*begins);
+            if room == 0 || at >= self.len {
+                break;
+            }
+            let part = match piece {
+                BodyPiece::New(bytes) => {
+                    let skip = usize::try_from(skip).unwrap_or(usize::MAX).min(bytes.len());
+                    bytes.slice(skip..bytes.len().min(skip.saturating_add(room)))
+                }
+                BodyPiece::Received(range) => {
+                    let from = range.start + skip;
+                    let left = usize::try_from(range.end.saturating_sub(from)).unwrap_or(usize::MAX);
+                    self.received(from, left.min(room))?
+                }
+            };
+            if block.is_empty() && part.len() == room {
+                return Ok(part);
+            }
+            block.extend_from_slice(&part);
         }
-        Ok(block)
+        Ok(block.freeze())
+    }
+
+    fn received(&self, from: u64, octets: usize) -> io::Result<Bytes> {
+        let part = read_block(&self.file, from, octets)?;
+        if part.len() == octets {
+            return Ok(part);
+        }
+        Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the body file is shorter than recorded"))
     }
 
     /// The same on a thread that may block.

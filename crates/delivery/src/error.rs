@@ -1,6 +1,6 @@
 //! What can be wrong with the set-up of delivery. What peers and disks cause at run time is an outcome, never an error.
 
-use crate::next_hop::NextHopError;
+use mail::next_hop::NextHopError;
 
 /// An operator's mistake, found at start or reload.
 #[derive(Debug, thiserror::Error)]

@@ -16,7 +16,6 @@ pub mod content;
 pub mod error;
 pub mod figures;
 pub mod maildir;
-pub mod next_hop;
 pub mod router;
 pub mod settings;
 pub mod smtp;
@@ -28,10 +27,10 @@ pub use agents::{Agent, AgentParts, Agents, Job, Route};
 pub use content::{Content, Source, Top};
 pub use error::DeliveryError;
 pub use figures::Figures;
-pub use maildir::{Maildir, MaildirDelivery, MaildirError, Owner};
-pub use next_hop::{
+pub use mail::next_hop::{
     Endpoint, Host, MaildirPath, MaildirTemplate, NextHop, NextHopError, SmtpTarget, TlsStart,
 };
+pub use maildir::{Maildir, MaildirDelivery, MaildirError, Owner};
 pub use router::{
     Directory, LocalDomain, Recipients, Resolution, RouteTrouble, Router, RouterParts, Routes,
     names_another_host,

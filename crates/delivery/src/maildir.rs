@@ -26,9 +26,9 @@ use tokio::sync::oneshot;
 
 use crate::content::Content;
 use crate::error::DeliveryError;
-use crate::next_hop::MaildirPath;
 use crate::settings::MaildirSettings;
 use beneath::{Making, open_mailbox};
+use mail::next_hop::MaildirPath;
 use quota::Quota;
 
 /// The user that Maildirs belong to, when it is not the server's own. Making it so needs CAP_CHOWN.

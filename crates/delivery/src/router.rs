@@ -19,9 +19,9 @@ use tables::{Answer, Table};
 
 use crate::agents::{Agent, Route};
 use crate::maildir::Maildir;
-use crate::next_hop::NextHop;
 use crate::settings::{AliasSettings, TlsPolicy};
 use expand::{Stop, is_postmaster};
+use mail::next_hop::NextHop;
 use mailbox::Mailbox;
 pub use outbound::Routes;
 
@@ -255,6 +255,15 @@ impl Router {
         };
         let key = fixed.map_or_else(|| Arc::from("discard"), |route| Arc::clone(&route.key));
         Ok(Route { agent, key, mailbox: Some(name) })
+    }
+
+    /// Delivery: the route of a message that a rule hands to a content filter, for all its recipients alike.
+    ///
+    /// # Errors
+    /// [`RouteTrouble::Unavailable`] for what is no server: such an order is not read from a table, but may have been
+    /// written by another version.
+    pub fn filter(&self, hop: &NextHop) -> Result<Route, RouteTrouble> {
+        self.routes.server(hop).ok_or_else(|| RouteTrouble::Unavailable(format!("no filter can be {hop}")))
     }
 
     /// True when final delivery of this address is ours to make, so that no relaying is involved.

@@ -27,12 +27,12 @@ use store::{MessageRecord, RecipientRecord};
 
 use crate::content::Content;
 use crate::figures::Figures;
-use crate::next_hop::{Endpoint, Host, TlsStart};
 use crate::settings::{OutboundSettings, Timeouts, TlsPolicy};
 use cache::Cache;
 use command::Nature;
 use connection::Connection;
 use hello::{CallFailure, Caller, Candidate, Demand, Place};
+use mail::next_hop::{Endpoint, Host, TlsStart};
 pub use mx::Ourselves;
 use mx::{Finder, NoHost};
 use transaction::{Stage, Transaction, Verdict};

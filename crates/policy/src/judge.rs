@@ -3,7 +3,7 @@
 //! Pure: nothing is looked up, no time is read. The same evidence in any order gives the same verdict (invariant I5).
 //! What decides alone does so in every mode; modes govern what follows from scores, greylisting and backscatter.
 
-use mail::{Address, Disposition};
+use mail::{Address, Disposition, NextHop};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -128,6 +128,8 @@ pub struct MessageDecision {
     pub bcc: Vec<Address>,
     /// Lines for the top of the header; sorted.
     pub prepend: Vec<String>,
+    /// The message goes to this next hop, whatever routes its recipients have; of several orders the last.
+    pub filter: Option<NextHop>,
 }
 
 /// Decides about one recipient at RCPT.
@@ -229,6 +231,10 @@ pub fn after_data(case: &AfterData<'_>) -> MessageDecision {
             Order::Prepend(line) => Some(line.clone()),
             _ => None,
         })),
+        filter: all.iter().rev().find_map(|ruling| match &ruling.order {
+            Order::Filter(hop) => Some(hop.clone()),
+            _ => None,
+        }),
     }
 }
 

@@ -5,7 +5,7 @@
 
 use std::fmt;
 
-use mail::{Address, Reply};
+use mail::{Address, NextHop, Reply};
 use serde::{Deserialize, Serialize};
 
 use crate::mode::Mode;
@@ -112,6 +112,8 @@ pub enum Order {
     Bcc(Address),
     /// Put this line on top of the header; without its line end.
     Prepend(String),
+    /// Hand the whole message to this next hop, whatever routes its recipients have.
+    Filter(NextHop),
     /// What the score says shall not act: it is recorded only.
     Accept,
 }
@@ -129,6 +131,7 @@ impl Order {
             Self::Redirect(_) => "redirect",
             Self::Bcc(_) => "bcc",
             Self::Prepend(_) => "prepend",
+            Self::Filter(_) => "filter",
             Self::Accept => "accept",
         }
     }
@@ -143,7 +146,7 @@ impl Order {
             Self::Quarantine => 3,
             Self::Hold => 2,
             Self::Accept => 1,
-            Self::Redirect(_) | Self::Bcc(_) | Self::Prepend(_) => 0,
+            Self::Redirect(_) | Self::Bcc(_) | Self::Prepend(_) | Self::Filter(_) => 0,
         }
     }
 }

@@ -175,7 +175,9 @@ impl Verdict {
                 Order::Discard => Action::Discard,
                 Order::Hold => Action::Hold,
                 Order::Quarantine => Action::Quarantine,
-                Order::Redirect(_) | Order::Bcc(_) | Order::Prepend(_) | Order::Accept => Action::Accept,
+                Order::Redirect(_) | Order::Bcc(_) | Order::Prepend(_) | Order::Filter(_) | Order::Accept => {
+                    Action::Accept
+                }
             },
         }
     }

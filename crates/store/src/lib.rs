@@ -19,7 +19,7 @@ mod sled_db;
 pub mod state;
 
 pub use body::{BodyWriter, SpooledBody};
-pub use edits::edited;
+pub use edits::{BodyEditor, edited};
 pub use embedded::{EmbeddedStore, OpenError, Recovery};
 pub use memory::MemoryStore;
 pub use model::*;

@@ -9,7 +9,8 @@ use std::path::PathBuf;
 
 use bytes::Bytes;
 use mail::{
-    Address, BodyType, Disposition, Notify, OriginalRecipient, QueueId, Reply, Ret, ReversePath, Timestamp,
+    Address, BodyType, Disposition, NextHop, Notify, OriginalRecipient, QueueId, Reply, Ret, ReversePath,
+    Timestamp,
 };
 use serde::{Deserialize, Serialize};
 
@@ -65,9 +66,9 @@ pub enum OriginKind {
     Report,
 }
 
-/// One change to the header of the message as received, made at delivery.
+/// One change to the message as received, made at delivery.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub enum HeaderEdit {
+pub enum Edit {
     /// Put these raw lines (each with its CRLF) before the header.
     Prepend(#[serde(with = "serde_bytes")] Vec<u8>),
     /// Put these raw lines after the last header line, before the empty line.
@@ -78,6 +79,16 @@ pub enum HeaderEdit {
     Field {
         /// Which field of the header as received, from 0; other edits do not count.
         number: u32,
+        /// What stands there instead.
+        #[serde(with = "serde_bytes")]
+        with: Vec<u8>,
+    },
+    /// Put these raw octets in the place of some of the body.
+    Body {
+        /// Where those begin in the message as received, from its first octet.
+        offset: u64,
+        /// How many there are; 0 only adds.
+        length: u64,
         /// What stands there instead.
         #[serde(with = "serde_bytes")]
         with: Vec<u8>,
@@ -114,9 +125,12 @@ pub struct MessageRecord {
     /// Our trace lines, common to all recipients, each with its CRLF: they go on top.
     #[serde(with = "serde_bytes", default)]
     pub trace: Vec<u8>,
-    /// Changes to the header as received, in order.
+    /// Changes to the message as received, in order.
     #[serde(default)]
-    pub edits: Vec<HeaderEdit>,
+    pub edits: Vec<Edit>,
+    /// It goes to this next hop, by order of a rule, whatever routes its recipients have.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub filter: Option<NextHop>,
     /// Final recipients, aliases expanded; indexes into this list name recipients everywhere.
     pub recipients: Vec<RecipientRecord>,
     /// Octets of the message as received, without `trace` and `edits`.
@@ -144,6 +158,7 @@ impl MessageRecord {
             envid: None,
             trace: Vec::new(),
             edits: Vec::new(),
+            filter: None,
             recipients,
             size: 0,
         }

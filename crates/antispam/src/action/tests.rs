@@ -44,6 +44,9 @@ fn every_other_order_is_read() {
         ("DISCARD bye", Place::Sender, Action::Discard("bye".to_owned())),
         ("HOLD", Place::Body, Action::Hold(String::new())),
         ("PREPEND X-A: b", Place::Client, Action::Prepend("X-A: b".to_owned())),
+        ("PREPEND any text", Place::Body, Action::Prepend("any text".to_owned())),
+        ("REPLACE any\ttext", Place::Body, Action::Replace("any\ttext".to_owned())),
+        ("IGNORE", Place::Body, Action::Remove(None)),
         ("REPLACE X-A: b", Place::Header, Action::Replace("X-A: b".to_owned())),
         ("IGNORE", Place::Header, Action::Remove(None)),
         ("STRIP why", Place::Header, Action::Remove(Some("why".to_owned()))),
@@ -52,6 +55,11 @@ fn every_other_order_is_read() {
         ("WARN look", Place::Body, Action::Note("look".to_owned())),
         ("INFO", Place::Client, Action::Note(String::new())),
         ("PASS", Place::Body, Action::Pass(String::new())),
+        (
+            "FILTER lmtp:unix:/run/filter",
+            Place::Header,
+            Action::Filter(NextHop::parse("lmtp:unix:/run/filter").unwrap()),
+        ),
         ("SCORE -2.5", Place::Helo, Action::Score(Score::from_thousandths(-2500))),
     ] {
         assert_eq!(Action::parse(value, place).unwrap(), want, "{value}");
@@ -64,16 +72,18 @@ fn what_is_no_order_is_named_and_told_what_to_write() {
         ("", Place::Client, "OK, REJECT, DUNNO"),
         ("REJEKT spam", Place::Client, "`REJEKT spam` is not an action for clients: OK, REJECT"),
         ("permit_mynetworks", Place::Client, "are known"),
-        ("FILTER smtp:x", Place::Header, "FILTER is not there"),
+        ("FILTER smtp:[192.0.2.1]:25", Place::Client, "belongs to header_checks"),
+        ("FILTER scan:[192.0.2.1]:25", Place::Header, "write maildir:/folder/"),
+        ("FILTER discard", Place::Body, "write smtp:[host]:port, lmtp:[host]:port"),
+        ("FILTER", Place::Header, "lmtp:[host]:24"),
         ("DEFER_IF_REJECT", Place::Sender, "is not there"),
         ("RELAY", Place::Client, "trusted_networks"),
         ("REDIRECT joe", Place::Header, "user@domain"),
         ("BCC", Place::Header, "user@domain"),
         ("PREPEND nothing", Place::Header, "PREPEND X-Name: value"),
         ("PREPEND X-A : b", Place::Header, "PREPEND X-Name: value"),
-        ("IGNORE", Place::Body, "as it was signed"),
-        ("REPLACE x", Place::Body, "as it was signed"),
-        ("STRIP", Place::InnerHeader, "as it was signed"),
+        ("REPLACE", Place::Body, "write a line of text"),
+        ("PREPEND", Place::Body, "write a line of text"),
         ("SCORE", Place::Client, "SCORE 2.5"),
         ("SCORE 101", Place::Client, "from -100 to 100"),
         ("SCORE 2", Place::Header, "are known"),
@@ -97,14 +107,39 @@ fn values_that_wait_for_a_key_are_looked_at_as_far_as_they_go() {
         "BCC $1",
         "$1",
         "WARN $1",
+        "FILTER smtp:[127.0.0.1]:$1",
     ] {
         assert_eq!(Action::check_template(good, Place::Header), Ok(()), "{good}");
     }
-    for bad in ["REJEKT $1", "FILTER $1:x", "SCORE $1"] {
+    for bad in ["REJEKT $1", "SCORE $1"] {
         assert!(Action::check_template(bad, Place::Header).is_err(), "{bad}");
     }
-    assert!(Action::check_template("REPLACE $1", Place::Body).is_err());
+    assert_eq!(Action::check_template("REPLACE $1", Place::Body), Ok(()));
     assert_eq!(Action::check_template("SCORE $1", Place::Client), Ok(()));
+}
+
+#[test]
+fn long_lines_are_broken_and_never_a_reason_to_refuse() {
+    let long = "y".repeat(2_500);
+    for (place, value, want) in [
+        (Place::Body, long.clone(), vec![998, 998, 506]),
+        (Place::Body, "y".repeat(998), vec![998]),
+        (Place::Header, format!("X-A: {long}"), vec![4, 998, 998, 507]),
+        (Place::Header, format!("X-A: {}", "word ".repeat(400)), vec![994, 995, 15]),
+        (Place::Header, format!("X-A:{}", "\u{20ac}".repeat(400)), vec![997, 208]),
+        (Place::Header, format!("X-A: b{}c", " ".repeat(1_500)), vec![4, 998, 506]),
+    ] {
+        let Action::Replace(text) = Action::parse(&format!("REPLACE {value}"), place).unwrap() else {
+            panic!()
+        };
+        let lengths: Vec<usize> = text.split('\n').map(str::len).collect();
+        assert_eq!(lengths, want, "{place}: {value}");
+        assert!(text.split('\n').skip(1).all(|line| line.starts_with(' ')));
+        // Unfolded it says the same, but for blanks where there was none to fold at.
+        assert_eq!(text.replace('\n', "").replace(' ', ""), value.replace(' ', ""));
+    }
+    let name = format!("REPLACE {}: x", "X".repeat(998));
+    assert!(Action::parse(&name, Place::Header).is_err());
 }
 
 proptest::proptest! {

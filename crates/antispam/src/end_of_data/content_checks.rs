@@ -6,15 +6,16 @@
 //! the one for the message's own is asked about them too. A second pair of tables is for bounces of strangers alone: what
 //! is a forgery in a bounce (our own name in Received, in a Message-ID) is ordinary in the mail of our users.
 //!
-//! Fields of the message's own header can be replaced, removed, and have lines put before them. Nothing inside of the body
-//! is ever changed: it is stored as it was received and may be signed. Tables that order so are refused when they are
-//! opened, with their line. Content is looked at as it came: encoded words, quoted-printable and base64 are not decoded. No
+//! Fields and lines can be replaced, removed, and have others put before them; parts and attached messages are no exception,
+//! though what was signed then is no more. A message is stored as it was received all the same: its changes stand beside it.
+//! Content is looked at as it came: encoded words, quoted-printable and base64 are not decoded. No
 //! text of a message gets into records or logs, but for what a table itself quotes by `$1` in a reply.
 //!
 //! What is found is certain and acts in every mode. A table that cannot be asked is 451 (I9). The work is done on other
 //! threads ([`crate::work`]) and bounded: each look-up in steps, each message in octets and in time.
 
 mod content_type;
+mod edits;
 mod lines;
 mod scan;
 mod walk;
@@ -139,7 +140,7 @@ impl ContentChecks {
         let nested = match &settings.nested_header_checks {
             Inner::Same => header.clone(),
             Inner::None => None,
-            Inner::Table(spec) => open("antispam.nested_header_checks", Some(spec), Place::InnerHeader),
+            Inner::Table(spec) => open("antispam.nested_header_checks", Some(spec), Place::Header),
         };
         let body = open("antispam.body_checks", settings.body_checks.as_ref(), Place::Body);
         let fields = settings.bounce_header_checks.as_ref();

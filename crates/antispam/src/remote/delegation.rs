@@ -61,7 +61,7 @@ impl Delegate {
             Ok(Action::Prepend(line)) => Order::Prepend(line),
             Ok(Action::Redirect(address)) => Order::Redirect(address),
             Ok(Action::Bcc(address)) => Order::Bcc(address),
-            Ok(Action::Replace(_) | Action::Remove(_) | Action::Pass(_)) => return,
+            Ok(Action::Replace(_) | Action::Remove(_) | Action::Pass(_) | Action::Filter(_)) => return,
             Err(error) => return found.unfinished(&error.to_string()),
         };
         found.rule(Ruling::new(Source::Operator, order, &self.key, action));

@@ -3,7 +3,7 @@
 use super::*;
 use crate::testing::{address, record};
 use std::io::Write;
-use store::HeaderEdit;
+use store::Edit;
 
 const MESSAGE: &str = "Return-Path: <old@a.test>\r\nSubject: one\r\n two\r\nX-Spam: no\r\nDelivered-To: joe@a.test\r\n\r\nbody\r\n";
 
@@ -33,9 +33,9 @@ fn final_delivery_writes_its_lines_on_top_in_order() {
     let mut record = record(&["joe@a.test"]);
     record.trace = b"Received: by us\r\n".to_vec();
     record.edits = vec![
-        HeaderEdit::Prepend(b"X-First: 1\r\n".to_vec()),
-        HeaderEdit::Remove("x-spam".into()),
-        HeaderEdit::Append(b"X-Last: 1\r\n".to_vec()),
+        Edit::Prepend(b"X-First: 1\r\n".to_vec()),
+        Edit::Remove("x-spam".into()),
+        Edit::Append(b"X-Last: 1\r\n".to_vec()),
     ];
     let to = address("joe@b.test");
     let top = Top {
@@ -92,6 +92,47 @@ fn large_bodies_stay_in_their_file() {
     let content = Source::open(&body).unwrap().assemble(&record(&["a@b.test"]), &RELAY);
     assert!(content.tail().is_some_and(|tail| tail.len() > 100_000));
     assert_eq!(flat(&content), text);
+}
+
+fn change(offset: usize, length: u64, with: &str) -> Edit {
+    Edit::Body { offset: offset as u64, length, with: with.as_bytes().to_vec() }
+}
+
+#[test]
+fn bodies_are_edited_in_memory_and_in_files() {
+    let head = "A: b\r\n".repeat(30_000);
+    let text = format!("{head}\r\n{}", "line\r\n".repeat(60_000));
+    let (body, end) = (head.len() + 2, text.len());
+    let edits = [
+        change(body, 6, ""),
+        change(body + 60, 4, "LINE"),
+        change(body + 150_001, 3, "ONG"),
+        change(body + 300_000, 0, "new\r\n"),
+        change(end - 6, 6, "last\r\n"),
+        change(end, 0, "behind\r\n"),
+    ];
+    let mut want = text.clone();
+    for edit in edits.iter().rev() {
+        let Edit::Body { offset, length, with } = edit else { panic!() };
+        let from = usize::try_from(*offset).unwrap();
+        let to = from + usize::try_from(*length).unwrap();
+        want.replace_range(from..to, std::str::from_utf8(with).unwrap());
+    }
+    let mut file = tempfile::NamedTempFile::new().unwrap();
+    file.write_all(text.as_bytes()).unwrap();
+    let filed = StoredBody::File { path: file.path().to_owned(), size: text.len() as u64 };
+    let mut filed = Source::open(&filed).unwrap();
+    filed.edit_body(&edits);
+    assert!(filed.tail.as_ref().is_some_and(|tail| tail.pieces.len() > 4));
+    for mut source in [filed, memory(&text, 5_000)] {
+        if source.tail.is_none() {
+            source.edit_body(&edits);
+        }
+        assert!(flat(&source.assemble(&record(&["a@b.test"]), &RELAY)) == want, "edited otherwise");
+        // All of it gone.
+        source.edit_body(&[change(body - 2, 1 << 40, "")]);
+        assert_eq!(source.assemble(&record(&["a@b.test"]), &RELAY).size(), head.len() as u64);
+    }
 }
 
 #[test]

@@ -18,7 +18,7 @@ use tokio::sync::oneshot;
 
 use super::beneath::{open_below, open_mailbox};
 use super::{Inner, Job, MaildirDelivery, MaildirError, message, quota, syncing};
-use crate::next_hop::MaildirPath;
+use mail::next_hop::MaildirPath;
 
 /// Delivers a batch and answers each of its jobs.
 pub(super) fn deliver(inner: &Inner, batch: Vec<Job>) {

@@ -15,7 +15,7 @@ use nix::sys::stat::{Mode, fchmod, mkdirat};
 use nix::unistd::{Gid, Uid, fchown};
 
 use super::{MaildirError, Owner};
-use crate::next_hop::MaildirPath;
+use mail::next_hop::MaildirPath;
 
 const FOLDER: OFlag = OFlag::O_RDONLY.union(OFlag::O_DIRECTORY).union(OFlag::O_CLOEXEC);
 

@@ -11,9 +11,9 @@ use mail::Domain;
 
 use crate::agents::{Agent, Route};
 use crate::error::DeliveryError;
-use crate::next_hop::{Endpoint, Host, NextHop, TlsStart};
 use crate::settings::{OutboundSettings, TlsPolicy};
 use crate::smtp::Hop;
+use mail::next_hop::{Endpoint, Host, NextHop, TlsStart};
 
 /// The transport table.
 #[derive(Debug)]
@@ -83,6 +83,12 @@ impl Routes {
             Some(Target::Mx(policy)) => by_mx(domain, *policy),
             None => by_mx(domain, self.tls),
         }
+    }
+
+    /// The route to a server by its name; none to what is no server.
+    #[must_use]
+    pub fn server(&self, hop: &NextHop) -> Option<Route> {
+        matches!(hop, NextHop::Smtp(_) | NextHop::Lmtp(_)).then(|| fixed(hop, self.tls, false))
     }
 
     fn by_parent(&self, domain: &Domain) -> Option<&Target> {

@@ -226,6 +226,23 @@ async fn routes_lead_to_agents_with_canonical_names() {
     }
 }
 
+#[tokio::test]
+async fn a_filter_is_a_server_and_overrides_all_routes() {
+    let router = router(|_| {});
+    let hop = |text: &str| NextHop::parse(text).unwrap();
+    for text in ["smtp:[127.0.0.1]:10025", "lmtp:unix:/run/filter"] {
+        let route = router.filter(&hop(text)).unwrap();
+        assert_eq!((&*route.key, &route.mailbox), (text, &None));
+        assert!(
+            matches!(route.agent, Agent::Peer(peer) if peer.is_configured && peer.lmtp == text.starts_with("lmtp"))
+        );
+    }
+    // No table can say so; what says it all the same waits for an operator.
+    for text in ["mx", "discard", "maildir:/srv/{local}"] {
+        assert!(matches!(router.filter(&hop(text)), Err(RouteTrouble::Unavailable(_))), "{text}");
+    }
+}
+
 type Change<'a> = &'a dyn Fn(&mut RouterParts);
 
 /// Wherever a table or the directory may be asked, at RCPT and at delivery. DNS has the same test in `net`.

@@ -21,8 +21,8 @@ use super::capabilities::Capabilities;
 use super::connection::{Connection, WireError};
 use super::wire::Wire;
 use crate::figures::Figures;
-use crate::next_hop::TlsStart;
 use crate::settings::{OutboundSettings, Timeouts, TlsPolicy};
+use mail::next_hop::TlsStart;
 
 /// Hosts whose STARTTLS failed that are remembered at most; beyond it the memory starts anew.
 const PLAIN_HOSTS_MAX: usize = 10_000;

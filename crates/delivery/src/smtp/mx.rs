@@ -11,7 +11,7 @@ use mail::{Domain, Reply};
 use net::{DnsAnswer, Exchange, Mx, Resolver};
 
 use super::hello::{Candidate, Place};
-use crate::next_hop::Host;
+use mail::next_hop::Host;
 
 /// Who we are, to find ourselves in an MX set.
 #[derive(Debug, Clone, Default)]

@@ -282,12 +282,14 @@ fn orders_that_add_something_are_all_carried_out() {
         Order::Prepend("X-A: 1".into()),
         Order::Bcc(address("copy@x.test")),
         Order::Redirect(address("else@x.test")),
+        Order::Filter("smtp:[192.0.2.1]:25".to_owned().try_into().unwrap()),
     ] {
         seen.rulings.extend(Seen::rules(Source::HeaderCheck, order).rulings);
     }
     let decision = message(&[(&seen, &rules(Mode::Observe))]);
     assert_eq!(decision.prepend, ["X-A: 1", "X-B: 2"]);
     assert_eq!(decision.bcc, [address("copy@x.test")]);
+    assert_eq!(decision.filter.as_ref().map(ToString::to_string).as_deref(), Some("smtp:[192.0.2.1]:25"));
     assert_eq!(decision.recipients[0].redirect, Some(address("else@x.test")));
     assert_eq!(actions(&decision), [Action::Accept]);
 }

@@ -118,6 +118,7 @@ mod tests {
             account: None,
             attempts: 1,
             next_attempt: Moment::from(Timestamp(0)),
+            filter: None,
             recipients: vec![
                 recipient("done@done.test", "delivered", Some("250 ok")),
                 recipient("b@mx.b.test", "pending", Some("451 4.7.1 Greylisted")),

@@ -290,6 +290,9 @@ pub struct MessageView {
     pub attempts: u32,
     /// When the next one is due.
     pub next_attempt: Moment,
+    /// A rule hands it to this next hop, whatever routes its recipients have.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub filter: Option<String>,
     /// Every recipient, those that are done included.
     pub recipients: Vec<RecipientView>,
 }
@@ -333,6 +336,7 @@ impl MessageView {
             account: record.origin.account.clone(),
             attempts: entry.state.attempts,
             next_attempt: entry.state.next_attempt.into(),
+            filter: record.filter.as_ref().map(ToString::to_string),
             recipients: recipients.map(|(recipient, status)| RecipientView::of(recipient, status)).collect(),
         }
     }

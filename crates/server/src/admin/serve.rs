@@ -8,7 +8,7 @@ use std::time::Duration;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use mail::{QueueId, Timestamp};
-use store::{HeaderEdit, MessageRecord, Page, QueueEntry, StoredBody};
+use store::{Edit, MessageRecord, Page, QueueEntry, StoredBody};
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::unix::OwnedWriteHalf;
 use tokio::net::{UnixListener, UnixStream};
@@ -357,7 +357,7 @@ fn piece(bytes: &[u8]) -> Response {
 fn lines_on_top(record: &MessageRecord) -> Vec<u8> {
     let mut lines = record.trace.clone();
     for edit in &record.edits {
-        if let HeaderEdit::Prepend(line) = edit {
+        if let Edit::Prepend(line) = edit {
             lines.extend_from_slice(line);
         }
     }

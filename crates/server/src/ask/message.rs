@@ -7,7 +7,7 @@ use antispam::connect::rates::Event;
 use bytes::Bytes;
 use mail::{Address, Reply};
 use policy::{Addressed, Source};
-use store::{HeaderEdit, Origin, OriginKind, SenderProof};
+use store::{Edit, Origin, OriginKind, SenderProof};
 
 use crate::intake::{self, Intake, correspondents, submission, trace};
 use crate::judge::{Judged, Submitted, Why};
@@ -105,7 +105,7 @@ impl Asker {
     async fn complete(
         &self,
         id: mail::QueueId,
-        edits: &mut Vec<HeaderEdit>,
+        edits: &mut Vec<Edit>,
         body: &mut ReceivedBody,
     ) -> Result<Vec<u8>, Box<Reply>> {
         let services = &self.services;

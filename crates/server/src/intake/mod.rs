@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use mail::{Address, QueueId, Reply, Timestamp};
-use store::{HeaderEdit, Hold, MessageRecord, NewBody, NewMessage, Origin, QueueEntry, StoreError};
+use store::{Edit, Hold, MessageRecord, NewBody, NewMessage, Origin, QueueEntry, StoreError};
 
 use crate::clock;
 use crate::judge::Judged;
@@ -34,7 +34,7 @@ pub struct Intake {
     /// Trace lines, each with CRLF.
     pub trace: Vec<u8>,
     /// Changes to its header.
-    pub edits: Vec<HeaderEdit>,
+    pub edits: Vec<Edit>,
     /// Its octets.
     pub body: ReceivedBody,
     /// What the judge made of it.
@@ -69,6 +69,7 @@ pub async fn commit(services: &Services, facts: &ClientFacts, intake: Intake) ->
         envid: transaction.envid,
         trace,
         edits,
+        filter: judged.filter,
         recipients: copies.delivered,
         size: body.bytes,
     };

@@ -11,7 +11,7 @@ use bytes::Bytes;
 use delivery::Resolution;
 use mail::{Address, Domain, ForwardPath, Reply, header};
 use mail_parser::MessageParser;
-use store::{HeaderEdit, NewBody};
+use store::{BodyEditor, Edit, NewBody};
 
 use crate::clock;
 use crate::maillog::Level;
@@ -100,7 +100,7 @@ fn mailboxes(raw: &[u8]) -> Option<Vec<String>> {
 
 /// Date: and Message-ID:, where a header lacks them (RFC 6409 §8.1, §8.3).
 #[must_use]
-pub fn missing(services: &Services, id: mail::QueueId, head: &[u8]) -> Vec<HeaderEdit> {
+pub fn missing(services: &Services, id: mail::QueueId, head: &[u8]) -> Vec<Edit> {
     let mut lines = Vec::new();
     if header::find(head, "Date").is_none() {
         lines.extend_from_slice(format!("Date: {}\r\n", clock::now().rfc5322()).as_bytes());
@@ -109,7 +109,7 @@ pub fn missing(services: &Services, id: mail::QueueId, head: &[u8]) -> Vec<Heade
         let made = message_id::make(&services.judge.marks().keys, id, &services.config.hostname);
         lines.extend_from_slice(format!("Message-ID: <{made}>\r\n").as_bytes());
     }
-    if lines.is_empty() { Vec::new() } else { vec![HeaderEdit::Prepend(lines)] }
+    if lines.is_empty() { Vec::new() } else { vec![Edit::Prepend(lines)] }
 }
 
 /// Remembers the Message-ID that a sender of ours has chosen, so that a report about the message is known for one.
@@ -135,22 +135,22 @@ pub async fn remember(services: &Services, head: &[u8]) {
 pub async fn sign(
     services: &Services,
     head: &Bytes,
-    edits: &[HeaderEdit],
+    edits: &[Edit],
     body: &mut ReceivedBody,
 ) -> Result<Option<Vec<u8>>, Box<Reply>> {
     let Some(keys) = services.dkim.clone() else { return Ok(None) };
     // Signed is what will be delivered.
     let fields = store::edited(head, edits).concat();
     let Some(domain) = author_domain(&fields).filter(|domain| keys.can_sign(domain)) else { return Ok(None) };
-    let skip = head.len();
+    let (from, editor) = (head.len(), BodyEditor::new(head.len() as u64..body.bytes, edits));
     // Lent to the pool and given back: the body may be a file that only this one knows.
     let lent = std::mem::replace(&mut body.body, NewBody::Memory(Vec::new()));
     let work = tokio::task::spawn_blocking(move || {
         let signed = match &lent {
             NewBody::Memory(chunks) => {
-                keys.sign(&domain, &fields, without(skip, chunks.iter().cloned().map(Ok)))
+                keys.sign(&domain, &fields, edited(from, editor, chunks.iter().cloned().map(Ok)))
             }
-            NewBody::File(file) => keys.sign(&domain, &fields, without(skip, file.pieces())),
+            NewBody::File(file) => keys.sign(&domain, &fields, edited(from, editor, file.pieces())),
         };
         (lent, signed)
     });
@@ -172,18 +172,22 @@ fn author_domain(head: &[u8]) -> Option<Domain> {
     Some(Address::parse(from.first()?).ok()?.domain)
 }
 
-/// The chunks without their first `skip` octets: the header, which is signed apart.
-fn without(
+/// The body as it will be delivered: the chunks without their first `skip` octets, which are the header and signed apart,
+/// and with their edits.
+fn edited(
     mut skip: usize,
+    mut editor: BodyEditor,
     chunks: impl Iterator<Item = io::Result<Bytes>>,
 ) -> impl Iterator<Item = io::Result<Bytes>> {
-    chunks.filter_map(move |chunk| match chunk {
-        Ok(mut chunk) => {
+    // Behind the last chunk comes what is put behind it.
+    chunks.map(Some).chain(std::iter::once(None)).flat_map(move |chunk| match chunk {
+        Some(Ok(mut chunk)) => {
             let cut = skip.min(chunk.len());
             skip -= cut;
             bytes::Buf::advance(&mut chunk, cut);
-            (!chunk.is_empty()).then_some(Ok(chunk))
+            editor.feed(chunk).into_iter().map(Ok).collect()
         }
-        error => Some(error),
+        Some(Err(error)) => vec![Err(error)],
+        None => editor.finish().into_iter().map(Ok).collect::<Vec<_>>(),
     })
 }

@@ -6,14 +6,14 @@ use std::time::{Duration, Instant};
 use antispam::authentication;
 use antispam::backscatter::out::Sender;
 use antispam::end_of_data::content_checks::Note;
-use mail::{Address, Disposition, QueueId, Reply};
+use mail::{Address, Disposition, NextHop, QueueId, Reply};
 use policy::headers::{OURS, spam_fields};
 use policy::judge::{AfterData, AfterDataRecipient, Client, Greylist, after_data};
 use policy::{
     About, Action, Addressed, Facts, MessageDecision, MessageFacts, Mode, Rules, Score, Stage, StageReport,
     Verdict, VerdictRecord,
 };
-use store::{HeaderEdit, SenderProof, StoreError};
+use store::{Edit, SenderProof, StoreError};
 
 use crate::clock;
 use crate::intake::submission::header_of;
@@ -48,10 +48,12 @@ pub struct Judged {
     pub bcc: Vec<Address>,
     /// An operator's rule wants it held.
     pub hold: bool,
+    /// A rule hands it to this next hop.
+    pub filter: Option<NextHop>,
     /// Our results, to stand on top of the message, below Received; each line with CRLF.
     pub trace: Vec<u8>,
     /// Changes to the header as received, and lines that a rule wants put before it.
-    pub edits: Vec<HeaderEdit>,
+    pub edits: Vec<Edit>,
     /// What operators' tables want told.
     pub notes: Vec<Note>,
     /// Whether the sender is who it says; none when nobody has looked.
@@ -125,13 +127,13 @@ impl Case {
         // After the tables: these fields go whatever a table has made of them.
         judged.edits.extend(self.unforged(&facts.header));
         // Last: what a rule adds is not removed for being ours to write.
-        judged.edits.extend(prepended.map(HeaderEdit::Prepend));
+        judged.edits.extend(prepended.map(Edit::Prepend));
         judged.trace = known.map(|known| known.trace).unwrap_or_default();
         Ok(judged)
     }
 
     /// What others say of a message in our name is not passed on, whoever they are (RFC 8601 §5); the checks have seen it.
-    fn unforged(&self, header: &[u8]) -> Vec<HeaderEdit> {
+    fn unforged(&self, header: &[u8]) -> Vec<Edit> {
         authentication::forged(&self.judge.us, header).into_iter().map(without).collect()
     }
 
@@ -236,6 +238,7 @@ impl Case {
             copies: copies.collect(),
             bcc: decision.bcc,
             hold: decision.hold,
+            filter: decision.filter,
             trace: Vec::new(),
             edits: if stranger { forged_fields() } else { Vec::new() },
             notes: Vec::new(),
@@ -251,11 +254,11 @@ fn lines(lines: &[String]) -> Option<Vec<u8>> {
 }
 
 /// What a stranger says in the fields that are ours to write goes.
-fn forged_fields() -> Vec<HeaderEdit> {
-    OURS.iter().map(|name| HeaderEdit::Remove((*name).to_owned())).collect()
+fn forged_fields() -> Vec<Edit> {
+    OURS.iter().map(|name| Edit::Remove((*name).to_owned())).collect()
 }
 
 /// Leaves one field of the header out.
-fn without(number: u32) -> HeaderEdit {
-    HeaderEdit::Field { number, with: Vec::new() }
+fn without(number: u32) -> Edit {
+    Edit::Field { number, with: Vec::new() }
 }

@@ -69,7 +69,11 @@ impl Admission {
             if status.state != RecipientState::Pending {
                 continue;
             }
-            match services.router.route(&recipient.address, recipient.disposition).await {
+            let route = match &entry.record.filter {
+                Some(filter) => services.router.filter(filter),
+                None => services.router.route(&recipient.address, recipient.disposition).await,
+            };
+            match route {
                 Ok(route) => {
                     admission.routes.insert(index, route);
                 }

@@ -328,6 +328,9 @@ fn described(message: &MessageView) -> String {
         message.attempts,
         message.next_attempt.time,
     );
+    if let Some(filter) = &message.filter {
+        text.push_str(&format!("  filter:       {filter}\n"));
+    }
     for recipient in &message.recipients {
         text.push_str(&format!("  recipient:    {} ({})\n", recipient.address, recipient.state));
         if let Some(accepted_as) = &recipient.accepted_as {

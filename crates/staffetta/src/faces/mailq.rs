@@ -134,6 +134,7 @@ mod tests {
             account: None,
             attempts: 1,
             next_attempt: Timestamp(0).into(),
+            filter: None,
             recipients,
         }
     }

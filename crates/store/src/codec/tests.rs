@@ -63,6 +63,17 @@ fn a_tagged_sender_is_read_back_and_costs_nothing_where_there_is_none() {
 }
 
 #[test]
+fn a_filter_and_edits_of_the_body_are_read_back_and_cost_nothing_where_there_are_none() {
+    let mut filtered = record(5, 3);
+    let word = b"filter";
+    let octets = encode(&filtered).unwrap();
+    assert!(!octets.windows(word.len()).any(|window| window == word), "an earlier version reads it as well");
+    filtered.filter = Some("lmtp:[192.0.2.1]:24".to_owned().try_into().unwrap());
+    filtered.edits.push(crate::Edit::Body { offset: 7, length: 1 << 40, with: b"\xff\r\n".to_vec() });
+    assert_eq!(decode(&encode(&filtered).unwrap()), Ok(filtered));
+}
+
+#[test]
 fn a_changed_octet_anywhere_in_a_head_is_noticed() {
     let head = encoded(5, 3);
     for at in 0..head.len() {

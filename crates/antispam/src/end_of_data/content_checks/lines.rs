@@ -22,6 +22,8 @@ pub(super) struct Piece<'a> {
     pub text: &'a [u8],
     /// The line ends here.
     pub is_last: bool,
+    /// Octets in the message, the end of the line counted.
+    pub octets: usize,
 }
 
 impl<R: BufRead> Lines<R> {
@@ -37,7 +39,8 @@ impl<R: BufRead> Lines<R> {
             let buffer = self.reader.fill_buf()?;
             if buffer.is_empty() {
                 let text = self.piece.as_slice();
-                return Ok((!text.is_empty()).then_some(Piece { text, is_last: true }));
+                let piece = Piece { text, is_last: true, octets: text.len() };
+                return Ok((!text.is_empty()).then_some(piece));
             }
             let within = buffer.get(..room.min(buffer.len())).unwrap_or_default();
             let end = within.iter().position(|b| *b == b'\n');
@@ -45,8 +48,10 @@ impl<R: BufRead> Lines<R> {
             self.piece.extend_from_slice(within.get(..taken).unwrap_or_default());
             self.reader.consume(taken);
             if end.is_some() {
+                let octets = self.piece.len();
                 let text = self.piece.strip_suffix(b"\n").unwrap_or(&self.piece);
-                return Ok(Some(Piece { text: text.strip_suffix(b"\r").unwrap_or(text), is_last: true }));
+                let text = text.strip_suffix(b"\r").unwrap_or(text);
+                return Ok(Some(Piece { text, is_last: true, octets }));
             }
             if self.piece.len() < LINE_BYTES_MAX {
                 continue;
@@ -54,10 +59,11 @@ impl<R: BufRead> Lines<R> {
             // The line may end exactly here, its CR in this piece.
             if self.piece.ends_with(b"\r") && self.reader.fill_buf()?.first() == Some(&b'\n') {
                 self.reader.consume(1);
+                let octets = self.piece.len() + 1;
                 self.piece.pop();
-                return Ok(Some(Piece { text: &self.piece, is_last: true }));
+                return Ok(Some(Piece { text: &self.piece, is_last: true, octets }));
             }
-            return Ok(Some(Piece { text: &self.piece, is_last: false }));
+            return Ok(Some(Piece { text: &self.piece, is_last: false, octets: self.piece.len() }));
         }
     }
 }
@@ -68,10 +74,12 @@ mod tests {
 
     fn pieces(message: &[u8], buffer: usize) -> Vec<(usize, bool)> {
         let mut lines = Lines::new(io::BufReader::with_capacity(buffer, message));
-        let mut all = Vec::new();
+        let (mut all, mut octets) = (Vec::new(), 0);
         while let Some(piece) = lines.next().unwrap() {
             all.push((piece.text.len(), piece.is_last));
+            octets += piece.octets;
         }
+        assert_eq!(octets, message.len());
         all
     }
 

@@ -7,12 +7,13 @@ use std::io::{self, BufRead};
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
-use mail::{Reply, header};
+use mail::Reply;
 use policy::{Order, Ruling, Scope, Source};
-use store::HeaderEdit;
+use store::Edit;
 use tables::{Answer, Contents};
 
-use super::walk::{self, Class, Field, Limits, Visitor};
+use super::edits::{Edits, Fate, as_received};
+use super::walk::{self, Class, Field, Limits, Line, Visitor};
 use crate::action::{Action, Place};
 
 /// Octets that are looked up in body tables for one message; lines behind them are not looked at.
@@ -57,8 +58,8 @@ pub(super) struct Set {
 pub struct Scan {
     /// What decides alone, for the whole message.
     pub rulings: Vec<Ruling>,
-    /// Changes to its header, as received.
-    pub edits: Vec<HeaderEdit>,
+    /// Changes to it, as received.
+    pub edits: Vec<Edit>,
     /// What operators wanted to be told: WARN, INFO, STRIP, and orders that could not be carried out.
     pub notes: Vec<Note>,
 }
@@ -84,10 +85,10 @@ pub(super) fn scan(
     is_late: &mut dyn FnMut() -> bool,
 ) -> io::Result<Scan> {
     let mut scanner = Scanner {
-        head,
         sets,
         is_late,
         found: Scan::default(),
+        edits: Edits::of(head),
         fields: 0,
         lines: 0,
         lookups: 0,
@@ -95,14 +96,15 @@ pub(super) fn scan(
         body: sets.iter().any(|set| set.body.is_some()),
     };
     walk::walk(message, limits, &mut scanner)?;
-    Ok(scanner.found)
+    let Scanner { found, edits, .. } = scanner;
+    Ok(Scan { edits: edits.all(), ..found })
 }
 
 struct Scanner<'a> {
-    head: &'a [u8],
     sets: &'a [Set],
     is_late: &'a mut dyn FnMut() -> bool,
     found: Scan,
+    edits: Edits<'a>,
     /// Octets looked up so far.
     fields: u64,
     lines: u64,
@@ -111,16 +113,6 @@ struct Scanner<'a> {
     inside: bool,
     /// Lines of bodies matter.
     body: bool,
-}
-
-/// What becomes of a field.
-enum Fate {
-    /// As it is.
-    Kept,
-    /// This in its place.
-    Replaced(Vec<u8>),
-    /// Gone.
-    Removed,
 }
 
 impl Visitor for Scanner<'_> {
@@ -143,26 +135,30 @@ impl Visitor for Scanner<'_> {
             };
             let Some(rules) = rules else { continue };
             let text = if let Fate::Replaced(text) = &fate { text.clone() } else { field.text.to_vec() };
-            flow = self.look_up_field(rules, &text, field, &mut before, &mut fate);
+            flow = self.look_up_field(rules, &text, &mut before, &mut fate);
             if flow.is_break() || matches!(fate, Fate::Removed) {
                 break;
             }
         }
-        self.edit(field, &before, fate);
+        let is_made = self.edits.field(field, before, fate);
+        self.made(is_made, Source::HeaderCheck, "antispam.header_checks")?;
         flow
     }
 
-    fn line(&mut self, text: &[u8], offset: u64) -> ControlFlow<()> {
+    fn line(&mut self, line: &Line<'_>) -> ControlFlow<()> {
         if !self.body {
             return ControlFlow::Continue(());
         }
         let sets = self.sets;
+        let mut before: Vec<u8> = Vec::new();
+        let mut fate = Fate::Kept;
+        let mut flow = ControlFlow::Continue(());
         for set in sets {
             let Some(rules) = &set.body else { continue };
-            if set.body_bytes_max > 0 && offset >= set.body_bytes_max {
+            if set.body_bytes_max > 0 && line.offset >= set.body_bytes_max {
                 continue;
             }
-            self.lines += text.len() as u64;
+            self.lines += line.text.len() as u64;
             if self.lines > BODY_LOOKUP_BYTES_MAX {
                 self.body = false;
                 let words =
@@ -170,10 +166,15 @@ impl Visitor for Scanner<'_> {
                 self.note(rules, None, &words);
                 break;
             }
-            let Some(action) = self.look_up(rules, text, Place::Body, Source::BodyCheck)? else { continue };
-            self.act(rules, text, action, Source::BodyCheck, "a line of the body")?;
+            let text = if let Fate::Replaced(text) = &fate { text.clone() } else { line.text.to_vec() };
+            flow = self.look_up_line(rules, &text, &mut before, &mut fate);
+            if flow.is_break() || matches!(fate, Fate::Removed) {
+                break;
+            }
         }
-        ControlFlow::Continue(())
+        let is_made = self.edits.line(line, before, fate);
+        self.made(is_made, Source::BodyCheck, "antispam.body_checks")?;
+        flow
     }
 
     fn header_end(&mut self) -> ControlFlow<()> {
@@ -187,38 +188,68 @@ impl Scanner<'_> {
         &mut self,
         rules: &Rules,
         text: &[u8],
-        field: &Field<'_>,
         before: &mut Vec<u8>,
         fate: &mut Fate,
     ) -> ControlFlow<()> {
         let Some(action) = self.look_up(rules, text, Place::Header, Source::HeaderCheck)? else {
             return ControlFlow::Continue(());
         };
-        let line = rules.contents.line_of(text);
-        let is_edit = matches!(action, Action::Prepend(_) | Action::Replace(_) | Action::Remove(_));
-        if is_edit && field.number.is_none() {
-            // The rules for the message's own fields are asked about inner ones too, unless there are others for them.
-            self.note(rules, line, "a field inside of the body matched and stays as it is");
+        let Some(action) = self.change(rules, text, action, before, fate) else {
             return ControlFlow::Continue(());
+        };
+        let name = text.split(|b| *b == b':').next().unwrap_or_default();
+        let name = String::from_utf8_lossy(name);
+        self.act(rules, text, action, Source::HeaderCheck, &format!("the field {name}"))
+    }
+
+    /// One line in one table.
+    fn look_up_line(
+        &mut self,
+        rules: &Rules,
+        text: &[u8],
+        before: &mut Vec<u8>,
+        fate: &mut Fate,
+    ) -> ControlFlow<()> {
+        let Some(action) = self.look_up(rules, text, Place::Body, Source::BodyCheck)? else {
+            return ControlFlow::Continue(());
+        };
+        match self.change(rules, text, action, before, fate) {
+            Some(action) => self.act(rules, text, action, Source::BodyCheck, "a line of the body"),
+            None => ControlFlow::Continue(()),
         }
+    }
+
+    /// Takes note of what changes a field or line; gives back what is something else.
+    fn change(
+        &mut self,
+        rules: &Rules,
+        text: &[u8],
+        action: Action,
+        before: &mut Vec<u8>,
+        fate: &mut Fate,
+    ) -> Option<Action> {
         match action {
-            Action::Prepend(added) => {
-                before.extend_from_slice(as_received(added.as_bytes()).as_slice());
-            }
+            Action::Prepend(added) => before.extend_from_slice(as_received(added.as_bytes()).as_slice()),
             Action::Replace(other) => *fate = Fate::Replaced(other.into_bytes()),
             Action::Remove(words) => {
                 *fate = Fate::Removed;
                 if let Some(words) = words {
-                    self.note(rules, line, &words);
+                    self.note(rules, rules.contents.line_of(text), &words);
                 }
             }
-            other => {
-                let name = text.split(|b| *b == b':').next().unwrap_or_default();
-                let name = String::from_utf8_lossy(name);
-                return self.act(rules, text, other, Source::HeaderCheck, &format!("the field {name}"));
-            }
+            other => return Some(other),
         }
-        ControlFlow::Continue(())
+        None
+    }
+
+    /// Refuses a message that is changed beyond all bounds.
+    fn made(&mut self, is_made: bool, source: Source, key: &str) -> ControlFlow<()> {
+        if is_made {
+            return ControlFlow::Continue(());
+        }
+        let reply = Reply::new(554, (5, 6, 0), "The message needs more changes than this server makes");
+        self.rule(source, Order::Reject(reply), key, "too many changes");
+        ControlFlow::Break(())
     }
 
     /// Asks a table. Breaks off when it cannot be asked, or says something that is no order.
@@ -266,6 +297,11 @@ impl Scanner<'_> {
             Action::Redirect(address) => (Order::Redirect(address), true),
             Action::Hold(_) => (Order::Hold, false),
             Action::Bcc(address) => (Order::Bcc(address), false),
+            Action::Filter(hop) => {
+                // As in Postfix: a later one stands for those before it.
+                self.found.rulings.retain(|ruling| !matches!(ruling.order, Order::Filter(_)));
+                (Order::Filter(hop), false)
+            }
             Action::Note(words) => {
                 let words = if words.is_empty() { what.to_owned() } else { format!("{what}: {words}") };
                 self.note(rules, line, &words);
@@ -287,21 +323,6 @@ impl Scanner<'_> {
         };
         self.rule(source, order, &key, what);
         if ends { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
-    }
-
-    /// Writes down what becomes of a field of the message's own header.
-    fn edit(&mut self, field: &Field<'_>, before: &[u8], fate: Fate) {
-        let Some(number) = field.number else { return };
-        let mut with = before.to_vec();
-        match fate {
-            Fate::Kept if before.is_empty() => return,
-            Fate::Kept => with.extend_from_slice(raw(self.head, number)),
-            Fate::Replaced(text) => {
-                with.extend_from_slice(&as_received(&text));
-            }
-            Fate::Removed => {}
-        }
-        self.found.edits.push(HeaderEdit::Field { number, with });
     }
 
     fn rule(&mut self, source: Source, order: Order, key: &str, evidence: &str) {
@@ -327,21 +348,10 @@ impl Scanner<'_> {
     }
 }
 
-/// A field with the line ends that it has in a message; in look-ups they are line feeds between its lines.
-fn as_received(field: &[u8]) -> Vec<u8> {
-    field.split(|octet| *octet == b'\n').flat_map(|line| [line, b"\r\n"].concat()).collect()
-}
-
 /// `antispam.header_checks pcre:header_checks:12`.
 fn key_of(rules: &Rules, line: Option<usize>) -> String {
     let line = line.map(|line| format!(":{line}")).unwrap_or_default();
     format!("{} {}{line}", rules.key, rules.table)
-}
-
-/// A field as it was received, with its line ends.
-fn raw(head: &[u8], number: u32) -> &[u8] {
-    let number = usize::try_from(number).unwrap_or(usize::MAX);
-    header::fields(head).nth(number).map(|field| field.raw()).unwrap_or_default()
 }
 
 #[cfg(test)]

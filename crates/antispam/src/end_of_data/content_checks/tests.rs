@@ -139,19 +139,19 @@ async fn lines_that_order_what_cannot_be_done_are_named_when_opened() {
     let table = || Some("pcre:t".parse::<Spec>().unwrap());
     for (text, settings, words) in [
         (
-            "/a/ OK\n/b/ IGNORE\n",
+            "/a/ OK\n/b/ REPLACE\n",
             Settings { body_checks: table(), ..Settings::default() },
-            "t:2: not an action for lines of the body: only fields",
+            "t:2: not an action for lines of the body: write a line",
         ),
         (
-            "/a/ REPLACE X: $1\n".replace("/a/", "/(a)/").as_str(),
+            "/a/ REPLACE X; b\n",
             Settings { nested_header_checks: "pcre:t".parse().unwrap(), ..Settings::default() },
-            "t:1: not an action for header fields of attached",
+            "t:1: not an action for header fields: write a header field",
         ),
         (
-            "/a/ FILTER smtp:x\n",
+            "/a/ FILTER relay:x\n",
             Settings { header_checks: table(), ..Settings::default() },
-            "FILTER is not there",
+            "is no way to deliver",
         ),
         (
             "/(a/ OK\n",

@@ -8,10 +8,10 @@
 //! RFC 5322 §2.1, RFC 2045, RFC 2046 §5.1. Nothing is decoded. Nothing can fail but reading.
 
 use std::io::{self, BufRead};
-use std::ops::ControlFlow;
+use std::ops::{ControlFlow, Range};
 
 use super::content_type::{self, Kind};
-use super::lines::Lines;
+use super::lines::{Lines, Piece};
 
 /// Bounds of what is looked at.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,14 +42,27 @@ pub(super) struct Field<'a> {
     pub text: &'a [u8],
     /// Which field of the message's own header it is, from 0; none inside of the body.
     pub number: Option<u32>,
+    /// Its octets in the message, the end of its last line among them.
+    pub span: Range<u64>,
+}
+
+/// A line of a body, or a piece of one.
+#[derive(Debug)]
+pub(super) struct Line<'a> {
+    /// Its octets, without its end.
+    pub text: &'a [u8],
+    /// How many octets of its part came before.
+    pub offset: u64,
+    /// Its octets in the message, its end among them.
+    pub span: Range<u64>,
 }
 
 /// Who looks.
 pub(super) trait Visitor {
     /// A field.
     fn field(&mut self, field: &Field<'_>) -> ControlFlow<()>;
-    /// A line of a body, or a piece of one, and how many octets of its part came before. Empty lines are not shown.
-    fn line(&mut self, text: &[u8], offset: u64) -> ControlFlow<()>;
+    /// A line of a body, or a piece of one. Empty lines are not shown.
+    fn line(&mut self, line: &Line<'_>) -> ControlFlow<()>;
     /// The message's own header has ended: break when the rest does not matter.
     fn header_end(&mut self) -> ControlFlow<()>;
 }
@@ -73,7 +86,7 @@ pub(super) fn walk(reader: impl BufRead, limits: Limits, visitor: &mut impl Visi
     let mut walker = Walker::new(limits);
     let mut begins = true;
     while let Some(piece) = lines.next()? {
-        if walker.piece(piece.text, begins, visitor).is_break() {
+        if walker.piece(piece, begins, visitor).is_break() {
             return Ok(());
         }
         begins = piece.is_last;
@@ -109,6 +122,10 @@ struct Walker {
     boundaries: Vec<Boundary>,
     offset: u64,
     fields: u32,
+    /// Octets of the message before the piece that is looked at.
+    at: u64,
+    /// Where the field that is being joined begins in the message.
+    field_at: u64,
 }
 
 impl Walker {
@@ -121,11 +138,26 @@ impl Walker {
             boundaries: Vec::new(),
             offset: 0,
             fields: 0,
+            at: 0,
+            field_at: 0,
         }
     }
 
     /// One piece of a line; `begins`: it is the first.
-    fn piece(&mut self, text: &[u8], begins: bool, visitor: &mut impl Visitor) -> ControlFlow<()> {
+    fn piece(&mut self, piece: Piece<'_>, begins: bool, visitor: &mut impl Visitor) -> ControlFlow<()> {
+        let end = self.at + piece.octets as u64;
+        let flow = self.shown(piece.text, self.at..end, begins, visitor);
+        self.at = end;
+        flow
+    }
+
+    fn shown(
+        &mut self,
+        text: &[u8],
+        span: Range<u64>,
+        begins: bool,
+        visitor: &mut impl Visitor,
+    ) -> ControlFlow<()> {
         if let State::Header(class) = self.state {
             if !self.field.is_empty() {
                 if !begins {
@@ -139,6 +171,7 @@ impl Walker {
                 self.flush(visitor)?;
             }
             if let Some((name, rest)) = field_start(text) {
+                self.field_at = span.start;
                 self.field.extend_from_slice(name);
                 self.field.extend_from_slice(rest);
                 return ControlFlow::Continue(());
@@ -150,7 +183,7 @@ impl Walker {
         }
         let offset = self.offset;
         self.offset += text.len() as u64 + 1;
-        if text.is_empty() { ControlFlow::Continue(()) } else { visitor.line(text, offset) }
+        if text.is_empty() { ControlFlow::Continue(()) } else { visitor.line(&Line { text, offset, span }) }
     }
 
     fn extend(&mut self, pieces: &[&[u8]]) {
@@ -177,7 +210,7 @@ impl Walker {
         }
         let class = if is_mime { Class::Mime } else { block };
         let text = std::mem::take(&mut self.field);
-        let flow = visitor.field(&Field { class, text: &text, number });
+        let flow = visitor.field(&Field { class, text: &text, number, span: self.field_at..self.at });
         self.push_boundaries();
         self.field = text;
         self.field.clear();

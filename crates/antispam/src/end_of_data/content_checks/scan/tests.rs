@@ -45,9 +45,12 @@ fn orders(scan: &Scan) -> Vec<String> {
 }
 
 fn delivered(letter: &str, scan: &Scan) -> String {
-    let letter = letter.replace('\n', "\r\n");
-    let head = letter.split_inclusive("\r\n\r\n").next().unwrap_or_default();
-    let parts = store::edited(&bytes::Bytes::copy_from_slice(head.as_bytes()), &scan.edits);
+    let letter = bytes::Bytes::from(letter.replace('\n', "\r\n"));
+    let end = letter.windows(4).position(|at| at == b"\r\n\r\n").map_or(letter.len(), |end| end + 4);
+    let mut parts = store::edited(&letter.slice(..end), &scan.edits);
+    let mut editor = store::BodyEditor::new(end as u64..letter.len() as u64, &scan.edits);
+    parts.extend(editor.feed(letter.slice(end..)));
+    parts.extend(editor.finish());
     String::from_utf8(parts.concat()).unwrap().replace("\r\n", "\n")
 }
 
@@ -85,17 +88,61 @@ fn the_first_line_that_settles_the_matter_ends_it() {
 }
 
 #[test]
-fn fields_of_the_own_header_are_edited_and_inner_ones_left() {
+fn fields_are_edited_wherever_they_stand() {
     let table = "/^Received:/ IGNORE\n/^From: (.*)/ PREPEND X-From: $1\n/^User-Agent:/ REPLACE X-Agent: z\n/zip/ STRIP\n";
     let scan = run(LETTER, &[set(table, "")]);
-    let head = delivered(LETTER, &scan);
     assert_eq!(
-        head,
-        "X-From: joe@a.test\nFrom: joe@a.test\nSubject: hello\n there\nX-Agent: z\nContent-Type: multipart/mixed; boundary=q\n\n"
+        delivered(LETTER, &scan),
+        "X-From: joe@a.test\nFrom: joe@a.test\nSubject: hello\n there\nX-Agent: z\nContent-Type: multipart/mixed; boundary=q\n\n\
+         --q\n\nbody one\n--q\nContent-Type: message/rfc822\n\nX-Agent: z\nSubject: inner\n\nbody two\n--q--\n"
     );
     assert_eq!(orders(&scan), Vec::<String>::new());
     let told: Vec<&str> = scan.notes.iter().map(|note| note.key.as_str()).collect();
-    assert_eq!(told, ["antispam.header_checks pcre:t:4", "antispam.header_checks pcre:t:3"]);
+    assert_eq!(told, ["antispam.header_checks pcre:t:4"]);
+}
+
+#[test]
+fn lines_of_the_body_are_edited() {
+    let letter = "From: a\n\none\ntwo\n\nthree\nfour\nfive\n";
+    for (table, want, edits) in [
+        ("/^(one|two|three|four)$/ IGNORE\n", "\nfive\n", 2),
+        ("/^two/ REPLACE 2\n/^five/ STRIP gone\n", "one\n2\n\nthree\nfour\n", 2),
+        ("/^(t.*)/ PREPEND before $1\n", "one\nbefore two\ntwo\n\nbefore three\nthree\nfour\nfive\n", 2),
+        ("/./ REPLACE x\n", "x\nx\n\nx\nx\nx\n", 5),
+        ("/six/ IGNORE\n", "one\ntwo\n\nthree\nfour\nfive\n", 0),
+    ] {
+        let scan = run(letter, &[set("", table)]);
+        assert_eq!(delivered(letter, &scan), format!("From: a\n\n{want}"), "{table}");
+        assert_eq!(scan.edits.len(), edits, "{table}");
+    }
+    // One table sees what another made, and nothing of what it left out.
+    let sets = [set("", "/^one/ IGNORE\n/^two/ REPLACE six\n"), set("", "/one|two/ REJECT\n/six/ HOLD\n")];
+    assert_eq!(orders(&run(letter, &sets)), ["hold"]);
+}
+
+#[test]
+fn what_needs_more_changes_than_can_be_kept_is_refused() {
+    let letter = format!("From: a\n\n{}", "one\ntwo\n".repeat(5_000));
+    let mut every = set("", "/^one/ IGNORE\n");
+    every.body_bytes_max = 0;
+    assert_eq!(
+        orders(&run(&letter, &[every])),
+        ["554 5.6.0 The message needs more changes than this server makes"]
+    );
+    let mut all = set("", "/^(one|two)/ IGNORE\n");
+    all.body_bytes_max = 0;
+    let scan = run(&letter, &[all]);
+    assert_eq!((delivered(&letter, &scan).as_str(), scan.edits.len()), ("From: a\n\n", 1));
+}
+
+#[test]
+fn of_several_filters_the_last_is_meant() {
+    let table = "/^From:/ FILTER smtp:[192.0.2.1]:25\n/^Subject: hello/ FILTER lmtp:[192.0.2.2]:24\n\
+                 /inner/ FILTER smtp:[192.0.2.1]:25\n";
+    let scan = run(LETTER, &[set(table, "/two/ WARN\n")]);
+    let [ruling] = scan.rulings.as_slice() else { panic!("{scan:?}") };
+    assert_eq!(ruling.order, Order::Filter("smtp:[192.0.2.1]:25".to_owned().try_into().unwrap()));
+    assert_eq!(ruling.key, "antispam.header_checks pcre:t:3");
 }
 
 #[test]
@@ -110,7 +157,7 @@ fn what_is_quoted_of_a_folded_field_stays_folded_and_begins_no_other() {
         ("REPLACE Subject: ${1}Bcc: joe@a.test", "Subject: one Bcc: joe@a.test\n"),
         ("PREPEND X-Old: $1 $2", "X-Old: one\n  two\nSubject: one\n two\n"),
     ] {
-        assert_eq!(subject(order), format!("{want}X-A: <b >\nContent-Type: text/plain\n\n"), "{order}");
+        assert_eq!(subject(order), format!("{want}X-A: <b >\nContent-Type: text/plain\n\nx\n"), "{order}");
     }
 }
 

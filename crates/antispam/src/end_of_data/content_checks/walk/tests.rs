@@ -26,7 +26,8 @@ impl Visitor for Seen {
         self.all.push(format!("{class}{number} {}", String::from_utf8_lossy(field.text)));
         ControlFlow::Continue(())
     }
-    fn line(&mut self, text: &[u8], offset: u64) -> ControlFlow<()> {
+    fn line(&mut self, line: &Line<'_>) -> ControlFlow<()> {
+        let Line { text, offset, .. } = line;
         self.all.push(format!("{offset}: {}", String::from_utf8_lossy(text)));
         ControlFlow::Continue(())
     }
@@ -148,14 +149,19 @@ fn postmap(program: &std::path::Path, message: &[u8]) -> Vec<u8> {
 fn ours(message: &[u8]) -> Vec<u8> {
     #[derive(Default)]
     struct All(Vec<u8>);
-    impl Visitor for All {
-        fn field(&mut self, field: &Field<'_>) -> ControlFlow<()> {
-            self.line(field.text, 0)
-        }
-        fn line(&mut self, text: &[u8], _: u64) -> ControlFlow<()> {
+    impl All {
+        fn add(&mut self, text: &[u8]) -> ControlFlow<()> {
             self.0.extend_from_slice(text);
             self.0.extend_from_slice(b"\t+\n");
             ControlFlow::Continue(())
+        }
+    }
+    impl Visitor for All {
+        fn field(&mut self, field: &Field<'_>) -> ControlFlow<()> {
+            self.add(field.text)
+        }
+        fn line(&mut self, line: &Line<'_>) -> ControlFlow<()> {
+            self.add(line.text)
         }
         fn header_end(&mut self) -> ControlFlow<()> {
             ControlFlow::Continue(())

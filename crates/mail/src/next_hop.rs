@@ -9,10 +9,13 @@ use std::fmt;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
-use mail::Domain;
+use serde::{Deserialize, Serialize};
 
-/// Where mail goes next.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+use crate::domain::Domain;
+
+/// Where mail goes next. Written as text: what [`NextHop::parse`] reads.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
 pub enum NextHop {
     /// A Maildir on this machine.
     Maildir(MaildirTemplate),
@@ -107,6 +110,9 @@ pub enum NextHopError {
         "`{0}` is no Maildir path; write an absolute one such as /srv/mail/{{domain}}/{{local}}/ without `.` or `..`"
     )]
     Path(String),
+    /// No server.
+    #[error("`{0}` is no server; write smtp:[host]:port, lmtp:[host]:port or lmtp:unix:/socket")]
+    Server(String),
     /// An unknown placeholder.
     #[error("`{0}` is no placeholder; there are {{domain}}, {{local}} and {{address}}")]
     Placeholder(String),
@@ -146,6 +152,17 @@ impl NextHop {
         }
     }
 
+    /// Reads what a content filter is named by: a server to hand messages to, of SMTP or LMTP.
+    ///
+    /// # Errors
+    /// [`NextHopError`], with what to write instead.
+    pub fn parse_server(text: &str) -> Result<Self, NextHopError> {
+        match Self::parse(text)? {
+            hop @ (Self::Smtp(_) | Self::Lmtp(_)) => Ok(hop),
+            _ => Err(NextHopError::Server(text.to_owned())),
+        }
+    }
+
     /// True when the canonical mailbox name is needed to deliver there.
     #[must_use]
     pub fn needs_mailbox(&self) -> bool {
@@ -159,6 +176,19 @@ impl NextHop {
     #[must_use]
     pub fn is_final(&self) -> bool {
         matches!(self, Self::Maildir(_) | Self::Lmtp(_) | Self::Discard)
+    }
+}
+
+impl TryFrom<String> for NextHop {
+    type Error = NextHopError;
+    fn try_from(text: String) -> Result<Self, NextHopError> {
+        Self::parse(&text)
+    }
+}
+
+impl From<NextHop> for String {
+    fn from(hop: NextHop) -> Self {
+        hop.to_string()
     }
 }
 
@@ -335,6 +365,16 @@ mod tests {
             "discard",
         ] {
             assert_eq!(parse(text).unwrap().to_string(), text);
+        }
+    }
+
+    #[test]
+    fn filters_are_servers() {
+        for text in ["smtp:[127.0.0.1]:10025", "lmtp:unix:/run/filter", "smtp:filter.test:25"] {
+            assert_eq!(NextHop::parse_server(text).unwrap().to_string(), text);
+        }
+        for text in ["smtp:", "mx", "discard", "maildir:/srv/{local}", "lmtp:unix:run", "filter:[::1]:25"] {
+            assert!(NextHop::parse_server(text).is_err(), "{text}");
         }
     }
 
