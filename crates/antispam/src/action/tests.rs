@@ -149,7 +149,10 @@ proptest::proptest! {
             match Action::parse(&value, place) {
                 Ok(Action::Reject(reply)) => proptest::prop_assert!(reply.is_permanent() && !reply.text.contains('\n')),
                 Ok(Action::Defer(reply)) => proptest::prop_assert!(reply.is_transient() && !reply.text.contains('\n')),
-                Ok(Action::Prepend(line)) => proptest::prop_assert!(!line.contains(['\r', '\n'])),
+                Ok(Action::Prepend(line)) => {
+                    let begins_field = line.split('\n').skip(1).any(|line| !line.starts_with([' ', '\t']));
+                    proptest::prop_assert!(!line.contains('\r') && !begins_field);
+                }
                 _ => {}
             }
         }

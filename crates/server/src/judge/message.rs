@@ -247,9 +247,10 @@ impl Case {
     }
 }
 
-/// Lines in one piece, each with its CRLF; none when there are none.
-fn lines(lines: &[String]) -> Option<Vec<u8>> {
-    let all: Vec<u8> = lines.iter().flat_map(|line| [line.as_bytes(), b"\r\n"].concat()).collect();
+/// Fields in one piece, each line with its CRLF; none when there are none.
+fn lines(fields: &[String]) -> Option<Vec<u8>> {
+    let lines = fields.iter().flat_map(|field| field.split('\n'));
+    let all: Vec<u8> = lines.flat_map(|line| [line.as_bytes(), b"\r\n"].concat()).collect();
     (!all.is_empty()).then_some(all)
 }
 
