@@ -66,7 +66,7 @@ fn tables_that_judge_are_looked_through_before_they_are_used() {
     let file = |name: &str| daemon.folder().join(name).display().to_string();
     let (access, fields, traps) = (file("access"), file("fields"), file("traps"));
     daemon.write("access", "# who\nuser@example.test REJEKT\n");
-    daemon.write("fields", "/^Subject: a/ REJECT a\n/^Subject: b/ FILTER smtp:x\n");
+    daemon.write("fields", "/^Subject: a/ REJECT a\n/^Subject: b/ FILTER scan:x\n");
     daemon.write("traps", "no value\nnovalue\n");
     let checked =
         Command::new(PROGRAM).args(["config", "check"]).arg(daemon.configuration()).output().unwrap();

@@ -136,7 +136,7 @@ fn long_lines_are_broken_and_never_a_reason_to_refuse() {
         assert_eq!(lengths, want, "{place}: {value}");
         assert!(text.split('\n').skip(1).all(|line| line.starts_with(' ')));
         // Unfolded it says the same, but for blanks where there was none to fold at.
-        assert_eq!(text.replace('\n', "").replace(' ', ""), value.replace(' ', ""));
+        assert_eq!(text.replace(['\n', ' '], ""), value.replace(' ', ""));
     }
     let name = format!("REPLACE {}: x", "X".repeat(998));
     assert!(Action::parse(&name, Place::Header).is_err());
