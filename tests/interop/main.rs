@@ -16,6 +16,7 @@ mod dovecot;
 mod greylisting;
 mod peer;
 mod postfix;
+mod scanners;
 mod volume;
 
 use support::Daemon;

@@ -5,6 +5,7 @@
 
 #![allow(clippy::expect_used, clippy::panic, reason = "a test helper says what is wrong by failing the test")]
 
+mod clamd;
 mod client;
 mod daemon;
 mod dns;
@@ -19,6 +20,7 @@ use std::process::Child;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
+pub use clamd::{Clamd, attached, infected};
 pub use client::{Client, Reply};
 pub use daemon::Daemon;
 pub use dns::{Dns, Trouble};

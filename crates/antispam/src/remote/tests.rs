@@ -233,3 +233,56 @@ async fn an_asking_that_is_given_up_is_counted_and_ends_a_trial() {
     assert_eq!(ends(&scanners), [end(End::TimedOut, 1), end(End::GivenUp, 1)]);
     assert!(begun.elapsed() < Duration::from_secs(10), "no wall clock was waited for");
 }
+
+/// Whatever stands in the answer of a scorer that is none: unknown, and its end is counted for what it is.
+#[tokio::test]
+async fn what_is_no_answer_is_unknown() {
+    let head = "HTTP/1.1 200 OK\r\n";
+    let endless = format!("{head}{}", "X-Field: x\r\n".repeat(100));
+    let cases: [(Kind, String, End); 14] = [
+        (Kind::Spamd, "SPAMD/1.0 76 Bad header line\r\n".into(), End::Declined),
+        (Kind::Spamd, "SPAMD/1.1 0 EX_OK\r\nContent-length: 2\r\n\r\nx\n".into(), End::Garbled),
+        (Kind::Spamd, "SPAMD/1.1 0 EX_OK\r\nSpam: True ; many / 5\r\n\r\n".into(), End::Garbled),
+        (Kind::Spamd, "HTTP/1.1 200 OK\r\n\r\n".into(), End::Garbled),
+        (Kind::Spamd, format!("SPAMD/1.1 0 EX_OK\r\n{}", "X: y\r\n".repeat(100)), End::Garbled),
+        (Kind::Spamd, "SPAMD/1.1 0 EX_OK\r\nSpam: Tr".into(), End::Lost),
+        (Kind::Rspamd, "HTTP/1.1 503 Too busy\r\nContent-Length: 2\r\n\r\n{}".into(), End::Declined),
+        (Kind::Rspamd, format!("{head}Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n"), End::Garbled),
+        (Kind::Rspamd, format!("{head}Content-Length: 99999999999\r\n\r\n"), End::Garbled),
+        (Kind::Rspamd, format!("{head}Content-Length: 2\r\n\r\n{{}}"), End::Garbled),
+        (Kind::Rspamd, format!("{head}\r\n{{\"error\": \"no\"}}"), End::Declined),
+        (Kind::Rspamd, format!("{head}Content-Length: 20\r\n\r\n{{}}"), End::Lost),
+        (Kind::Rspamd, endless, End::Garbled),
+        (Kind::Rspamd, "220 mx.example.test ESMTP\r\n".into(), End::Garbled),
+    ];
+    for (kind, answer, end) in cases {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap().to_string();
+        let told = answer.clone();
+        tokio::spawn(async move {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let mut seen = Vec::new();
+            while !seen.ends_with(b"Hello.\r\n") {
+                assert_ne!(stream.read_buf(&mut seen).await.unwrap(), 0);
+            }
+            stream.write_all(told.as_bytes()).await.unwrap();
+        });
+        let mut settings = ScannerSettings::new(kind, address.parse().unwrap());
+        settings.retries = 0;
+        let (checks, scanners) = stage(&[settings]);
+        let report = checks.run(&testing::message("joe@far.test", LETTER), Duration::from_secs(9)).await;
+        assert_eq!(report.times[0].end, CheckEnd::Unknown, "{kind:?}: {answer}");
+        assert!(report.rulings.is_empty() && report.unfinished.is_empty(), "an opinion that is not heard");
+        assert_eq!(ends(&scanners)[0].1, end, "{kind:?}: {answer}");
+    }
+}
+
+#[tokio::test]
+async fn an_opinion_about_what_is_too_large_is_not_asked_for() {
+    let mut settings = ScannerSettings::new(Kind::Spamd, "127.0.0.1:1".parse().unwrap());
+    settings.message_bytes_max = Some(5);
+    let (checks, scanners) = stage(&[settings]);
+    let report = checks.run(&testing::message("joe@far.test", LETTER), Duration::from_secs(9)).await;
+    assert_eq!(report.times[0].end, CheckEnd::Finished);
+    assert_eq!(ends(&scanners), [("spamassassin".to_owned(), End::TooLarge, 1)]);
+}

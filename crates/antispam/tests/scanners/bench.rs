@@ -23,7 +23,7 @@ use tempfile::TempDir;
 /// A scanner as a child process; ends with the test.
 pub(crate) struct Program {
     _running: Running,
-    pub(crate) dir: TempDir,
+    _dir: TempDir,
 }
 
 /// A folder that others can read: scanners give up root.
@@ -51,7 +51,7 @@ pub(crate) fn start(command: &mut Command, port: u16, dir: TempDir) -> Program {
     let log = dir.path().join("log");
     let file = File::create(&log).unwrap();
     command.stdin(Stdio::null()).stdout(file.try_clone().unwrap()).stderr(file);
-    let program = Program { _running: Running(command.spawn().unwrap()), dir };
+    let program = Program { _running: Running(command.spawn().unwrap()), _dir: dir };
     let up = support::wait_until(|| TcpStream::connect(("127.0.0.1", port)).is_ok());
     assert!(up, "{command:?}\n{}", std::fs::read_to_string(log).unwrap_or_default());
     program
