@@ -104,7 +104,13 @@ fn tables_that_judge_are_looked_through_before_they_are_used() {
 /// A pipe that nobody writes to is read for ever, as is a file on a server that is gone.
 #[test]
 fn a_table_that_hangs_is_told_in_time_and_never_as_an_absence() {
-    let daemon = start();
+    let mut daemon = Daemon::prepare(PROGRAM, "", REST);
+    daemon.write("people", "joe@table.test x\n");
+    daemon.write("virtual", "info@table.test joe@table.test\nlost@table.test nobody@table.test\n");
+    daemon.run();
+    // A start follows all aliases, and tells last what it has found: from here on nobody asks the table but who writes here.
+    let followed = || daemon.log().contains("lost@table.test");
+    assert!(support::wait_until(followed), "{}", daemon.log());
     let (pipe, table) = (daemon.folder().join("pipe"), daemon.folder().join("virtual"));
     assert!(Command::new("mkfifo").arg(&pipe).status().unwrap().success());
     std::fs::rename(&pipe, &table).unwrap();
