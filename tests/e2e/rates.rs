@@ -117,6 +117,33 @@ fn an_account_whose_mail_comes_back_is_slowed_and_an_exempt_one_is_not() {
     assert!(daemon.log().contains("account user@example.test: slowed down: 2 messages that came back"));
 }
 
+/// Mail comes back for reasons that are nobody's fault: however much does, nobody is locked out for it.
+#[test]
+fn bounces_hold_an_accounts_mail_and_never_lock_it() {
+    let sink = Sink::start(0, &[("gone@away.test", "550 5.1.1 No such user\r\n")]);
+    let route =
+        format!("[[outbound.route]]\nmatch = \"*\"\nto = \"smtp:[127.0.0.1]:{}\"\n", sink.address.port());
+    let limits = "[antispam.rates]\naccount_bounces_per_hour_max = 1\nslow_seconds = 0\n";
+    let daemon = strict(&format!("{route}{limits}"));
+    let mut client = user(&daemon);
+    let mut send = || client.mail("user@example.test", &["gone@away.test"], &letter("x")).code;
+    // Far beyond where new recipients would have locked it; what is on its way bounces after the rest is held.
+    for _ in 0..20 {
+        assert_eq!(send(), 250);
+    }
+    let held = || {
+        send();
+        daemon.metric("staffetta_account_steps_total{step=\"hold\"}") == Some(1.0)
+    };
+    assert!(support::wait_until(held), "{}", daemon.log());
+    for _ in 0..5 {
+        assert_eq!(send(), 250);
+    }
+    metric(&daemon, "staffetta_account_steps_total{step=\"lock\"}", 0.0);
+    metric(&daemon, "staffetta_accounts_locked", 0.0);
+    assert_eq!(Client::hello_tls(daemon.submissions).log_in("user@example.test", "secret").code, 235);
+}
+
 #[test]
 fn an_account_has_so_many_messages_and_recipients_an_hour() {
     let limits = "[antispam.rates]\naccount_messages_per_hour_max = 2\naccount_recipients_per_hour_max = 3\n";
