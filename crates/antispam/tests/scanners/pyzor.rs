@@ -95,6 +95,30 @@ fn lines_are_those_of_predigest() {
     }
 }
 
+/// As they come from many programs: reports with attached letters, headers and fields.
+#[test]
+fn lines_of_real_reports_are_those_of_predigest() {
+    if support::need_program("pyzor").is_none() {
+        return;
+    }
+    let home = folder();
+    let bounces = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/messages/bounces");
+    let mut seen = 0;
+    for entry in std::fs::read_dir(bounces).unwrap() {
+        let file = entry.unwrap().path();
+        let is_letter = file.extension().is_some_and(|ending| ending == "eml");
+        if !is_letter {
+            continue;
+        }
+        let letter = std::fs::read(&file).unwrap();
+        let (content, theirs) = client(home.path(), &["predigest"], &letter);
+        let theirs: Vec<&str> = theirs.lines().collect();
+        assert!(content && digest_lines(&letter) == theirs, "{}: {theirs:?}", file.display());
+        seen += 1;
+    }
+    assert!(seen > 10, "{seen}");
+}
+
 fn letters() -> Vec<String> {
     let head = "From: ann@far.test\r\nSubject: x\r\nMIME-Version: 1.0\r\n";
     let long: String = (0..40).map(|n| format!("this is line number {n} of a letter\r\n")).collect();

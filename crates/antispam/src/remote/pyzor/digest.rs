@@ -7,7 +7,7 @@
 use std::fmt::Write as _;
 
 use aws_lc_rs::digest::{SHA1_FOR_LEGACY_USE_ONLY, digest};
-use mail_parser::{Message, MessageParser, MimeHeaders, PartType};
+use mail_parser::{Message, MessageParser, MessagePart, MimeHeaders, PartType};
 
 use super::html;
 use crate::end_of_data::bounce;
@@ -44,18 +44,26 @@ pub(crate) fn lines(message: &[u8]) -> Vec<String> {
 fn gather(message: &Message<'_>, depth: usize, lines: &mut Vec<String>) {
     for part in &message.parts {
         let text = match &part.body {
-            PartType::Text(text) if is_html(part) => html::text(text),
-            PartType::Html(text) => html::text(text),
-            PartType::Text(text) => text.as_ref().to_owned(),
             PartType::Message(inner) if depth > 0 => {
                 gather(inner, depth - 1, lines);
                 continue;
             }
             PartType::Multipart(_) | PartType::Message(_) => continue,
-            // As it stands in the message, coded.
+            // Blocks of fields, without text.
+            _ if is(part, "message", "delivery-status") => continue,
+            // Of other kinds too, when they hold a message: its fields are not text. It is taken as it stands there, coded.
+            _ if is(part, "message", "") => {
+                let inner = MessageParser::default().parse(raw(message, part)).filter(|_| depth > 0);
+                if let Some(inner) = inner {
+                    gather(&inner, depth - 1, lines);
+                }
+                continue;
+            }
+            PartType::Text(text) if is(part, "text", "html") => html::text(text),
+            PartType::Html(text) => html::text(text),
+            PartType::Text(text) => text.as_ref().to_owned(),
             PartType::Binary(_) | PartType::InlineBinary(_) => {
-                let range = part.raw_body_offset() as usize..part.raw_end_offset() as usize;
-                String::from_utf8_lossy(message.raw_message().get(range).unwrap_or_default()).into_owned()
+                String::from_utf8_lossy(raw(message, part)).into_owned()
             }
         };
         let all = text.split(is_line_end).map(normalised);
@@ -79,9 +87,18 @@ pub(crate) fn hex(octets: &[u8]) -> String {
     text
 }
 
-fn is_html(part: &mail_parser::MessagePart<'_>) -> bool {
-    let subtype = part.content_type().and_then(|kind| kind.subtype());
-    subtype.is_some_and(|subtype| subtype.eq_ignore_ascii_case("html"))
+/// A part as it stands in the message, coded.
+fn raw<'a>(message: &'a Message<'_>, part: &MessagePart<'_>) -> &'a [u8] {
+    let range = part.raw_body_offset() as usize..part.raw_end_offset() as usize;
+    message.raw_message().get(range).unwrap_or_default()
+}
+
+/// Of this type; of any subtype when that is empty.
+fn is(part: &MessagePart<'_>, kind: &str, subtype: &str) -> bool {
+    part.content_type().is_some_and(|have| {
+        let same = have.subtype().is_some_and(|have| have.eq_ignore_ascii_case(subtype));
+        have.ctype().eq_ignore_ascii_case(kind) && (same || subtype.is_empty())
+    })
 }
 
 /// A line without what is individual, and without white space.
@@ -147,6 +164,14 @@ mod tests {
             ("\u{1c}a\u{a0}b\u{2003}c\td", "abcd"),
         ] {
             assert_eq!(normalised(line), want, "{line}");
+        }
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn whatever_it_is_it_has_lines_or_none(rest in "((Content-Type: (text/html|message/rfc822|multipart/mixed; boundary=b|application/x)|--b|--b--|Content-Transfer-Encoding: base64|[ -~\u{e9}]{0,12})?(\n|\n\n)){0,12}") {
+            let lines = lines(rest.as_bytes());
+            proptest::prop_assert!(lines.len() <= 6 && lines.iter().all(|line| !line.contains(is_space)));
         }
     }
 

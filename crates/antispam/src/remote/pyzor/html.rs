@@ -74,8 +74,9 @@ fn after(markup: &str) -> Next<'_> {
 
 /// Behind `--`, white space and `>`.
 fn comment_end(text: &str) -> Option<&str> {
-    let ends = text.match_indices("--").filter_map(|(at, _)| text.get(at + 2..));
-    ends.map(str::trim_start).find_map(|behind| behind.strip_prefix('>'))
+    let mut ends = text.match_indices('>').filter_map(|(at, _)| text.split_at_checked(at));
+    let (_, end) = ends.find(|(before, _)| before.trim_end().ends_with("--"))?;
+    end.get(1..)
 }
 
 /// Behind a start tag, quotes respected; behind all of an element that holds no text.
@@ -194,11 +195,20 @@ fn resolve_number(number: &str, out: &mut String) -> Option<usize> {
 mod tests {
     use super::*;
 
+    proptest::proptest! {
+        #[test]
+        fn whatever_it_is_it_is_read(html in "[<>&;/!?#x\"'= -]{0,40}|(<|</|<!--|-->|>|script|style|&#|&amp|[a-z\u{e9}\u{85}] ?){0,60}") {
+            let text = text(&html);
+            // A reference is never shorter than what it stands for.
+            proptest::prop_assert!(text.chars().count() <= html.chars().count() * 2);
+        }
+    }
+
     #[test]
     fn text_is_what_stands_between_tags() {
         for (html, want) in [
             ("<p>Hello <b>dear</b> friend</p>", "Hello dear friend"),
-            ("a<!-- b -- > c<!-- d", "a c"),
+            ("a<!-- b -- > c<!-- d --->e<!-->f-->g<!-- h", "a c e g"),
             ("<STYLE a='>'>x</style >y<script>if (a<b) </b> </Script>z", "y z"),
             ("<img alt=\"a > b\">c<br/>d", "c d"),
             ("1 < 2 <unfinished", "1 < 2"),
