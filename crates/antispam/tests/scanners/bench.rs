@@ -22,8 +22,19 @@ use tempfile::TempDir;
 
 /// A scanner as a child process; ends with the test.
 pub(crate) struct Program {
-    _running: Running,
+    running: Running,
     _dir: TempDir,
+}
+
+impl Drop for Program {
+    /// Asked to end, it ends its workers too; killed, it would leave them behind.
+    fn drop(&mut self) {
+        let child = &mut self.running.0;
+        let told = Command::new("sh").args(["-c", &format!("kill {}", child.id())]).status();
+        if told.is_ok_and(|status| status.success()) {
+            support::wait_until(|| !matches!(child.try_wait(), Ok(None)));
+        }
+    }
 }
 
 /// A folder that others can read: scanners give up root.
@@ -51,7 +62,7 @@ pub(crate) fn start(command: &mut Command, port: u16, dir: TempDir) -> Program {
     let log = dir.path().join("log");
     let file = File::create(&log).unwrap();
     command.stdin(Stdio::null()).stdout(file.try_clone().unwrap()).stderr(file);
-    let program = Program { _running: Running(command.spawn().unwrap()), _dir: dir };
+    let program = Program { running: Running(command.spawn().unwrap()), _dir: dir };
     let up = support::wait_until(|| TcpStream::connect(("127.0.0.1", port)).is_ok());
     assert!(up, "{command:?}\n{}", std::fs::read_to_string(log).unwrap_or_default());
     program
