@@ -15,6 +15,7 @@ pub mod correspondents;
 pub mod end_of_data;
 pub mod groups;
 pub mod helo;
+pub mod letter;
 pub mod mail_from;
 pub mod rcpt;
 pub mod remote;

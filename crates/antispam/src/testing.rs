@@ -7,7 +7,7 @@ use bytes::Bytes;
 use mail::{Address, BodyType, QueueId, ReversePath, Timestamp};
 use policy::{
     Addressed, AuthFacts, AuthResult, BeforeGreeting, Check, ConnectFacts, Content, Door, Findings,
-    HeloFacts, IprevFact, MailFacts, MessageFacts, RcptFacts, StageMarker,
+    HeloFacts, IprevFact, MailFacts, MessageFacts, RcptFacts, Shared, StageMarker,
 };
 
 /// When it all happens.
@@ -86,6 +86,7 @@ pub(crate) fn message(sender: &str, letter: &str) -> MessageFacts {
         header: letter.slice(..mail::header::body_offset(&letter)),
         content: Content::Memory(letter),
         auth: AuthFacts::default(),
+        shared: Shared::default(),
     }
 }
 

@@ -4,12 +4,15 @@
 //! something others need (SPF, reverse DNS) hands it back with [`crate::Findings::learn`]; it is a fact from the next
 //! stage on, never in the same one, so that no check depends on which of two was faster (invariant I5).
 
+use std::any::Any;
+use std::fmt;
 use std::net::IpAddr;
 use std::path::Path;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use mail::{Address, BodyType, Domain, ReversePath, Timestamp};
+use tokio::sync::OnceCell;
 
 use crate::auth::AuthFacts;
 
@@ -272,6 +275,35 @@ pub struct MessageFacts {
     pub content: Content,
     /// What is known: all of it, when authentication came before.
     pub auth: AuthFacts,
+    /// What checks have worked out of the message, for each other.
+    pub shared: Shared,
+}
+
+/// Something that several checks need and that is made of the message alone, so that it is made once. Which check makes it
+/// does not matter: the same message gives the same (I5).
+#[derive(Clone, Default)]
+pub struct Shared(Arc<OnceCell<Arc<dyn Any + Send + Sync>>>);
+
+impl Shared {
+    /// What was made already, or else what `make` makes; others that ask meanwhile wait for that. A failure is not kept.
+    /// `None` when something of another type has been made: there is one place.
+    ///
+    /// # Errors
+    /// That of `make`.
+    pub async fn get_or_make<T: Any + Send + Sync, E>(
+        &self,
+        make: impl Future<Output = Result<T, E>> + Send,
+    ) -> Result<Option<Arc<T>>, E> {
+        let made = async { Ok(Arc::new(make.await?) as Arc<dyn Any + Send + Sync>) };
+        let kept = self.0.get_or_try_init(|| made).await?;
+        Ok(Arc::clone(kept).downcast().ok())
+    }
+}
+
+impl fmt::Debug for Shared {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Shared").field(&self.0.initialized()).finish()
+    }
 }
 
 impl Facts for MessageFacts {

@@ -37,7 +37,7 @@ pub use check::{Check, CheckSettings, DnsAnswer, Finding, Findings, OnUnknown, W
 pub use dossier::{Dossier, Evidence};
 pub use facts::{
     Addressed, BeforeGreeting, ConnectFacts, Content, Door, Facts, HeloFacts, MailFacts, MessageFacts,
-    RcptFacts,
+    RcptFacts, Shared,
 };
 pub use judge::{
     AfterData, AfterDataRecipient, AtRcpt, Client, Decision, Greylist, Greylisting, MessageDecision,

@@ -10,8 +10,8 @@ use mail::{Address, Disposition, NextHop, QueueId, Reply};
 use policy::headers::{OURS, spam_fields};
 use policy::judge::{AfterData, AfterDataRecipient, Client, Greylist, after_data};
 use policy::{
-    About, Action, Addressed, Facts, MessageDecision, MessageFacts, Mode, Rules, Score, Stage, StageReport,
-    Verdict, VerdictRecord,
+    About, Action, Addressed, Facts, MessageDecision, MessageFacts, Mode, Rules, Score, Shared, Stage,
+    StageReport, Verdict, VerdictRecord,
 };
 use store::{Edit, SenderProof, StoreError};
 
@@ -97,6 +97,7 @@ impl Case {
             content: message.content.clone(),
             addressed: submitted.addressed,
             auth: self.sender_auth.clone(),
+            shared: Shared::default(),
         };
         let known = if facts.is_stranger() {
             let time = left().min(VERIFYING_TIME_MAX);

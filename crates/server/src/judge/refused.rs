@@ -74,6 +74,7 @@ impl Case {
             content: Content::Memory(Bytes::new()),
             addressed: policy::Addressed::default(),
             auth: self.sender_auth.clone(),
+            shared: policy::Shared::default(),
         };
         let rules: Vec<_> = facts.recipients.iter().map(|address| self.judge.rules.of(address)).collect();
         let copies: Vec<_> = rules

@@ -80,6 +80,7 @@ fn facts(message: &str, addressed: Addressed) -> MessageFacts {
         header: bytes.slice(..mail::header::body_offset(&bytes)),
         content: Content::Memory(bytes),
         auth,
+        shared: policy::Shared::default(),
     }
 }
 
