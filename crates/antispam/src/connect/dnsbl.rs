@@ -20,8 +20,9 @@ use std::time::Duration;
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use policy::{Check, Connect, ConnectFacts, DnsAnswer, Findings, SymbolDef, Work};
 
-use answer::{Verdict, is_public, question};
+use answer::{Subject, Verdict, is_public};
 use lists::{Lists, Zone};
+use settings::About;
 pub use settings::ZoneSettings;
 
 /// Asks DNS lists about the client.
@@ -40,7 +41,8 @@ impl Dnsbl {
     #[must_use]
     pub fn new(lists: Arc<Lists>, zones: &[ZoneSettings], own: Vec<IpAddr>) -> Self {
         let mut symbols: Vec<SymbolDef> = Vec::new();
-        for def in zones.iter().flat_map(|zone| zone.symbols().unwrap_or_default()) {
+        let zones = zones.iter().filter(|zone| zone.about == About::Clients);
+        for def in zones.flat_map(|zone| zone.symbols().unwrap_or_default()) {
             if !symbols.iter().any(|other| other.symbol == def.symbol) {
                 symbols.push(def);
             }
@@ -50,7 +52,8 @@ impl Dnsbl {
     }
 
     async fn look(&self, facts: &ConnectFacts, found: &mut Findings) {
-        let client = mail::canonical_ip(facts.client);
+        let client = Subject::Address(mail::canonical_ip(facts.client));
+        let client = &client;
         let asking = self.lists.zones().iter().map(|zone| async move {
             let verdict = self.lists.ask(zone, client, facts.at).await;
             (zone, verdict)
@@ -95,8 +98,9 @@ impl Check<Connect> for Dnsbl {
     }
 }
 
-fn write_down(zone: &Zone, client: IpAddr, verdict: &Verdict, found: &mut Findings) {
-    let asked = format!("{} A", question(client, zone.shown()));
+/// Writes an answer down, and the symbols that follow from it.
+pub(crate) fn write_down(zone: &Zone, about: &Subject, verdict: &Verdict, found: &mut Findings) {
+    let asked = format!("{} A", about.question(zone.shown()));
     let answer = match verdict {
         Verdict::Listed(codes) => words(codes.iter()),
         Verdict::NotListed => "not listed".to_owned(),
@@ -105,10 +109,14 @@ fn write_down(zone: &Zone, client: IpAddr, verdict: &Verdict, found: &mut Findin
     };
     found.dns(DnsAnswer::new(&asked, &answer));
     let Verdict::Listed(codes) = verdict else { return };
+    let shown = match about {
+        Subject::Address(address) => address.to_string(),
+        Subject::Domain(domain) => domain.clone(),
+    };
     for (filter, symbol) in zone.rules() {
         let mut matching = codes.iter().filter(|code| filter.matches(**code)).peekable();
         if matching.peek().is_some() {
-            found.saw(symbol.clone(), &format!("{client} {} {}", zone.shown(), words(matching)));
+            found.saw(symbol.clone(), &format!("{shown} {} {}", zone.shown(), words(matching)));
         }
     }
 }

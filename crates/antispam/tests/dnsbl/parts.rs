@@ -28,6 +28,8 @@ pub(crate) fn zone(name: &str, ipv6: bool, rules: &[(&str, &str)]) -> ZoneSettin
     };
     ZoneSettings {
         zone: name.to_owned(),
+        about: Default::default(),
+        test_domain: None,
         name: None,
         group: None,
         group_cap: None,

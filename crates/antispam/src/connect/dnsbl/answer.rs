@@ -101,14 +101,45 @@ fn nibbles(address: Ipv6Addr, zone: &str) -> String {
     name
 }
 
-/// Addresses of a family that prove a list (RFC 5782 §5): the first must be listed, the second must not. They are asked
-/// for as they stand: [`question`] would take the IPv6 forms for IPv4.
+/// What a list is asked about.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum Subject {
+    /// A client, canonical.
+    Address(IpAddr),
+    /// A domain, in lower case, as DNS has it; never an address, which lists of domains do not want to be asked about.
+    Domain(String),
+}
+
+impl Subject {
+    /// Which half of a list knows it.
+    #[must_use]
+    pub const fn family(&self) -> Family {
+        match self {
+            Self::Address(address) => Family::of(*address),
+            Self::Domain(_) => Family::Domain,
+        }
+    }
+
+    /// The name under which `zone` knows it, with a final dot.
+    #[must_use]
+    pub fn question(&self, zone: &str) -> String {
+        match self {
+            Self::Address(address) => question(*address, zone),
+            Self::Domain(domain) => format!("{domain}.{}.", zone.trim_end_matches('.')),
+        }
+    }
+}
+
+/// What a list is about, and the entries that prove it (RFC 5782 §5): the first must be listed, the second must not. They
+/// are asked for as they stand: [`question`] would take the IPv6 forms for IPv4.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Family {
     /// 127.0.0.2 and 127.0.0.1.
     V4,
     /// `::FFFF:7F00:2` and `::FFFF:7F00:1`.
     V6,
+    /// Domains: `TEST`, or what the list has in its place, and `INVALID`.
+    Domain,
 }
 
 impl Family {
@@ -124,16 +155,24 @@ impl Family {
         match self {
             Self::V4 => "ipv4",
             Self::V6 => "ipv6",
+            Self::Domain => "domain",
         }
     }
 
     /// The names to ask: the one that must be listed, the one that must not.
     #[must_use]
-    pub fn probes(self, zone: &str) -> [String; 2] {
-        [Ipv4Addr::new(127, 0, 0, 2), Ipv4Addr::LOCALHOST].map(|address| match self {
-            Self::V4 => question(address.into(), zone),
-            Self::V6 => nibbles(address.to_ipv6_mapped(), zone.trim_end_matches('.')),
-        })
+    pub fn probes(self, zone: &str, test_domain: &str) -> [String; 2] {
+        let domains = [test_domain, "invalid"];
+        let addresses = [Ipv4Addr::new(127, 0, 0, 2), Ipv4Addr::LOCALHOST];
+        [0, 1]
+            .map(|at: usize| match self {
+                Self::V4 => addresses.get(at).map(|address| question((*address).into(), zone)),
+                Self::V6 => addresses
+                    .get(at)
+                    .map(|address| nibbles(address.to_ipv6_mapped(), zone.trim_end_matches('.'))),
+                Self::Domain => domains.get(at).map(|name| format!("{name}.{}.", zone.trim_end_matches('.'))),
+            })
+            .map(Option::unwrap_or_default)
     }
 }
 
@@ -227,9 +266,10 @@ mod tests {
 
     #[test]
     fn the_test_entries_are_those_of_the_rfc() {
-        assert_eq!(Family::V4.probes("bl.test"), ["2.0.0.127.bl.test.", "1.0.0.127.bl.test."]);
+        assert_eq!(Family::V4.probes("bl.test", ""), ["2.0.0.127.bl.test.", "1.0.0.127.bl.test."]);
         let rest = "0.0.0.0.0.f.7.f.f.f.f.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.bl.test.";
-        assert_eq!(Family::V6.probes("bl.test"), [format!("2.{rest}"), format!("1.{rest}")]);
+        assert_eq!(Family::V6.probes("bl.test", ""), [format!("2.{rest}"), format!("1.{rest}")]);
+        assert_eq!(Family::Domain.probes("uri.test.", "test"), ["test.uri.test.", "invalid.uri.test."]);
     }
 
     #[test]

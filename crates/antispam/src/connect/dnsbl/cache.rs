@@ -4,7 +4,7 @@
 //! because listings are kept for times of our own. When it is full the oldest answer goes first.
 
 use std::collections::{HashMap, VecDeque};
-use std::net::IpAddr;
+use std::hash::Hash;
 use std::time::Duration;
 
 use mail::Timestamp;
@@ -13,11 +13,11 @@ use super::answer::Verdict;
 
 /// See above.
 #[derive(Debug)]
-pub struct Cache {
+pub struct Cache<K> {
     entries_max: usize,
-    entries: HashMap<IpAddr, Entry>,
+    entries: HashMap<K, Entry>,
     /// In the order they were put in, with the number they had then; a later number means that this one is outdated.
-    order: VecDeque<(u64, IpAddr)>,
+    order: VecDeque<(u64, K)>,
     next: u64,
 }
 
@@ -28,32 +28,32 @@ struct Entry {
     verdict: Verdict,
 }
 
-impl Cache {
+impl<K: Clone + Eq + Hash> Cache<K> {
     /// Holds `entries_max` answers; with 0 nothing is kept.
     #[must_use]
     pub fn new(entries_max: usize) -> Self {
         Self { entries_max, entries: HashMap::new(), order: VecDeque::new(), next: 0 }
     }
 
-    /// The answer for this address, if it still holds.
+    /// The answer about this, if it still holds.
     #[must_use]
-    pub fn get(&self, address: IpAddr, now: Timestamp) -> Option<&Verdict> {
-        self.entries.get(&address).filter(|entry| now < entry.until).map(|entry| &entry.verdict)
+    pub fn get(&self, about: &K, now: Timestamp) -> Option<&Verdict> {
+        self.entries.get(about).filter(|entry| now < entry.until).map(|entry| &entry.verdict)
     }
 
     /// Keeps an answer for some time.
-    pub fn put(&mut self, address: IpAddr, verdict: Verdict, now: Timestamp, time: Duration) {
+    pub fn put(&mut self, about: K, verdict: Verdict, now: Timestamp, time: Duration) {
         if self.entries_max == 0 || time.is_zero() {
             return;
         }
         let number = self.next;
         self.next += 1;
-        self.entries.insert(address, Entry { number, until: now.plus(time), verdict });
-        self.order.push_back((number, address));
+        self.entries.insert(about.clone(), Entry { number, until: now.plus(time), verdict });
+        self.order.push_back((number, about));
         while self.entries.len() > self.entries_max || self.order.len() > self.entries_max.saturating_mul(2) {
-            let Some((number, address)) = self.order.pop_front() else { break };
-            if self.entries.get(&address).is_some_and(|entry| entry.number == number) {
-                self.entries.remove(&address);
+            let Some((number, about)) = self.order.pop_front() else { break };
+            if self.entries.get(&about).is_some_and(|entry| entry.number == number) {
+                self.entries.remove(&about);
             }
         }
     }
@@ -79,6 +79,8 @@ impl Cache {
 
 #[cfg(test)]
 mod tests {
+    use std::net::IpAddr;
+
     use super::*;
     use proptest::prelude::*;
 
@@ -93,11 +95,11 @@ mod tests {
         let mut cache = Cache::new(10);
         let start = Timestamp::from_seconds(1_000);
         cache.put(ip(1), Verdict::NotListed, start, MINUTE);
-        assert_eq!(cache.get(ip(1), Timestamp::from_seconds(1_059)), Some(&Verdict::NotListed));
-        assert_eq!(cache.get(ip(1), Timestamp::from_seconds(1_060)), None);
-        assert_eq!(cache.get(ip(2), start), None);
+        assert_eq!(cache.get(&ip(1), Timestamp::from_seconds(1_059)), Some(&Verdict::NotListed));
+        assert_eq!(cache.get(&ip(1), Timestamp::from_seconds(1_060)), None);
+        assert_eq!(cache.get(&ip(2), start), None);
         cache.put(ip(3), Verdict::NotListed, start, Duration::ZERO);
-        assert_eq!(cache.get(ip(3), start), None);
+        assert_eq!(cache.get(&ip(3), start), None);
         cache.clear();
         assert!(cache.is_empty());
     }
@@ -110,7 +112,7 @@ mod tests {
             cache.put(ip(last), Verdict::NotListed, now, MINUTE);
         }
         // 1 was put in again after 2.
-        assert_eq!([1, 2, 3].map(|last| cache.get(ip(last), now).is_some()), [true, false, true]);
+        assert_eq!([1, 2, 3].map(|last| cache.get(&ip(last), now).is_some()), [true, false, true]);
     }
 
     proptest! {
@@ -120,7 +122,7 @@ mod tests {
             for last in puts {
                 cache.put(ip(last), Verdict::NotListed, Timestamp::from_seconds(1), MINUTE);
                 prop_assert!(cache.len() <= max && cache.order.len() <= 2 * max);
-                prop_assert!(max == 0 || cache.get(ip(last), Timestamp::from_seconds(1)).is_some());
+                prop_assert!(max == 0 || cache.get(&ip(last), Timestamp::from_seconds(1)).is_some());
             }
         }
     }

@@ -1,6 +1,7 @@
 //! Which answers of a list a rule is about: `127.0.0.[2..11]`, `127.0.[0;2..4].3`, as postscreen_dnsbl_sites(5) has it.
 //!
-//! Four parts; each is a number or, in brackets, numbers and ranges with `;` between. Pure.
+//! Four parts; each is a number, in brackets numbers and ranges with `;` between, or `&` and a number: all that have a bit
+//! of it, for lists whose answers are sums (SURBL, URIBL). Pure.
 
 use std::fmt;
 use std::net::Ipv4Addr;
@@ -25,7 +26,7 @@ pub struct ReplyFilter {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
     "`{0}` is no reply of a DNS list: write four parts, each a number or numbers and ranges in brackets, such as \
-     127.0.0.[2;4..11]"
+     127.0.0.[2;4..11], or & and a number for its bits"
 )]
 pub struct FilterError(String);
 
@@ -78,8 +79,17 @@ fn part(text: &str) -> Option<(Vec<(u8, u8)>, &str)> {
         let ranges = inner.split(';').map(range).collect::<Option<Vec<_>>>()?;
         return Some((ranges, rest));
     }
-    let end = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
-    let (digits, rest) = text.split_at_checked(end)?;
+    let digits = text.strip_prefix('&');
+    let end_of = |text: &str| text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    if let Some(bits) = digits {
+        let (digits, rest) = bits.split_at_checked(end_of(bits))?;
+        let bits = number(digits).filter(|bits| *bits > 0)?;
+        return Some((
+            (0..=u8::MAX).filter(|octet| octet & bits != 0).map(|octet| (octet, octet)).collect(),
+            rest,
+        ));
+    }
+    let (digits, rest) = text.split_at_checked(end_of(text))?;
     let octet = number(digits)?;
     Some((vec![(octet, octet)], rest))
 }
@@ -132,6 +142,7 @@ mod tests {
             ("127.0.0.[2;4..7;9]", vec!["127.0.0.2", "127.0.0.5"], vec!["127.0.0.3", "127.0.0.8"]),
             ("127.0.[0..255].3", vec!["127.0.0.3", "127.0.77.3"], vec!["127.1.0.3", "127.0.77.2"]),
             ("127.[0;1].[0..1].[0..255]", vec!["127.1.0.9"], vec!["127.2.0.9"]),
+            ("127.0.0.&8", vec!["127.0.0.8", "127.0.0.72"], vec!["127.0.0.2", "127.0.0.64", "127.0.1.8"]),
         ] {
             for address in yes {
                 assert!(matches(filter, address), "{filter} {address}");
@@ -160,6 +171,8 @@ mod tests {
             "127..0.2",
             "127.0.0.2 ",
             "127.0.0.[2]3",
+            "127.0.0.&",
+            "127.0.0.&0",
             "a.b.c.d",
         ] {
             assert!(bad.parse::<ReplyFilter>().is_err(), "{bad}");
@@ -168,7 +181,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_text_is_read_or_refused(text in "[0-9.;\\[\\]]{0,24}") {
+        fn any_text_is_read_or_refused(text in "[0-9.;&\\[\\]]{0,24}") {
             if let Ok(filter) = text.parse::<ReplyFilter>() {
                 prop_assert_eq!(filter.to_string(), text);
             }

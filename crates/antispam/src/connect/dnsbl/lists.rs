@@ -1,4 +1,4 @@
-//! The lists at work: asked about clients while they are healthy, probed in the background, and told apart from their
+//! The lists at work: asked about clients and domains while they are healthy, probed in the background, and told apart from their
 //! keys. Shared by all sessions.
 //!
 //! Locks are held for moments only, never while something is waited for. Without anybody who calls [`Lists::tend`] no
@@ -6,7 +6,6 @@
 
 use std::collections::VecDeque;
 use std::fmt;
-use std::net::IpAddr;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use futures_util::future::join_all;
@@ -16,11 +15,11 @@ use policy::Symbol;
 use serde::{Deserialize, Serialize};
 use tokio::sync::Notify;
 
-use super::answer::{Family, Verdict, kept_for, question};
+use super::answer::{Family, Subject, Verdict, kept_for};
 use super::cache::Cache;
 use super::filter::ReplyFilter;
 use super::health::{Change, Health, HealthSettings, Probe, State};
-use super::settings::ZoneSettings;
+use super::settings::{About, ZoneSettings};
 
 /// Seconds that one question may take, with one more try. Less than the check's budget, so that a silent list is seen
 /// to be silent.
@@ -46,6 +45,7 @@ pub struct Zone {
     shown: String,
     rules: Vec<(ReplyFilter, Symbol)>,
     errors: Vec<ReplyFilter>,
+    test_domain: String,
     sides: Vec<(Family, Mutex<Side>)>,
 }
 
@@ -62,14 +62,14 @@ impl fmt::Debug for Hidden {
 #[derive(Debug)]
 struct Side {
     health: Health,
-    cache: Cache,
+    cache: Cache<Subject>,
     figures: Figures,
 }
 
 /// Counts since the start.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Figures {
-    /// Questions about clients that went to the list.
+    /// Questions about clients and domains that went to the list.
     pub asked: u64,
     /// Clients that were listed, answers from the cache among them.
     pub listed: u64,
@@ -109,7 +109,7 @@ impl fmt::Display for Notice {
 pub struct Status {
     /// The list, without its key.
     pub list: String,
-    /// `ipv4` or `ipv6`.
+    /// `ipv4`, `ipv6` or `domain`.
     pub family: String,
     /// `healthy`, `suspended` or `unproven`.
     pub state: String,
@@ -172,14 +172,15 @@ impl Lists {
         &self.zones
     }
 
-    /// Asks one list about a client. `None` when it is not to be asked now; then nothing is known and nothing is wrong.
-    pub async fn ask(&self, zone: &Zone, client: IpAddr, now: Timestamp) -> Option<Verdict> {
-        let client = mail::canonical_ip(client);
-        let side = zone.side(Family::of(client))?;
-        if let Some(kept) = lock(side).begin(client, now)? {
+    /// Asks one list about a client or a domain. `None` when it is not to be asked now, or not about such; then nothing is
+    /// known and nothing is wrong.
+    pub async fn ask(&self, zone: &Zone, about: &Subject, now: Timestamp) -> Option<Verdict> {
+        let family = about.family();
+        let side = zone.side(family)?;
+        if let Some(kept) = lock(side).begin(about, now)? {
             return Some(kept);
         }
-        let answer = self.resolver.list(&question(client, &zone.asked.0)).await;
+        let answer = self.resolver.list(&about.question(&zone.asked.0)).await;
         let verdict = Verdict::of(&answer, &zone.errors);
         let (change, still, due) = {
             let mut side = lock(side);
@@ -190,14 +191,14 @@ impl Lists {
             side.figures.suspensions += u64::from(change.is_some());
             let still = was_healthy && side.health.is_healthy();
             if still && !matches!(verdict, Verdict::Unknown(_) | Verdict::Unusable(_)) {
-                side.cache.put(client, verdict.clone(), now, kept_for(&answer));
+                side.cache.put(about.clone(), verdict.clone(), now, kept_for(&answer));
             } else if change.is_some() {
                 side.cache.clear();
             }
             (change, still, side.health.probe_at() <= now)
         };
         if let Some(change) = change {
-            self.notice(zone, Family::of(client), change);
+            self.notice(zone, family, change);
         }
         if change.is_some() || due {
             self.wake.notify_one();
@@ -212,7 +213,7 @@ impl Lists {
         let all = self.zones.iter().flat_map(|zone| zone.sides.iter().map(move |(f, side)| (zone, *f, side)));
         let due: Vec<_> = all.filter(|(_, _, side)| lock(side).health.probe_at() <= now).collect();
         join_all(due.into_iter().map(|(zone, family, side)| async move {
-            let [listed, unlisted] = family.probes(&zone.asked.0);
+            let [listed, unlisted] = family.probes(&zone.asked.0, &zone.test_domain);
             let (listed, unlisted) = tokio::join!(self.resolver.list(&listed), self.resolver.list(&unlisted));
             let verdict = |answer| Verdict::of(answer, &zone.errors);
             let probe = Probe::of(&verdict(&listed), &verdict(&unlisted));
@@ -263,7 +264,11 @@ impl Lists {
 
 impl Zone {
     fn new(settings: &ZoneSettings, health: &HealthSettings) -> Self {
-        let families = if settings.ipv6 { vec![Family::V4, Family::V6] } else { vec![Family::V4] };
+        let families = match settings.about {
+            About::Clients if settings.ipv6 => vec![Family::V4, Family::V6],
+            About::Clients => vec![Family::V4],
+            About::Domains => vec![Family::Domain],
+        };
         let side = |family| {
             let cache = Cache::new(health.cache_entries_max);
             (family, Mutex::new(Side { health: Health::default(), cache, figures: Figures::default() }))
@@ -278,6 +283,7 @@ impl Zone {
             shown: settings.shown().to_owned(),
             rules: rules.collect(),
             errors: settings.errors.clone(),
+            test_domain: settings.test_domain().to_owned(),
             sides: families.into_iter().map(side).collect(),
         }
     }
@@ -324,11 +330,11 @@ impl Zone {
 
 impl Side {
     /// Before a question: `None` when it is not to be asked, else the answer that is kept, if one is.
-    fn begin(&mut self, client: IpAddr, now: Timestamp) -> Option<Option<Verdict>> {
+    fn begin(&mut self, about: &Subject, now: Timestamp) -> Option<Option<Verdict>> {
         if !self.health.is_healthy() {
             return None;
         }
-        let kept = self.cache.get(client, now).cloned();
+        let kept = self.cache.get(about, now).cloned();
         match &kept {
             Some(verdict) => {
                 self.figures.from_cache += 1;

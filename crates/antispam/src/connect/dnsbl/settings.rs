@@ -24,13 +24,30 @@ pub const GROUP: &str = policy::book::LISTS;
 /// `[antispam] dnsbl_cap`: the most that all lists together add, unless the configuration says otherwise.
 pub const CAP: Score = Score::points(8);
 
-/// `[[antispam.dnsbl]]`: a DNS list (RFC 5782), asked about every stranger that connects. It adds to the score and never
-/// refuses a message by itself.
+/// What a list knows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum About {
+    /// Addresses of clients.
+    #[default]
+    Clients,
+    /// Domains that letters link to.
+    Domains,
+}
+
+/// `[[antispam.dnsbl]]`: a DNS list (RFC 5782), asked about every stranger that connects, or about the domains that letters
+/// of strangers link to. It adds to the score and never refuses a message by itself.
 #[derive(Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ZoneSettings {
     /// Its name in DNS, such as `zen.spamhaus.org`, with your key in front where the list has given you one.
     pub zone: String,
+    /// What it is asked about: `clients`, or `domains` that letters link to.
+    #[serde(default)]
+    pub about: About,
+    /// The entry that a list of domains has for tests. Not set: `test` (RFC 5782 section 5).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub test_domain: Option<String>,
     /// How it is called in logs, records and `staffetta dnsbl status`. Not set: its name in DNS; what looks like a key in
     /// front of it is left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -85,6 +102,12 @@ impl ZoneSettings {
         self.name.as_deref().unwrap_or_else(|| without_key(self.zone.trim_end_matches('.')))
     }
 
+    /// The entry that must be listed, for lists of domains.
+    #[must_use]
+    pub fn test_domain(&self) -> &str {
+        self.test_domain.as_deref().unwrap_or("test")
+    }
+
     /// Its group.
     #[must_use]
     pub fn group(&self) -> &str {
@@ -112,6 +135,16 @@ impl ZoneSettings {
         if !Domain::parse(zone).is_ok_and(|domain| domain.literal().is_none() && domain.parent().is_some()) {
             return Some("its name is no name of DNS: write one such as zen.spamhaus.org".to_owned());
         }
+        if self.about == About::Domains && self.ipv6 {
+            return Some("ipv6 is for lists of clients: leave it out".to_owned());
+        }
+        let test = self.test_domain();
+        if test.len() > 64 || !test.split('.').all(|label| !label.is_empty() && label.bytes().all(is_of_name))
+        {
+            return Some(
+                "test_domain is no name of DNS: leave it out, or write what the list tells".to_owned(),
+            );
+        }
         if self.rules.is_empty() || self.rules.len() > RULES_MAX {
             return Some(format!("it has {} rules: write 1 to {RULES_MAX}", self.rules.len()));
         }
@@ -123,11 +156,16 @@ impl ZoneSettings {
     }
 }
 
+fn is_of_name(octet: u8) -> bool {
+    octet.is_ascii_alphanumeric() || octet == b'-'
+}
+
 /// Never with the key.
 impl fmt::Debug for ZoneSettings {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ZoneSettings")
             .field("zone", &self.shown())
+            .field("about", &self.about)
             .field("group", &self.group)
             .field("group_cap", &self.group_cap)
             .field("ipv6", &self.ipv6)
@@ -208,7 +246,73 @@ fn without_key(zone: &str) -> &str {
     if (customers || looks_random) && rest.contains('.') { rest } else { zone }
 }
 
-/// The lists that are asked when the configuration names none.
+/// The lists of domains that are asked when the configuration names no lists.
+#[must_use]
+pub fn domain_defaults() -> Vec<ZoneSettings> {
+    // (list, test entry, group, [(answer, symbol, tenths of points)], answers that mean that it does not want to be asked)
+    type Rules = &'static [(&'static str, &'static str, i32)];
+    type Row = (&'static str, &'static str, Option<&'static str>, Rules, Option<&'static str>);
+    const ROWS: &[Row] = &[
+        (
+            "dbl.spamhaus.org",
+            "dbltest.com",
+            Some("spamhaus"),
+            &[
+                ("127.0.1.[2;3]", "DBL_SPAM", 30),
+                ("127.0.1.4", "DBL_PHISH", 40),
+                ("127.0.1.[5;6]", "DBL_MALWARE", 40),
+                ("127.0.1.[102..106]", "DBL_ABUSED", 10),
+            ],
+            None,
+        ),
+        (
+            "multi.surbl.org",
+            "2.0.0.127",
+            None,
+            &[
+                ("127.0.0.&8", "SURBL_PHISH", 30),
+                ("127.0.0.&16", "SURBL_MALWARE", 30),
+                ("127.0.0.&64", "SURBL_ABUSE", 25),
+                ("127.0.0.&128", "SURBL_CRACKED", 15),
+            ],
+            Some("127.0.0.&1"),
+        ),
+        (
+            "multi.uribl.com",
+            "2.0.0.127",
+            None,
+            &[
+                ("127.0.0.&2", "URIBL_BLACK", 25),
+                ("127.0.0.&4", "URIBL_GREY", 5),
+                ("127.0.0.&8", "URIBL_RED", 2),
+            ],
+            Some("127.0.0.&1"),
+        ),
+    ];
+    ROWS.iter()
+        .map(|(zone, test, group, rules, error)| ZoneSettings {
+            zone: (*zone).to_owned(),
+            about: About::Domains,
+            test_domain: Some((*test).to_owned()),
+            name: None,
+            group: group.map(str::to_owned),
+            group_cap: None,
+            ipv6: false,
+            rules: rules.iter().map(rule).collect(),
+            errors: error.iter().filter_map(|error| error.parse().ok()).collect(),
+        })
+        .collect()
+}
+
+fn rule((reply, symbol, tenths): &(&str, &str, i32)) -> RuleSettings {
+    RuleSettings {
+        reply: reply.parse().unwrap_or_default(),
+        symbol: (*symbol).to_owned(),
+        score: Score::tenths(*tenths),
+    }
+}
+
+/// The lists of clients that are asked when the configuration names no lists.
 #[must_use]
 pub fn defaults() -> Vec<ZoneSettings> {
     // (list, group, cap of the group in tenths, IPv6 too, [(last octets, symbol, tenths of points)])
@@ -244,14 +348,11 @@ pub fn defaults() -> Vec<ZoneSettings> {
             ],
         ),
     ];
-    let rule = |(reply, symbol, tenths): &(&str, &str, i32)| RuleSettings {
-        reply: reply.parse().unwrap_or_default(),
-        symbol: (*symbol).to_owned(),
-        score: Score::tenths(*tenths),
-    };
     ROWS.iter()
         .map(|(zone, group, cap, ipv6, rules)| ZoneSettings {
             zone: (*zone).to_owned(),
+            about: About::Clients,
+            test_domain: None,
             name: None,
             group: group.map(str::to_owned),
             group_cap: cap.map(Score::tenths),

@@ -13,6 +13,8 @@ fn zone(name: &str) -> ZoneSettings {
     };
     ZoneSettings {
         zone: name.to_owned(),
+        about: Default::default(),
+        test_domain: None,
         name: None,
         group: None,
         group_cap: None,
