@@ -20,11 +20,33 @@ pub const SENDER: &str = "sender";
 /// Fields of the header that no mail program writes so.
 pub const HEADER: &str = "header";
 
+/// What a letter holds, all together: content alone marks a letter and never refuses it. Every group of content is within.
+pub const CONTENT: &str = "content";
+/// How a message is put together.
+pub const MIME: &str = "mime";
+/// Attached files.
+pub const ATTACHMENTS: &str = "attachments";
+/// Where links lead, by what they look like; what DNS lists know of them is in the group of those.
+pub const LINKS: &str = "links";
+/// Rules about words and patterns.
+pub const RULES: &str = "rules";
+
 /// The groups and their caps; those of DNS lists are in [`crate::connect::dnsbl::settings::groups`].
 #[must_use]
 pub fn all() -> Vec<GroupDef> {
-    let caps = [(RDNS, 30), (HELO, 40), (PROTOCOL, 40), (SENDER, 60), (AUTHENTICATION, 80), (HEADER, 60)];
-    caps.into_iter().map(|(name, tenths)| GroupDef::new(name, Score::tenths(tenths))).collect()
+    let caps = [
+        (RDNS, 30),
+        (HELO, 40),
+        (PROTOCOL, 40),
+        (SENDER, 60),
+        (AUTHENTICATION, 80),
+        (HEADER, 60),
+        (CONTENT, 90),
+    ];
+    let content = [(MIME, 40), (ATTACHMENTS, 70), (LINKS, 50), (RULES, 50)];
+    let group = |(name, tenths): (&'static str, i32)| GroupDef::new(name, Score::tenths(tenths));
+    let outer = caps.into_iter().map(group);
+    outer.chain(content.into_iter().map(|row| group(row).within(CONTENT))).collect()
 }
 
 /// Declares symbols of one group as constants: name, tenths of a point, meaning.
