@@ -1,8 +1,12 @@
 //! Checks of the message itself.
 
+pub mod attachments;
 pub mod authentication;
 pub mod bounce;
 pub mod content_checks;
 pub mod correspondent;
 pub mod handed_on;
 pub mod header_sanity;
+pub mod links;
+pub mod mime;
+pub mod rules;

@@ -17,11 +17,15 @@ use crate::composites;
 use crate::connect::dnsbl::{self, Dnsbl, lists::Lists};
 use crate::connect::iprev::Iprev;
 use crate::correspondents::Correspondents;
+use crate::end_of_data::attachments::Attachments;
 use crate::end_of_data::authentication::Authentication;
 use crate::end_of_data::content_checks::ContentChecks;
 use crate::end_of_data::correspondent::Correspondent;
 use crate::end_of_data::handed_on::HandedOn;
 use crate::end_of_data::header_sanity::HeaderSanity;
+use crate::end_of_data::links::Links;
+use crate::end_of_data::mime::Mime;
+use crate::end_of_data::rules::{self, Rules};
 use crate::groups;
 use crate::helo::claim::{Claim, Ours};
 use crate::helo::early_pipelining::EarlyPipelining;
@@ -98,6 +102,9 @@ pub enum SetUpError {
     /// Tables cannot be used.
     #[error(transparent)]
     Tables(#[from] OpenErrors),
+    /// Rules cannot be used.
+    #[error(transparent)]
+    Rules(#[from] rules::file::RuleErrors),
     /// Absurdly many tables.
     #[error(transparent)]
     Symbol(#[from] SymbolError),
@@ -162,6 +169,11 @@ pub fn set_up(parts: &Parts<'_>) -> Result<Made, SetUpError> {
     add.to(&mut all.end_of_data, HandedOn);
     add.to(&mut all.end_of_data, Correspondent::new(correspondents.clone()));
     add.to(&mut all.end_of_data, HeaderSanity::new(ours));
+    add.to(&mut all.end_of_data, Mime);
+    add.to(&mut all.end_of_data, Rules::open(&settings.rules, settings.own_rules, parts.base)?);
+    let links = settings.links.clone();
+    add.to(&mut all.end_of_data, Links::new(Arc::clone(&lists), &settings.dnsbl, links, &parts.domains));
+    add.to(&mut all.end_of_data, Attachments::new(settings.attachments.clone()));
 
     let (resolver, of) = (&parts.resolver, |name: &str| add.of(name));
     let scanners = Scanners::set_up(&settings.scanner, resolver, &parts.hostname, &mut all, of)?;

@@ -16,8 +16,10 @@ use crate::connect::dnsbl;
 use crate::connect::dnsbl::health::HealthSettings;
 use crate::connect::dnsbl::settings::ZoneSettings;
 use crate::connect::rates::RateSettings;
+use crate::end_of_data::attachments::AttachmentSettings;
 use crate::end_of_data::authentication::DmarcSettings;
 use crate::end_of_data::content_checks::Inner;
+use crate::end_of_data::links::LinkSettings;
 use crate::rcpt::greylist::GreylistSettings;
 use crate::remote::settings::ScannerSettings;
 
@@ -64,7 +66,7 @@ pub struct Settings {
     /// `verdict_seconds_max`. 67,108,864 (64 MiB).
     pub judging_memory_bytes_max: usize,
     /// DNS lists: whom they list, each answer a witness with its own weight. Not set: Spamhaus ZEN, SpamCop, PSBL,
-    /// UCEPROTECT-1 and DNSWL; `dnsbl = []` asks none.
+    /// UCEPROTECT-1 and DNSWL about clients, Spamhaus DBL, SURBL and URIBL about domains of links; `dnsbl = []` asks none.
     pub dnsbl: Vec<ZoneSettings>,
     /// When a DNS list is no longer believed.
     pub dnsbl_health: HealthSettings,
@@ -108,6 +110,15 @@ pub struct Settings {
     pub header_checks_bytes_max: usize,
     /// What DMARC may do beside its points.
     pub dmarc: DmarcSettings,
+    /// Files with rules of yours about what letters say; `staffetta import spamassassin` makes such files.
+    #[schemars(example = &["rules.toml"])]
+    pub rules: Vec<PathBuf>,
+    /// Whether the rules that come with this program are used beside yours. true.
+    pub own_rules: bool,
+    /// Links in letters, and domains that are imitated.
+    pub links: LinkSettings,
+    /// Attached files that you do not want.
+    pub attachments: AttachmentSettings,
     /// A table of addresses that nobody has given to anybody, as `TYPE:SOURCE`: who writes to them sends unasked.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(example = &"text:spam_traps")]
@@ -162,7 +173,7 @@ impl Default for Settings {
             waiting_seconds_max: 14,
             verdict_seconds_max: 30,
             judging_memory_bytes_max: 64 << 20,
-            dnsbl: dnsbl::settings::defaults(),
+            dnsbl: [dnsbl::settings::defaults(), dnsbl::settings::domain_defaults()].concat(),
             dnsbl_health: HealthSettings::default(),
             rates: RateSettings::default(),
             greylist: GreylistSettings::default(),
@@ -179,6 +190,10 @@ impl Default for Settings {
             body_checks_bytes_max: 51_200,
             header_checks_bytes_max: 102_400,
             dmarc: DmarcSettings::default(),
+            rules: Vec::new(),
+            own_rules: true,
+            links: LinkSettings::default(),
+            attachments: AttachmentSettings::default(),
             spam_traps: None,
             scanner: Vec::new(),
             check: BTreeMap::new(),

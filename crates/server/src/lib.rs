@@ -33,5 +33,6 @@ pub mod signals;
 pub mod start;
 pub mod submit;
 
+pub use antispam::end_of_data::rules::import as rule_import;
 pub use error::Error;
 pub use start::run;

@@ -13,6 +13,7 @@ mod docs;
 mod explain;
 mod greylist;
 mod health;
+mod import;
 mod queue;
 mod quickstart;
 mod rehearse;
@@ -67,6 +68,7 @@ enum Command {
     Dkim(dkim::Args),
     Check(check::Args),
     Table(table_query::Args),
+    Import(import::Args),
     Docs(docs::Args),
 }
 
@@ -88,6 +90,7 @@ pub(crate) fn run(line: CommandLine) -> Outcome {
         Command::Dkim(args) => dkim::run(args),
         Command::Check(args) => check::run(args),
         Command::Table(args) => table_query::run(&args),
+        Command::Import(args) => import::run(&args),
         Command::Docs(args) => docs::run(args),
     }
 }
