@@ -14,6 +14,9 @@ const LISTS: [(&str, &[&str]); 4] = [
     ("dnsbl-1.uceprotect.net", &["127.0.0.2"]),
 ];
 const GOOD: &str = "list.dnswl.org";
+/// What lists of domains must have.
+const DOMAIN_TEST_ENTRIES: [&str; 3] =
+    ["dbltest.com.dbl.spamhaus.org", "2.0.0.127.multi.surbl.org", "2.0.0.127.multi.uribl.com"];
 /// 127.0.0.2 in IPv6, as RFC 5782 §5 wants it listed.
 const TEST_ENTRY_6: &str = "2.0.0.0.0.0.f.7.f.f.f.f.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0";
 
@@ -28,6 +31,9 @@ fn world() -> String {
     for name in LISTS.map(|(name, _)| name).into_iter().chain([GOOD]) {
         writeln!(zone, "2.0.0.127.{name}. 60 IN A 127.0.0.2\n{TEST_ENTRY_6}.{name}. 60 IN A 127.0.0.2")
             .unwrap();
+    }
+    for entry in DOMAIN_TEST_ENTRIES {
+        writeln!(zone, "{entry}. 60 IN A 127.0.0.2").unwrap();
     }
     for (name, codes) in LISTS {
         for code in codes {
@@ -71,8 +77,8 @@ fn a_sender_on_every_default_list_with_a_clean_letter_is_delivered() {
     let (daemon, port) = start(&dns);
     let healthy = || states(&daemon).iter().all(|state| state.ends_with(" healthy"));
     assert!(support::wait_until(healthy), "{:?}", states(&daemon));
-    // Two of the five know IPv6.
-    assert_eq!(states(&daemon).len(), 7, "these are not all default lists: {:?}", states(&daemon));
+    // Two of the five about clients know IPv6, and three know domains.
+    assert_eq!(states(&daemon).len(), 10, "these are not all default lists: {:?}", states(&daemon));
 
     let letter = letter("listed").replace("user@example.test", "joe@clean.test");
     let deliver = || client(port, "192.0.2.66").mail("joe@clean.test", &["user@example.test"], &letter);

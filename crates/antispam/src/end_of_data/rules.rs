@@ -2,7 +2,7 @@
 //!
 //! All patterns about one thing are compiled into one automaton, which reads a text once however many there are, in time
 //! that grows with its length only. A rule with a score is a symbol; one without is there for others to build upon. Which
-//! rules there are is known at start: [`file`] reads them and says what is wrong. Alone they mark a letter and never refuse
+//! rules there are is known at start: [`mod@file`] reads them and says what is wrong. Alone they mark a letter and never refuse
 //! it: the group has a cap. Nothing of a text is kept or told, only which rule it was.
 
 pub mod file;

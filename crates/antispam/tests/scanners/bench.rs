@@ -165,5 +165,6 @@ pub(crate) fn facts(message: &[u8]) -> MessageFacts {
         header: octets.slice(..mail::header::body_offset(&octets).min(octets.len())),
         content: Content::Memory(octets),
         auth: AuthFacts::default(),
+        shared: policy::Shared::default(),
     }
 }
