@@ -2,6 +2,7 @@
 
 pub mod attachments;
 pub mod authentication;
+pub mod bayes;
 pub mod bounce;
 pub mod content_checks;
 pub mod correspondent;

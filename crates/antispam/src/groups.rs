@@ -19,6 +19,8 @@ pub const AUTHENTICATION: &str = "authentication";
 pub const SENDER: &str = "sender";
 /// Fields of the header that no mail program writes so.
 pub const HEADER: &str = "header";
+/// What was learnt from mail of before.
+pub const BAYES: &str = "bayes";
 
 /// What a letter holds, all together: content alone marks a letter and never refuses it. Every group of content is within.
 pub const CONTENT: &str = "content";
@@ -43,7 +45,7 @@ pub fn all() -> Vec<GroupDef> {
         (HEADER, 60),
         (CONTENT, 90),
     ];
-    let content = [(MIME, 40), (ATTACHMENTS, 70), (LINKS, 50), (RULES, 50)];
+    let content = [(BAYES, 40), (MIME, 40), (ATTACHMENTS, 70), (LINKS, 50), (RULES, 50)];
     let group = |(name, tenths): (&'static str, i32)| GroupDef::new(name, Score::tenths(tenths));
     let outer = caps.into_iter().map(group);
     outer.chain(content.into_iter().map(|row| group(row).within(CONTENT))).collect()

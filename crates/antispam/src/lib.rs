@@ -15,6 +15,7 @@ pub mod correspondents;
 pub mod end_of_data;
 pub mod groups;
 pub mod helo;
+pub mod learn;
 pub mod letter;
 pub mod mail_from;
 pub mod rcpt;
@@ -23,6 +24,7 @@ pub mod work;
 
 #[cfg(test)]
 mod corpus;
+mod normalised;
 mod opening;
 mod pipeline;
 mod settings;

@@ -1,7 +1,7 @@
 //! All checks at their stages: one line for each, and what their symbols are worth by default.
 
 use std::net::IpAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use mail::Domain;
@@ -19,6 +19,7 @@ use crate::connect::iprev::Iprev;
 use crate::correspondents::Correspondents;
 use crate::end_of_data::attachments::Attachments;
 use crate::end_of_data::authentication::Authentication;
+use crate::end_of_data::bayes::Bayes;
 use crate::end_of_data::content_checks::ContentChecks;
 use crate::end_of_data::correspondent::Correspondent;
 use crate::end_of_data::handed_on::HandedOn;
@@ -69,6 +70,8 @@ pub struct Parts<'a> {
     pub base: &'a Path,
     /// The marks by which bounces of our own mail are known.
     pub marks: Marks,
+    /// The folder of what was learnt.
+    pub learnt: PathBuf,
 }
 
 /// The checks, set up.
@@ -174,6 +177,7 @@ pub fn set_up(parts: &Parts<'_>) -> Result<Made, SetUpError> {
     let links = settings.links.clone();
     add.to(&mut all.end_of_data, Links::new(Arc::clone(&lists), &settings.dnsbl, links, &parts.domains));
     add.to(&mut all.end_of_data, Attachments::new(settings.attachments.clone()));
+    add.to(&mut all.end_of_data, Bayes::new(parts.learnt.clone()));
 
     let (resolver, of) = (&parts.resolver, |name: &str| add.of(name));
     let scanners = Scanners::set_up(&settings.scanner, resolver, &parts.hostname, &mut all, of)?;
@@ -295,6 +299,7 @@ mod tests {
             delimiter: Some('+'),
             base: folder.path(),
             marks: Marks::new(Keys::default(), 12, &settings.backscatter),
+            learnt: folder.path().join("bayes"),
         };
         set_up(&parts)
     }

@@ -20,6 +20,7 @@ use crate::end_of_data::attachments::AttachmentSettings;
 use crate::end_of_data::authentication::DmarcSettings;
 use crate::end_of_data::content_checks::Inner;
 use crate::end_of_data::links::LinkSettings;
+use crate::learn::BayesSettings;
 use crate::rcpt::greylist::GreylistSettings;
 use crate::remote::settings::ScannerSettings;
 
@@ -77,6 +78,8 @@ pub struct Settings {
     /// For how many days it is remembered to whom our users have written: answers of theirs are never greylisted, and not
     /// taken for forgeries. 30; 0 remembers nobody.
     pub correspondent_days: u32,
+    /// The classifier that learns.
+    pub bayes: BayesSettings,
     /// Bounces of what we never sent.
     pub backscatter: BackscatterSettings,
     /// Permits aliases to send mail that is marked as junk on to other hosts, which then take this host for its sender.
@@ -178,6 +181,7 @@ impl Default for Settings {
             rates: RateSettings::default(),
             greylist: GreylistSettings::default(),
             correspondent_days: 30,
+            bayes: BayesSettings::default(),
             backscatter: BackscatterSettings::default(),
             forward_tagged: false,
             access: Vec::new(),

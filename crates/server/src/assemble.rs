@@ -77,6 +77,12 @@ pub(crate) fn marks_folder(loaded: &Loaded) -> PathBuf {
     named.unwrap_or_else(|| loaded.data_dir().join("backscatter"))
 }
 
+/// Where the classifier keeps what it has learnt.
+#[must_use]
+pub fn learnt_folder(loaded: &Loaded) -> PathBuf {
+    loaded.data_dir().join("bayes")
+}
+
 /// The judge, with all its checks, what it remembers by, and the keys of our marks.
 pub(crate) fn judge(
     loaded: &Loaded,
@@ -103,6 +109,7 @@ pub(crate) fn judge(
         delimiter: delimiter(config),
         base: &loaded.base_dir,
         marks: Marks::new(keys, days, &settings.backscatter),
+        learnt: learnt_folder(loaded),
     })?;
     Judge::new(config, made, resolver, &loaded.base_dir)
 }

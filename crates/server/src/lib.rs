@@ -15,6 +15,7 @@ pub mod error;
 pub mod health;
 pub mod intake;
 pub mod judge;
+pub mod learning;
 pub mod limits;
 pub mod listeners;
 pub mod local;

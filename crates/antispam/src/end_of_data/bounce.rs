@@ -13,10 +13,10 @@ mod status;
 use mail::{Address, header};
 use mail_parser::{Message, MessageParser, MessagePart, MimeHeaders};
 
+use crate::normalised::normalised;
+
 /// Octets of a message that are looked at; what comes behind them is not.
 pub const ANALYSED_BYTES_MAX: usize = 1 << 20;
-/// Content-Type fields that are looked at, and so how deep a message can be nested.
-const CONTENT_TYPES_MAX: usize = 200;
 /// Recipients that are read from one report.
 pub const RECIPIENTS_MAX: usize = 256;
 /// Message-IDs that are taken from one message.
@@ -91,7 +91,7 @@ impl ReportedRecipient {
 /// Looks at a message as received. `null_sender`: its reverse-path is `<>`.
 #[must_use]
 pub fn recognise(message: &[u8], null_sender: bool) -> Recognised {
-    let octets = normalised(message);
+    let octets = normalised(message, ANALYSED_BYTES_MAX);
     let parsed = MessageParser::default().parse(&octets);
     let Some(parsed) = parsed else {
         return Recognised {
@@ -158,40 +158,6 @@ fn report_type(parsed: &Message<'_>) -> Option<String> {
     let report = content_type.subtype().is_some_and(|subtype| subtype.eq_ignore_ascii_case("report"));
     let kind = content_type.attribute("report-type")?;
     report.then(|| kind.to_ascii_lowercase())
-}
-
-/// The part that is looked at, with one kind of line end: reports with those of other systems are common.
-///
-/// Cut where it would be nested too deep, because parsers hold one message inside the other.
-fn normalised(message: &[u8]) -> Vec<u8> {
-    let message = message.get(..ANALYSED_BYTES_MAX).unwrap_or(message);
-    let mut out = Vec::with_capacity(message.len());
-    let mut previous = 0;
-    for &octet in message {
-        match (previous, octet) {
-            (b'\r', b'\n') => {}
-            (_, b'\r') => out.push(b'\n'),
-            _ => out.push(octet),
-        }
-        previous = octet;
-    }
-    // The line that parts messages in a mailbox file is no field, and some hand it on.
-    let parted = out.starts_with(b"From ").then(|| out.iter().position(|octet| *octet == b'\n'));
-    out.drain(..parted.flatten().map_or(0, |newline| newline + 1));
-    out.truncate(shallow(&out).len());
-    out
-}
-
-/// As much of a message as is not nested too deep for a parser that holds one message inside the other.
-pub(crate) fn shallow(message: &[u8]) -> &[u8] {
-    let deepest = positions(message, b"content-type").nth(CONTENT_TYPES_MAX);
-    message.get(..deepest.unwrap_or(message.len())).unwrap_or(message)
-}
-
-/// Where `word`, which is in lower case, stands in `text`, in any case.
-fn positions<'a>(text: &'a [u8], word: &'a [u8]) -> impl Iterator<Item = usize> + 'a {
-    let windows = text.windows(word.len()).enumerate();
-    windows.filter(move |(_, window)| window.eq_ignore_ascii_case(word)).map(|(at, _)| at)
 }
 
 #[cfg(test)]

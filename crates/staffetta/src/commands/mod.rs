@@ -5,6 +5,7 @@
 
 mod account;
 mod backscatter;
+mod bayes;
 mod check;
 mod config;
 mod dkim;
@@ -14,9 +15,11 @@ mod explain;
 mod greylist;
 mod health;
 mod import;
+mod learn;
 mod queue;
 mod quickstart;
 mod rehearse;
+mod score;
 mod serve;
 mod symbols;
 mod table;
@@ -62,6 +65,9 @@ enum Command {
     Explain(explain::Args),
     Try(rehearse::Args),
     Symbols(symbols::Args),
+    Learn(learn::Args),
+    Score(score::Args),
+    Bayes(bayes::Args),
     Greylist(greylist::Args),
     Dnsbl(dnsbl::Args),
     Backscatter(backscatter::Args),
@@ -84,6 +90,9 @@ pub(crate) fn run(line: CommandLine) -> Outcome {
         Command::Explain(args) => explain::run(args),
         Command::Try(args) => rehearse::run(args),
         Command::Symbols(args) => symbols::run(&args),
+        Command::Learn(args) => learn::run(&args),
+        Command::Score(args) => score::run(&args),
+        Command::Bayes(args) => bayes::run(args),
         Command::Greylist(args) => greylist::run(args),
         Command::Dnsbl(args) => dnsbl::run(args),
         Command::Backscatter(args) => backscatter::run(args),

@@ -7,7 +7,8 @@
 use mail::header;
 use mail_parser::{Message, PartType};
 
-use super::{Kind, positions};
+use super::Kind;
+use crate::normalised::positions;
 
 /// Points that make a bounce.
 const BOUNCE_POINTS: u32 = 4;

@@ -10,7 +10,7 @@ use aws_lc_rs::digest::{SHA1_FOR_LEGACY_USE_ONLY, digest};
 use mail_parser::{Message, MessageParser, MessagePart, MimeHeaders, PartType};
 
 use super::html;
-use crate::end_of_data::bounce;
+use crate::normalised::shallow;
 
 /// How deep messages within messages are read.
 const DEPTH_MAX: usize = 20;
@@ -27,7 +27,7 @@ const PLACES: [(usize, usize); 2] = [(20, 3), (60, 3)];
 #[must_use]
 pub(crate) fn lines(message: &[u8]) -> Vec<String> {
     let mut lines = Vec::new();
-    if let Some(parsed) = MessageParser::default().parse(bounce::shallow(message)) {
+    if let Some(parsed) = MessageParser::default().parse(shallow(message)) {
         gather(&parsed, DEPTH_MAX, &mut lines);
     }
     if lines.len() <= WHOLE_LINES_MAX {

@@ -1,0 +1,206 @@
+//! How much a message resembles what was learnt as spam and as ham: the check `bayes`, after DATA.
+//!
+//! Gives one symbol for how likely it is, from BAYES_00 to BAYES_99, and BAYES_999 beside the last where it is nearly
+//! certain; nothing at all until enough of both classes is learnt. The names are those that SpamAssassin has made known;
+//! the classifier is another ([`crate::learn`]). The model is a file that whoever learns replaces: it is looked at for
+//! each message, and read again when it has changed. One that cannot be read leaves the last good one in use; without one
+//! the check is unfinished. The work is done on threads of the pool; evidence is figures, never words of the message.
+
+use std::fs::{self, File};
+use std::io::{self, Read as _};
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use policy::{Check, Content, EndOfData, Findings, MessageFacts, SymbolDef, Work};
+
+use crate::groups::{BAYES, symbols};
+use crate::learn::tokens::{READ_BYTES_MAX, features};
+use crate::learn::{LearnError, Model, Opinion, filter};
+use crate::work;
+
+symbols! { BAYES:
+    BAYES_00, -19, "by what was learnt, spam with less than 1 %";
+    BAYES_05, -5, "by what was learnt, spam with 1 to 5 %";
+    BAYES_20, -1, "by what was learnt, spam with 5 to 20 %";
+    BAYES_40, 0, "by what was learnt, spam with 20 to 40 %";
+    BAYES_50, 0, "by what was learnt, spam with 40 to 60 %";
+    BAYES_60, 5, "by what was learnt, spam with 60 to 80 %";
+    BAYES_80, 15, "by what was learnt, spam with 80 to 95 %";
+    BAYES_95, 30, "by what was learnt, spam with 95 to 99 %";
+    BAYES_99, 35, "by what was learnt, spam with 99 % or more";
+    BAYES_999, 2, "by what was learnt, spam with 99.9 % or more";
+}
+
+/// Which symbol, below which probability.
+const LEVELS: [(f64, SymbolDef); 8] = [
+    (0.01, BAYES_00),
+    (0.05, BAYES_05),
+    (0.2, BAYES_20),
+    (0.4, BAYES_40),
+    (0.6, BAYES_50),
+    (0.8, BAYES_60),
+    (0.95, BAYES_80),
+    (0.99, BAYES_95),
+];
+/// From here on [`BAYES_999`] too.
+const NEARLY_CERTAIN: f64 = 0.999;
+
+/// See above.
+#[derive(Debug)]
+pub struct Bayes {
+    kept: Arc<Kept>,
+}
+
+impl Bayes {
+    /// With the model in the filter's folder `folder`, once there is one.
+    #[must_use]
+    pub fn new(folder: PathBuf) -> Self {
+        Self { kept: Arc::new(Kept { folder, state: Mutex::default() }) }
+    }
+}
+
+impl Check<EndOfData> for Bayes {
+    fn name(&self) -> &'static str {
+        "bayes"
+    }
+
+    fn symbols(&self) -> Vec<SymbolDef> {
+        LEVELS.into_iter().map(|(_, def)| def).chain([BAYES_99, BAYES_999]).collect()
+    }
+
+    fn budget(&self) -> Duration {
+        Duration::from_secs(5)
+    }
+
+    fn run<'a>(&'a self, facts: &'a MessageFacts, found: &'a mut Findings) -> Work<'a> {
+        Box::pin(async move {
+            let (kept, content) = (Arc::clone(&self.kept), facts.content.clone());
+            let judged = work::heavy(move || judge(&kept, &content));
+            match judged.await {
+                Ok(Ok(None)) => {}
+                Ok(Ok(Some(opinion))) => tell(&opinion, found),
+                Ok(Err(why)) => found.unfinished(&why),
+                Err(broken) => found.unfinished(&broken.to_string()),
+            }
+        })
+    }
+}
+
+/// What the model says of a message; none when there is none, or why it cannot be told.
+fn judge(kept: &Kept, content: &Content) -> Result<Option<Opinion>, String> {
+    let Some(model) = kept.current().map_err(|error| error.to_string())? else { return Ok(None) };
+    let octets = beginning(content).map_err(|error| error.to_string())?;
+    Ok(Some(model.judge(&features(&octets))))
+}
+
+fn tell(opinion: &Opinion, found: &mut Findings) {
+    let likely = opinion.cautious;
+    let evidence = format!("{:.2} %; {:.0} % of the text is known", likely * 100.0, opinion.coverage * 100.0);
+    let level = LEVELS.into_iter().find(|(below, _)| likely < *below);
+    found.saw(level.map_or(BAYES_99, |(_, def)| def).symbol, &evidence);
+    if likely >= NEARLY_CERTAIN {
+        found.saw(BAYES_999.symbol, &evidence);
+    }
+}
+
+/// What of a message is read.
+fn beginning(content: &Content) -> io::Result<Vec<u8>> {
+    match content {
+        Content::Memory(bytes) => Ok(bytes.get(..READ_BYTES_MAX).unwrap_or(bytes).to_vec()),
+        Content::File { path, .. } => {
+            let mut octets = Vec::new();
+            File::open(path)?
+                .take(u64::try_from(READ_BYTES_MAX).unwrap_or(u64::MAX))
+                .read_to_end(&mut octets)?;
+            Ok(octets)
+        }
+    }
+}
+
+/// The model, and the file it was read from.
+#[derive(Debug)]
+struct Kept {
+    folder: PathBuf,
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    model: Option<Arc<Model>>,
+    read_from: Option<Stamp>,
+}
+
+/// What changes when a file is replaced.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Stamp {
+    inode: u64,
+    bytes: u64,
+    changed: (i64, i64),
+}
+
+fn stamp(path: &Path) -> Option<Stamp> {
+    let data = fs::metadata(path).ok()?;
+    Some(Stamp { inode: data.ino(), bytes: data.len(), changed: (data.mtime(), data.mtime_nsec()) })
+}
+
+impl Kept {
+    /// The model as it is now; none when there is too little to judge by.
+    fn current(&self) -> Result<Option<Arc<Model>>, LearnError> {
+        let now = stamp(&self.folder.join("model"));
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        if now != state.read_from {
+            match filter::load(&self.folder) {
+                Ok(model) => state.model = model.map(Arc::new),
+                // What was read before stays in use; the next message looks again.
+                Err(error) if state.model.is_none() => return Err(error),
+                Err(_) => return Ok(state.model.clone()),
+            }
+            state.read_from = now;
+        }
+        Ok(state.model.clone())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::learn::tests::{filled, letter};
+    use crate::learn::{Class, Filter, SAMPLES_MAX};
+    use crate::testing::{self, message, run};
+
+    #[tokio::test]
+    async fn it_is_silent_until_enough_is_learnt_and_then_tells_spam_from_ham() {
+        let folder = tempfile::tempdir().unwrap();
+        let check = Bayes::new(folder.path().join("bayes"));
+        let spam = message("a@far.test", &letter(Class::Spam, 9001));
+        assert_eq!(testing::symbols(&run(&check, &spam).await), Vec::<&str>::new());
+
+        filled(&folder.path().join("bayes"), 220).fit().unwrap().unwrap();
+        let seen = run(&check, &spam).await;
+        assert!(seen.has("BAYES_99") || seen.has("BAYES_95"), "{:?}", seen.findings());
+        let ham = message("a@far.test", &letter(Class::Ham, 9001));
+        let seen = run(&check, &ham).await;
+        assert!(seen.has("BAYES_00") || seen.has("BAYES_05"), "{:?}", seen.findings());
+        assert!(seen.findings().iter().all(|finding| !finding.evidence.contains("meeting")), "no words");
+    }
+
+    #[tokio::test]
+    async fn a_damaged_model_is_told_or_the_last_good_one_used() {
+        let folder = tempfile::tempdir().unwrap();
+        filled(folder.path(), 220).fit().unwrap().unwrap();
+        let used = Bayes::new(folder.path().to_owned());
+        let spam = message("a@far.test", &letter(Class::Spam, 9001));
+        assert!(!run(&used, &spam).await.findings().is_empty());
+        fs::write(folder.path().join("model"), b"staffetta bayes model 1\nbroken").unwrap();
+        assert!(!run(&used, &spam).await.findings().is_empty(), "the last good one");
+        let fresh = run(&Bayes::new(folder.path().to_owned()), &spam).await;
+        assert!(fresh.why_unfinished().is_some_and(|why| why.contains("damaged")), "{fresh:?}");
+        // Learning writes it anew.
+        let filter = Filter::open(folder.path(), false).unwrap();
+        assert!(filter.is_stale() && filter.samples().counts().all() <= SAMPLES_MAX);
+        filter.fit().unwrap();
+        assert!(!run(&Bayes::new(folder.path().to_owned()), &spam).await.findings().is_empty());
+    }
+}

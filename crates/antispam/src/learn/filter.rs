@@ -1,0 +1,259 @@
+//! A filter on disk: a folder with what was learnt (`samples`) and what was made of it (`model`).
+//!
+//! One program at a time writes (a lock on `lock`); any number reads the model, which is replaced as a whole. What was
+//! learnt is on disk before it is said to be; a crash at any time leaves the old model or the new one.
+
+use std::fs::{self, File, OpenOptions, TryLockError};
+use std::io;
+use std::path::{Path, PathBuf};
+
+use super::calibrate::{Calibration, NEWEST, heard};
+use super::feature::{Features, Group};
+use super::files;
+use super::model::{Experts, Model};
+use super::samples::{Added, Class, Counts, Damage, Samples};
+use super::tokens::Read;
+use super::train::{Fitting, fit};
+
+/// Messages of each class before anything is judged.
+pub const LEARNT_MIN: u64 = 200;
+/// Messages that are kept by default; the oldest of the larger class are forgotten for new ones.
+pub const SAMPLES_MAX: u64 = 20_000;
+/// Changes, in parts of all messages, before the model is fitted anew: one in so many.
+const STALE: u64 = 100;
+/// How experts are fitted; chosen by measurement.
+const FITTING: Fitting = Fitting { cost: 3000.0, passes: 8 };
+/// How the experts for calibration are fitted: they are thrown away, and need to be no better than this.
+const TRIAL: Fitting = Fitting { cost: 3000.0, passes: 5 };
+
+/// Why a filter cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum LearnError {
+    /// A file of it.
+    #[error("{path}: {error}")]
+    File {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        error: io::Error,
+    },
+    /// Somebody else is at it.
+    #[error("{0}: another program is learning there; try again when it is done")]
+    Busy(PathBuf),
+    /// The model's file is not as it was written.
+    #[error("{0} is damaged; learning writes it anew, and so does: staffetta bayes fit")]
+    Damaged(PathBuf),
+}
+
+/// What became of messages that were to be learnt.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Learnt {
+    /// New ones.
+    pub new: u64,
+    /// Those that were learnt before, as the same.
+    pub known: u64,
+    /// Those that were learnt before, as the other.
+    pub changed: u64,
+    /// Old ones that were forgotten for them.
+    pub forgotten: u64,
+}
+
+/// A filter that learns.
+#[derive(Debug)]
+pub struct Filter {
+    folder: PathBuf,
+    samples: Samples,
+    _lock: File,
+}
+
+impl Filter {
+    /// Opens one to change it; it is made where there is none. Waits for whoever is at it when `wait`.
+    ///
+    /// # Errors
+    /// When its files cannot be read or written, or somebody else is at it.
+    pub fn open(folder: &Path, wait: bool) -> Result<Self, LearnError> {
+        let at = |path: &Path| {
+            let path = path.to_owned();
+            move |error| LearnError::File { path, error }
+        };
+        if !folder.is_dir() {
+            fs::create_dir_all(folder).map_err(at(folder))?;
+            File::open(folder).map(|opened| files::own(&opened, folder)).map_err(at(folder))?;
+        }
+        let path = folder.join("lock");
+        let lock =
+            OpenOptions::new().write(true).create(true).truncate(false).open(&path).map_err(at(&path))?;
+        files::own(&lock, &path);
+        match lock.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) if wait => lock.lock().map_err(at(&path))?,
+            Err(TryLockError::WouldBlock) => return Err(LearnError::Busy(folder.to_owned())),
+            Err(TryLockError::Error(error)) => return Err(LearnError::File { path, error }),
+        }
+        let path = folder.join("samples");
+        let samples = Samples::open(&path).map_err(at(&path))?;
+        Ok(Self { folder: folder.to_owned(), samples, _lock: lock })
+    }
+
+    /// Learns messages, and keeps at most `samples_max`. On disk when this returns; judged by after [`Filter::fit`].
+    ///
+    /// # Errors
+    /// When the disk does not take it.
+    pub fn learn(
+        &mut self,
+        messages: impl IntoIterator<Item = Read>,
+        class: Class,
+        samples_max: u64,
+    ) -> Result<Learnt, LearnError> {
+        let mut learnt = Learnt::default();
+        for message in messages {
+            match self.samples.add(message, class) {
+                Added::New => learnt.new += 1,
+                Added::Known => learnt.known += 1,
+                Added::Changed => learnt.changed += 1,
+            }
+        }
+        learnt.forgotten = self.samples.bound(samples_max);
+        self.save()?;
+        Ok(learnt)
+    }
+
+    /// Forgets messages; how many of them were known.
+    ///
+    /// # Errors
+    /// When the disk does not take it.
+    pub fn forget(&mut self, messages: &[Read]) -> Result<u64, LearnError> {
+        let known = messages.iter().filter(|message| self.samples.forget(&message.digest)).count();
+        self.save()?;
+        Ok(u64::try_from(known).unwrap_or(u64::MAX))
+    }
+
+    /// Learns what [`Filter::export`] gave; how many were new.
+    ///
+    /// # Errors
+    /// When that is something else, or the disk does not take it.
+    pub fn import(&mut self, bytes: &[u8], samples_max: u64) -> Result<(u64, Damage), LearnError> {
+        let imported = self.samples.import(bytes).map_err(|error| self.error("samples", error))?;
+        self.samples.bound(samples_max);
+        self.save()?;
+        Ok(imported)
+    }
+
+    /// All that was learnt, for another filter.
+    #[must_use]
+    pub fn export(&self) -> Vec<u8> {
+        self.samples.to_bytes()
+    }
+
+    /// What was learnt.
+    #[must_use]
+    pub fn samples(&self) -> &Samples {
+        &self.samples
+    }
+
+    /// True when so much has changed since the model was fitted that it should be fitted anew.
+    #[must_use]
+    pub fn is_stale(&self) -> bool {
+        let counts = self.samples.counts();
+        match load(&self.folder) {
+            Ok(Some(model)) => {
+                let changed = counts.ham.abs_diff(model.counts.ham) + counts.spam.abs_diff(model.counts.spam);
+                let is_due = changed.saturating_mul(STALE) >= counts.all();
+                model.state != self.samples.state() && (is_due || !is_enough(counts))
+            }
+            Ok(None) => is_enough(counts),
+            Err(_) => true,
+        }
+    }
+
+    /// Fits the model to what was learnt and puts it on disk; none, and none there, when there is too little of a class.
+    ///
+    /// # Errors
+    /// When the disk does not take it.
+    pub fn fit(&self) -> Result<Option<Model>, LearnError> {
+        let model = fitted(&self.samples);
+        let path = self.folder.join("model");
+        let done = match &model {
+            Some(model) => files::replace(&path, &model.to_bytes()),
+            None => fs::remove_file(&path).or_else(|error| match error.kind() {
+                io::ErrorKind::NotFound => Ok(()),
+                _ => Err(error),
+            }),
+        };
+        done.map_err(|error| self.error("model", error))?;
+        Ok(model)
+    }
+
+    fn save(&mut self) -> Result<(), LearnError> {
+        self.samples.save().map_err(|error| self.error("samples", error))
+    }
+
+    fn error(&self, file: &str, error: io::Error) -> LearnError {
+        LearnError::File { path: self.folder.join(file), error }
+    }
+}
+
+/// The model in a filter's folder; none when nothing has been fitted.
+///
+/// # Errors
+/// When it cannot be read, or is damaged.
+pub fn load(folder: &Path) -> Result<Option<Model>, LearnError> {
+    let path = folder.join("model");
+    match fs::read(&path) {
+        Ok(bytes) => Model::from_bytes(&bytes).map(Some).ok_or(LearnError::Damaged(path)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(LearnError::File { path, error }),
+    }
+}
+
+fn is_enough(counts: Counts) -> bool {
+    counts.ham >= LEARNT_MIN && counts.spam >= LEARNT_MIN
+}
+
+/// A model of these messages; none when there is too little of a class. It depends on which they are and not on the order.
+#[must_use]
+pub fn fitted(samples: &Samples) -> Option<Model> {
+    if !is_enough(samples.counts()) {
+        return None;
+    }
+    let (older, newest) = parted(samples);
+    let all: Vec<(&Features, bool)> =
+        samples.iter().map(|(_, sample)| (&sample.features, sample.class == Class::Spam)).collect();
+    let trial = experts(&older, TRIAL);
+    let calibration = Calibration::new(&heard(&trial, &newest))?;
+    let experts = experts(&all, FITTING);
+    Some(Model { experts, calibration, counts: samples.counts(), state: samples.state() })
+}
+
+type Messages<'a> = Vec<(&'a Features, bool)>;
+
+/// The older and the newest messages of each class, by date.
+fn parted(samples: &Samples) -> (Messages<'_>, Messages<'_>) {
+    let (mut older, mut newest) = (Vec::new(), Vec::new());
+    for class in [Class::Ham, Class::Spam] {
+        let mut all: Vec<_> = samples.iter().filter(|(_, sample)| sample.class == class).collect();
+        all.sort_by_key(|(digest, sample)| (sample.seconds, *digest));
+        let kept = all.len() - all.len() / NEWEST;
+        for (number, (_, sample)) in all.into_iter().enumerate() {
+            let part = if number < kept { &mut older } else { &mut newest };
+            part.push((&sample.features, class == Class::Spam));
+        }
+    }
+    (older, newest)
+}
+
+/// Fits all experts: that for grams, which has most to do, beside the others.
+fn experts(messages: &[(&Features, bool)], fitting: Fitting) -> Experts {
+    let one = |group: Group| {
+        let rows: Vec<(&[u32], bool)> =
+            messages.iter().map(|(features, spam)| (features.group(group), *spam)).collect();
+        fit(&rows, fitting)
+    };
+    std::thread::scope(|scope| {
+        let beside = scope.spawn(|| one(Group::Grams));
+        let [text, style, origin, transport] =
+            [Group::Text, Group::Style, Group::Origin, Group::Transport].map(one);
+        let grams = beside.join().unwrap_or_else(|_| one(Group::Grams));
+        Experts([text, grams, style, origin, transport])
+    })
+}

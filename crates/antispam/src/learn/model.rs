@@ -1,0 +1,273 @@
+//! What was learnt, ready to judge: the weights of five experts, and what their sum means.
+//!
+//! In a file: a line that names the format, figures and weights with the least significant octet first, a checksum of all
+//! (CRC-32C). Every octet is looked at before it is used: a damaged file is an error, never a wrong verdict.
+
+use super::calibrate::Calibration;
+use super::feature::{BITS, Features, Group};
+use super::files::{Reader, put_f32, put_f64, put_u32, put_u64};
+use super::samples::Counts;
+
+/// How much each expert's word counts, in the order of [`Group::ALL`]. Text is what a message is about; the rest changes
+/// from year to year and from place to place, and would be believed too much otherwise.
+pub const SHARES: [f64; 5] = [1.0, 1.0, 0.6, 0.2, 0.3];
+/// First line of the file.
+const FORMAT: &[u8] = b"staffetta bayes model 1\n";
+/// Bits of a number that choose a bucket of the index.
+const INDEX_BITS: u32 = 16;
+/// Buckets of the index.
+const BUCKETS: u32 = 1 << INDEX_BITS;
+
+/// What a filter says of a message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Verdict {
+    /// Wanted.
+    Ham,
+    /// Nothing is certain.
+    Unsure,
+    /// Not wanted.
+    Spam,
+}
+
+impl Verdict {
+    /// Its name in output.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Ham => "ham",
+            Self::Unsure => "unsure",
+            Self::Spam => "spam",
+        }
+    }
+}
+
+/// A message, judged.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Opinion {
+    /// How likely it is spam, 0 to 1: mail like what was learnt, without caution.
+    pub score: f64,
+    /// The same with caution: nearer to one half the less of the text was ever seen. Symbols and verdict go by it.
+    pub cautious: f64,
+    /// The share of the text's features that are known.
+    pub coverage: f64,
+    /// What to call it.
+    pub verdict: Verdict,
+}
+
+/// What all experts together say, before anybody has told what it means.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct Evidence {
+    /// The sum of log-odds.
+    pub sum: f64,
+    /// The share of the text's features that are known.
+    pub coverage: f64,
+    /// How many of the text's features are known.
+    pub known: usize,
+}
+
+/// One expert: the weights of the features of one group, by their numbers.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Expert {
+    ids: Vec<u32>,
+    weights: Vec<f32>,
+    /// Where the numbers that begin with certain bits begin.
+    index: Vec<u32>,
+    bias: f32,
+}
+
+impl Expert {
+    /// `ids` ascend, one weight for each.
+    #[must_use]
+    pub fn new(ids: Vec<u32>, weights: Vec<f32>, bias: f32) -> Self {
+        let mut index = Vec::new();
+        if !ids.is_empty() {
+            index.reserve_exact(usize::try_from(BUCKETS).unwrap_or_default() + 1);
+            let mut at = 0_u32;
+            let mut left = ids.iter().peekable();
+            for bucket in 0..BUCKETS {
+                while left.next_if(|id| **id >> (BITS - INDEX_BITS) < bucket).is_some() {
+                    at += 1;
+                }
+                index.push(at);
+            }
+            index.push(u32::try_from(ids.len()).unwrap_or(u32::MAX));
+        }
+        Self { ids, weights, index, bias }
+    }
+
+    /// How many features it knows.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.ids.len()
+    }
+
+    /// True when it knows nothing.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.ids.is_empty()
+    }
+
+    /// The weight of a feature; none when it is unknown.
+    #[must_use]
+    pub fn weight(&self, id: u32) -> Option<f32> {
+        let bucket = usize::try_from(id >> (BITS - INDEX_BITS)).ok()?;
+        let start = usize::try_from(*self.index.get(bucket)?).ok()?;
+        let end = usize::try_from(*self.index.get(bucket + 1)?).ok()?;
+        let within = self.ids.get(start..end)?.iter().position(|known| *known == id)?;
+        self.weights.get(start + within).copied()
+    }
+
+    /// Log-odds of spam for a message with these features, and how many of them are known.
+    #[must_use]
+    pub fn log_odds(&self, ids: &[u32]) -> (f64, usize) {
+        let (mut known, mut sum) = (0, 0.0);
+        for weight in ids.iter().filter_map(|id| self.weight(*id)) {
+            known += 1;
+            sum += f64::from(weight);
+        }
+        (sum * scale(known) + f64::from(self.bias), known)
+    }
+
+    fn write(&self, out: &mut Vec<u8>) {
+        put_u32(out, u32::try_from(self.ids.len()).unwrap_or(u32::MAX));
+        put_f32(out, self.bias);
+        self.ids.iter().for_each(|id| put_u32(out, *id));
+        self.weights.iter().for_each(|weight| put_f32(out, *weight));
+    }
+
+    fn read(input: &mut Reader<'_>) -> Option<Self> {
+        let count = usize::try_from(input.u32()?).ok()?;
+        let bias = input.f32()?;
+        let ids: Vec<u32> = input.many(count)?.map(u32::from_le_bytes).collect();
+        let weights: Vec<f32> = input.many(count)?.map(f32::from_le_bytes).collect();
+        let ascend = ids.windows(2).all(|pair| pair.first() < pair.last());
+        let fits = ids.last().is_none_or(|last| *last >> BITS == 0);
+        let finite = bias.is_finite() && weights.iter().all(|weight| weight.is_finite());
+        (ascend && fits && finite).then(|| Self::new(ids, weights, bias))
+    }
+}
+
+/// What each of `count` features counts.
+#[allow(clippy::cast_precision_loss)] // Features of a message are few.
+fn scale(count: usize) -> f64 {
+    1.0 / (count.max(1) as f64).sqrt()
+}
+
+#[allow(clippy::cast_precision_loss)]
+fn share(part: usize, whole: usize) -> f64 {
+    if whole == 0 { 0.0 } else { part as f64 / whole as f64 }
+}
+
+/// The experts of all groups, in their order.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Experts(pub [Expert; 5]);
+
+impl Experts {
+    /// What they say together. An expert for what changes with place and time is believed the less, the less it knows.
+    #[must_use]
+    pub fn evidence(&self, features: &Features) -> Evidence {
+        let mut evidence = Evidence::default();
+        for ((expert, group), weight) in self.0.iter().zip(Group::ALL).zip(SHARES) {
+            let ids = features.group(group);
+            let (mut odds, known) = expert.log_odds(ids);
+            let coverage = share(known, ids.len());
+            match group {
+                Group::Text => (evidence.coverage, evidence.known) = (coverage, known),
+                Group::Origin | Group::Transport => {
+                    odds = (odds - f64::from(expert.bias)) * coverage.powi(4) + f64::from(expert.bias);
+                }
+                Group::Grams | Group::Style => {}
+            }
+            evidence.sum += weight * odds;
+        }
+        evidence
+    }
+}
+
+/// What decided: a feature, and by how much it moves the log-odds.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Reason {
+    /// Its group.
+    pub group: Group,
+    /// Its number.
+    pub id: u32,
+    /// By how much it moves the sum; positive towards spam.
+    pub weight: f64,
+}
+
+/// A fitted filter.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Model {
+    /// The experts.
+    pub experts: Experts,
+    /// What their sum means.
+    pub calibration: Calibration,
+    /// The messages it was fitted to.
+    pub counts: Counts,
+    /// Which messages those were, as [`super::samples::Samples::state`] has it.
+    pub state: u64,
+}
+
+impl Model {
+    /// Judges a message.
+    #[must_use]
+    pub fn judge(&self, features: &Features) -> Opinion {
+        self.calibration.opinion(self.experts.evidence(features))
+    }
+
+    /// The features that decided most, strongest first.
+    #[must_use]
+    pub fn reasons(&self, features: &Features, count_max: usize) -> Vec<Reason> {
+        let mut reasons = Vec::new();
+        for ((expert, group), share) in self.experts.0.iter().zip(Group::ALL).zip(SHARES) {
+            let ids = features.group(group);
+            let known: Vec<(u32, f32)> =
+                ids.iter().filter_map(|id| Some((*id, expert.weight(*id)?))).collect();
+            let scale = share * scale(known.len());
+            reasons.extend(known.into_iter().map(|(id, weight)| Reason {
+                group,
+                id,
+                weight: f64::from(weight) * scale,
+            }));
+        }
+        reasons.sort_by(|a, b| b.weight.abs().total_cmp(&a.weight.abs()).then(a.id.cmp(&b.id)));
+        reasons.truncate(count_max);
+        reasons
+    }
+
+    /// As octets of a file.
+    #[must_use]
+    pub fn to_bytes(&self) -> Vec<u8> {
+        let mut out = FORMAT.to_vec();
+        put_u64(&mut out, self.counts.ham);
+        put_u64(&mut out, self.counts.spam);
+        put_u64(&mut out, self.state);
+        self.calibration.figures().iter().for_each(|figure| put_f64(&mut out, *figure));
+        self.experts.0.iter().for_each(|expert| expert.write(&mut out));
+        let sum = crc32c::crc32c(&out);
+        put_u32(&mut out, sum);
+        out
+    }
+
+    /// From octets of a file; none when they are not those that were written.
+    #[must_use]
+    pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
+        let (content, sum) = bytes.split_at_checked(bytes.len().checked_sub(4)?)?;
+        if crc32c::crc32c(content).to_le_bytes() != sum {
+            return None;
+        }
+        let mut input = Reader::new(content.strip_prefix(FORMAT)?);
+        let counts = Counts { ham: input.u64()?, spam: input.u64()? };
+        let state = input.u64()?;
+        let mut figures = [0.0; Calibration::FIGURES];
+        for figure in &mut figures {
+            *figure = input.f64()?;
+        }
+        let calibration = Calibration::from_figures(figures)?;
+        let mut experts = Experts::default();
+        for expert in &mut experts.0 {
+            *expert = Expert::read(&mut input)?;
+        }
+        input.is_empty().then_some(Self { experts, calibration, counts, state })
+    }
+}

@@ -1,0 +1,185 @@
+//! Fits one expert: logistic regression over the features of one group, L2-regularised.
+//!
+//! A message is a vector with 1/√n for each of its n features, so that long messages weigh no more than short ones.
+//! Features that only one message has are left out. The fit is by coordinate descent in the dual (Yu, Huang, Lin: Dual
+//! coordinate descent methods for logistic regression and maximum entropy models, 2011): no step size, and the same
+//! messages in the same order give the same weights, bit by bit. Memory: 4 octets for each feature of each message.
+
+use super::feature::BITS;
+use super::model::Expert;
+
+/// How the fit is done.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Fitting {
+    /// What a wrong answer costs beside large weights.
+    pub cost: f64,
+    /// Passes over all messages.
+    pub passes: usize,
+}
+
+/// Messages as rows of numbers: the features that are weighed, for each.
+struct Rows {
+    ids: Vec<u32>,
+    ends: Vec<usize>,
+}
+
+impl Rows {
+    fn get(&self, row: usize) -> &[u32] {
+        let start = row.checked_sub(1).and_then(|before| self.ends.get(before)).copied().unwrap_or(0);
+        let end = self.ends.get(row).copied().unwrap_or(start);
+        self.ids.get(start..end).unwrap_or_default()
+    }
+}
+
+/// Which numbers were seen twice or more, and their places among these.
+struct Seen {
+    twice: Vec<u64>,
+    /// Numbers in use before each word of `twice`.
+    before: Vec<u32>,
+}
+
+const WORDS: usize = 1 << (BITS - 6);
+
+impl Seen {
+    fn new<'a>(messages: impl Iterator<Item = &'a [u32]>) -> Self {
+        let (mut once, mut twice) = (vec![0_u64; WORDS], vec![0_u64; WORDS]);
+        for id in messages.flatten() {
+            let (word, bit) = place(*id);
+            if let (Some(once), Some(twice)) = (once.get_mut(word), twice.get_mut(word)) {
+                *twice |= *once & bit;
+                *once |= bit;
+            }
+        }
+        drop(once);
+        let mut sum = 0;
+        let before = twice
+            .iter()
+            .map(|word| {
+                let before = sum;
+                sum += word.count_ones();
+                before
+            })
+            .collect();
+        Self { twice, before }
+    }
+
+    /// The place of a number; none when it is not in use.
+    fn rank(&self, id: u32) -> Option<u32> {
+        let (word, bit) = place(id);
+        let all = self.twice.get(word)?;
+        (all & bit != 0)
+            .then(|| self.before.get(word).map_or(0, |before| before + (all & (bit - 1)).count_ones()))
+    }
+
+    /// All numbers in use, ascending.
+    fn ids(&self) -> Vec<u32> {
+        let mut ids = Vec::new();
+        let mut base = 0;
+        for word in &self.twice {
+            let mut left = *word;
+            while left != 0 {
+                ids.push(base + left.trailing_zeros());
+                left &= left - 1;
+            }
+            base += 64;
+        }
+        ids
+    }
+}
+
+fn place(id: u32) -> (usize, u64) {
+    (usize::try_from(id >> 6).unwrap_or(usize::MAX), 1 << (id & 63))
+}
+
+/// Fits an expert to messages: their features, and whether each is spam.
+#[must_use]
+pub fn fit(messages: &[(&[u32], bool)], fitting: Fitting) -> Expert {
+    let seen = Seen::new(messages.iter().map(|(ids, _)| *ids));
+    let mut rows = Rows { ids: Vec::new(), ends: Vec::with_capacity(messages.len()) };
+    for (ids, _) in messages {
+        rows.ids.extend(ids.iter().filter_map(|id| seen.rank(*id)));
+        rows.ends.push(rows.ids.len());
+    }
+    let ids = seen.ids();
+    drop(seen);
+    let labels: Vec<bool> = messages.iter().map(|(_, spam)| *spam).collect();
+    let (weights, bias) = descend(&rows, &labels, ids.len(), fitting);
+    Expert::new(ids, weights, bias)
+}
+
+#[allow(clippy::cast_precision_loss)] // Counts of messages and features are far below 2^52.
+fn float(count: usize) -> f64 {
+    count as f64
+}
+
+/// Coordinate descent: one dual variable a message, each step exact to [`NEWTON_STEPS_MAX`] steps.
+#[allow(clippy::cast_possible_truncation)] // Weights are kept in single precision.
+fn descend(rows: &Rows, labels: &[bool], features: usize, fitting: Fitting) -> (Vec<f32>, f32) {
+    let spam = labels.iter().filter(|spam| **spam).count();
+    let balance = |count: usize| fitting.cost * float(labels.len()) / (2.0 * float(count.max(1)));
+    let (cost_of_ham, cost_of_spam) = (balance(labels.len() - spam), balance(spam));
+    let cost_of = |spam: bool| if spam { cost_of_spam } else { cost_of_ham };
+    let mut weights = vec![0.0_f32; features];
+    let mut bias = 0.0_f32;
+    let mut duals: Vec<f64> = labels.iter().map(|spam| (cost_of(*spam) * 0.001).min(1e-8)).collect();
+    let mut order: Vec<usize> = (0..labels.len()).collect();
+    let mut random = 0x9e37_79b9_7f4a_7c15_u64;
+    for _ in 0..fitting.passes {
+        shuffle(&mut order, &mut random);
+        for &row in &order {
+            let (Some(spam), Some(dual)) = (labels.get(row), duals.get_mut(row)) else { continue };
+            let (ids, sign) = (rows.get(row), if *spam { 1.0 } else { -1.0 });
+            let scale = 1.0 / float(ids.len().max(1)).sqrt();
+            let at = |id: u32| usize::try_from(id).unwrap_or(usize::MAX);
+            let sum: f32 = ids.iter().filter_map(|id| weights.get(at(*id))).sum();
+            let margin = sign * (f64::from(sum) * scale + f64::from(bias));
+            // The length of the vector with 1 for the bias.
+            let length = if ids.is_empty() { 1.0 } else { 2.0 };
+            let cost = cost_of(*spam);
+            let after = step(*dual, margin, length, cost);
+            let change = (after - *dual) * sign;
+            *dual = after;
+            let each = (change * scale) as f32;
+            for id in ids {
+                if let Some(weight) = weights.get_mut(at(*id)) {
+                    *weight += each;
+                }
+            }
+            bias += change as f32;
+        }
+    }
+    (weights, bias)
+}
+
+/// Steps of Newton's method for one dual variable.
+const NEWTON_STEPS_MAX: usize = 30;
+
+/// The best value of one dual variable between 0 and `cost`, all others as they are.
+fn step(dual: f64, margin: f64, length: f64, cost: f64) -> f64 {
+    // Of the two ends of the interval, the one that the optimum is nearer to: Newton's method converges from there.
+    let upper = cost - dual;
+    let to_lower = 0.5 * length * (upper - dual) + margin < 0.0;
+    let (start, sign) = if to_lower { (upper, -1.0) } else { (dual, 1.0) };
+    let mut value = if cost - start < 0.5 * cost { 0.1 * start } else { start };
+    for _ in 0..NEWTON_STEPS_MAX {
+        let slope = length * (value - start) + sign * margin + (value / (cost - value)).ln();
+        if slope.abs() < 1e-8 {
+            break;
+        }
+        let bend = length + cost / (cost - value) / value;
+        let next = value - slope / bend;
+        value = if next <= 0.0 { value * 0.1 } else { next.min(cost * (1.0 - 1e-12)) };
+    }
+    if to_lower { cost - value } else { value }
+}
+
+/// Fisher and Yates, with a generator of its own: every fit is the same.
+fn shuffle(order: &mut [usize], random: &mut u64) {
+    for end in (1..order.len()).rev() {
+        *random ^= *random << 13;
+        *random ^= *random >> 7;
+        *random ^= *random << 17;
+        let bound = u64::try_from(end + 1).unwrap_or(u64::MAX);
+        order.swap(end, usize::try_from(*random % bound).unwrap_or(0));
+    }
+}

@@ -1,0 +1,221 @@
+//! `staffetta learn`: teaches the classifier what is spam and what is ham. Needs no server; one that runs takes the new
+//! model up with the next message.
+
+pub(super) mod messages;
+
+use std::io::{self, IsTerminal as _, Write as _};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use serde_json::json;
+use server::learning::{Class, Filter, LEARNT_MIN, Learnt, Read, SAMPLES_MAX, read};
+
+use super::{ConfigFile, Outcome, print_all};
+
+/// Files that are read before they are put on disk together.
+const BATCH: usize = 5_000;
+/// Files between two looks of the progress bar.
+const SHOWN_EVERY: usize = 50;
+
+/// Teach the classifier: this is spam, this is not
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  staffetta learn --ham ~/Maildir                      what was kept: its inbox, not its subfolders
+  staffetta learn --spam ~/Maildir/.Junk old-junk.mbox
+  staffetta learn --spam - < message.eml               from a program that moves mail to Junk
+  staffetta learn --forget message.eml                 it was neither
+
+Nothing is judged before 200 of each are learnt; some thousands of each, of the last months, are good. A message is learnt
+once; learnt again as the other, it changes sides. Kept are numbers that stand for words, not the words.")]
+#[command(group = clap::ArgGroup::new("what").required(true).args(["spam", "ham", "forget"]))]
+pub(crate) struct Args {
+    /// They are spam
+    #[arg(long)]
+    spam: bool,
+    /// They are not spam
+    #[arg(long)]
+    ham: bool,
+    /// Take back what was learnt from them
+    #[arg(long)]
+    forget: bool,
+    /// Files with one message, mailbox files, Maildirs, folders with all that is in them; - for standard input
+    #[arg(required = true, value_name = "PATH")]
+    paths: Vec<PathBuf>,
+    /// Print an object instead, for programs
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    place: FilterPlace,
+}
+
+/// Which filter a command works with.
+#[derive(Debug, clap::Args)]
+pub(super) struct FilterPlace {
+    #[command(flatten)]
+    config: ConfigFile,
+    /// The filter's folder; bayes in the configured data folder when not given
+    #[arg(long, value_name = "FOLDER")]
+    filter: Option<PathBuf>,
+}
+
+impl FilterPlace {
+    /// The folder, and how many messages are kept there.
+    pub(super) fn find(&self) -> Result<(PathBuf, u64), Box<dyn std::error::Error>> {
+        if let Some(folder) = &self.filter {
+            return Ok((folder.clone(), SAMPLES_MAX));
+        }
+        let loaded = self.config.load().ok_or("the configuration cannot be read")?;
+        Ok((server::learning::learnt_folder(&loaded), loaded.config.antispam.bayes.samples_max))
+    }
+}
+
+pub(crate) fn run(args: &Args) -> Outcome {
+    let (folder, samples_max) = args.place.find()?;
+    let class = if args.spam { Class::Spam } else { Class::Ham };
+    let mut files = Vec::new();
+    let mut piped = Vec::new();
+    for path in &args.paths {
+        if path == Path::new("-") {
+            messages::each_of(&mut io::stdin().lock(), &mut |message| piped.push(read(message)))?;
+        } else {
+            files.extend(messages::files(path).map_err(|error| format!("{}: {error}", path.display()))?);
+        }
+    }
+    let mut done = Done::default();
+    let bar = Bar::new(files.len());
+    let mut filter = Filter::open(&folder, true)?;
+    done.take(&mut filter, piped, (!args.forget).then_some(class), samples_max)?;
+    for batch in files.chunks(BATCH) {
+        let (read, failed) = read_all(batch, &bar);
+        for problem in &failed {
+            eprintln!("{problem}");
+        }
+        done.failed += failed.len();
+        done.take(&mut filter, read, (!args.forget).then_some(class), samples_max)?;
+    }
+    bar.end();
+    let is_stale = filter.is_stale();
+    if is_stale {
+        filter.fit()?;
+    }
+    print_all(done.text(&filter, is_stale, args)?.as_bytes())?;
+    Ok(if done.failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// What was done so far.
+#[derive(Debug, Default)]
+struct Done {
+    learnt: Learnt,
+    forgotten: u64,
+    failed: usize,
+}
+
+impl Done {
+    /// Learns, as `class` or, without one, forgets.
+    fn take(
+        &mut self,
+        filter: &mut Filter,
+        messages: Vec<Read>,
+        class: Option<Class>,
+        samples_max: u64,
+    ) -> Result<(), Box<dyn std::error::Error>> {
+        match class {
+            Some(class) => {
+                let learnt = filter.learn(messages, class, samples_max)?;
+                self.learnt.new += learnt.new;
+                self.learnt.known += learnt.known;
+                self.learnt.changed += learnt.changed;
+                self.learnt.forgotten += learnt.forgotten;
+            }
+            None => self.forgotten += filter.forget(&messages)?,
+        }
+        Ok(())
+    }
+
+    fn text(&self, filter: &Filter, is_fitted: bool, args: &Args) -> Result<String, serde_json::Error> {
+        let (Learnt { new, known, changed, forgotten }, counts) = (self.learnt, filter.samples().counts());
+        if args.json {
+            let object = json!({
+                "learnt": new, "known": known, "changed": changed, "given_way": forgotten,
+                "forgotten": self.forgotten, "failed": self.failed,
+                "ham": counts.ham, "spam": counts.spam, "fitted": is_fitted,
+            });
+            return Ok(serde_json::to_string(&object)? + "\n");
+        }
+        let mut text = if args.forget {
+            format!("{} forgotten", self.forgotten)
+        } else {
+            format!("{new} learnt, {known} known before, {changed} changed sides")
+        };
+        text.push_str(&format!("; {} ham and {} spam altogether\n", counts.ham, counts.spam));
+        if counts.ham.min(counts.spam) < LEARNT_MIN {
+            text.push_str(&format!("nothing is judged before there are {LEARNT_MIN} of each\n"));
+        }
+        Ok(text)
+    }
+}
+
+/// Reads messages on all processors, in the order of the files; and what could not be read.
+fn read_all(files: &[PathBuf], bar: &Bar) -> (Vec<Read>, Vec<String>) {
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    let share = files.len().div_ceil(threads).max(1);
+    let part = |files: &[PathBuf]| {
+        let (mut all, mut failed) = (Vec::with_capacity(files.len()), Vec::new());
+        for path in files {
+            if let Err(error) = messages::each(path, |message| all.push(read(message))) {
+                failed.push(format!("{}: {error}", path.display()));
+            }
+            bar.step();
+        }
+        (all, failed)
+    };
+    std::thread::scope(|scope| {
+        let parts: Vec<_> =
+            files.chunks(share).map(|files| (files, scope.spawn(move || part(files)))).collect();
+        let (mut all, mut failed) = (Vec::new(), Vec::new());
+        for (files, thread) in parts {
+            match thread.join() {
+                Ok((read, wrong)) => {
+                    all.extend(read);
+                    failed.extend(wrong);
+                }
+                Err(_) => {
+                    failed.extend(files.iter().map(|path| format!("{}: cannot be parsed", path.display())));
+                }
+            }
+        }
+        (all, failed)
+    })
+}
+
+/// How far it is, on a terminal.
+#[derive(Debug)]
+struct Bar {
+    all: usize,
+    done: AtomicUsize,
+    is_shown: bool,
+}
+
+impl Bar {
+    fn new(all: usize) -> Self {
+        Self { all, done: AtomicUsize::new(0), is_shown: io::stderr().is_terminal() && all > SHOWN_EVERY }
+    }
+
+    fn step(&self) {
+        let done = self.done.fetch_add(1, Ordering::Relaxed) + 1;
+        if self.is_shown && done.is_multiple_of(SHOWN_EVERY) {
+            let cells = 30 * done / self.all.max(1);
+            let bar: String = (0..30).map(|cell| if cell < cells { '#' } else { '.' }).collect();
+            // Only for the eye: that it cannot be shown is no reason to stop.
+            let _ = write!(io::stderr().lock(), "\r{bar} {done} of {}", self.all);
+        }
+    }
+
+    fn end(&self) {
+        if self.is_shown {
+            let _ = write!(io::stderr().lock(), "\r{:60}\r", "");
+        }
+    }
+}

@@ -1,0 +1,145 @@
+//! Messages in files, mailbox files, Maildirs and folders, for learning and scoring.
+//!
+//! Of each message the beginning is read, as far as the classifier looks. Below a folder that was named, files and folders
+//! that begin with a dot are passed over, which in a Maildir are its subfolders, and `tmp`, which holds what is not
+//! delivered. Links to folders are not followed.
+
+use std::fs::{self, File};
+use std::io::{self, BufRead, BufReader, Read as _};
+use std::path::{Path, PathBuf};
+
+use server::learning::READ_BYTES_MAX;
+
+/// Folders within folders.
+const DEPTH_MAX: usize = 32;
+/// Longest line that is looked at as a whole, in octets.
+const LINE_BYTES_MAX: u64 = 1 << 20;
+
+/// The files that a path stands for: itself, or all within, in the order of their names.
+pub(in crate::commands) fn files(path: &Path) -> io::Result<Vec<PathBuf>> {
+    let mut found = Vec::new();
+    if fs::metadata(path)?.is_dir() {
+        within(path, DEPTH_MAX, &mut found)?;
+    } else {
+        found.push(path.to_owned());
+    }
+    Ok(found)
+}
+
+fn within(folder: &Path, depth: usize, found: &mut Vec<PathBuf>) -> io::Result<()> {
+    let mut entries = fs::read_dir(folder)?.collect::<io::Result<Vec<_>>>()?;
+    entries.sort_by_key(fs::DirEntry::file_name);
+    let is_maildir = entries.iter().any(|entry| entry.file_name() == "cur");
+    for entry in entries {
+        let (name, kind) = (entry.file_name(), entry.file_type()?);
+        if name.as_encoded_bytes().starts_with(b".") {
+            continue;
+        }
+        if kind.is_dir() {
+            if !(is_maildir && name == "tmp") && depth > 0 {
+                within(&entry.path(), depth - 1, found)?;
+            }
+        } else if !is_maildir && entry.path().is_file() {
+            // What lies beside cur and new are a mail program's own files.
+            found.push(entry.path());
+        }
+    }
+    Ok(())
+}
+
+/// Does something with each message of a file: one, or all of a mailbox file.
+pub(in crate::commands) fn each(path: &Path, mut message: impl FnMut(&[u8])) -> io::Result<()> {
+    let mut reader = BufReader::with_capacity(64 << 10, File::open(path)?);
+    each_of(&mut reader, &mut message)
+}
+
+/// The same for what is read from anywhere.
+pub(in crate::commands) fn each_of(
+    input: &mut impl BufRead,
+    message: &mut impl FnMut(&[u8]),
+) -> io::Result<()> {
+    if !input.fill_buf()?.starts_with(b"From ") {
+        let mut octets = Vec::new();
+        input.take(u64::try_from(READ_BYTES_MAX).unwrap_or(u64::MAX)).read_to_end(&mut octets)?;
+        // All of it: who writes to us shall not be told that we have gone.
+        io::copy(input, &mut io::sink())?;
+        if !octets.is_empty() {
+            message(&octets);
+        }
+        return Ok(());
+    }
+    let (mut octets, mut line, mut is_behind_empty) = (Vec::new(), Vec::new(), true);
+    loop {
+        line.clear();
+        let ended = input.take(LINE_BYTES_MAX).read_until(b'\n', &mut line)? == 0;
+        let parts = is_behind_empty && line.starts_with(b"From ");
+        if (ended || parts) && !octets.is_empty() {
+            message(&octets);
+            octets.clear();
+        }
+        if ended {
+            return Ok(());
+        }
+        is_behind_empty = line.iter().all(|octet| matches!(octet, b'\r' | b'\n'));
+        if !parts && octets.len() < READ_BYTES_MAX {
+            // What began with From in the text was quoted when it was put here.
+            let quoted = line.iter().position(|octet| *octet != b'>').unwrap_or(0);
+            let is_quoted = quoted > 0 && line.get(quoted..).is_some_and(|rest| rest.starts_with(b"From "));
+            octets.extend_from_slice(line.get(usize::from(is_quoted)..).unwrap_or_default());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn all(text: &str) -> Vec<String> {
+        let mut found = Vec::new();
+        each_of(&mut text.as_bytes(), &mut |message| {
+            found.push(String::from_utf8(message.to_vec()).unwrap());
+        })
+        .unwrap();
+        found
+    }
+
+    #[test]
+    fn a_file_is_one_message_or_a_mailbox() {
+        assert_eq!(all(""), Vec::<String>::new());
+        assert_eq!(all("Subject: a\n\nFrom x\n"), ["Subject: a\n\nFrom x\n"]);
+        let mailbox = "From a@b Thu\nSubject: a\n\nwords\nFrom here on\n>From there\n\nFrom c@d Fri\nSubject: b\n\n>>From x\n";
+        assert_eq!(
+            all(mailbox),
+            ["Subject: a\n\nwords\nFrom here on\nFrom there\n\n", "Subject: b\n\n>From x\n"],
+            "a line that begins with From within a text parts nothing"
+        );
+    }
+
+    #[test]
+    fn folders_and_maildirs() {
+        let root = tempfile::tempdir().unwrap();
+        for file in [
+            "plain/b.eml",
+            "plain/a.eml",
+            "plain/.hidden",
+            "Maildir/cur/1:2,S",
+            "Maildir/new/2",
+            "Maildir/tmp/3",
+            "Maildir/.Junk/cur/4",
+            "Maildir/dovecot.index",
+        ] {
+            let path = root.path().join(file);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, "x").unwrap();
+        }
+        let named = |path: &str| -> Vec<String> {
+            let found = files(&root.path().join(path)).unwrap();
+            found.iter().map(|f| f.strip_prefix(root.path()).unwrap().display().to_string()).collect()
+        };
+        assert_eq!(named("plain"), ["plain/a.eml", "plain/b.eml"]);
+        assert_eq!(named("Maildir"), ["Maildir/cur/1:2,S", "Maildir/new/2"]);
+        assert_eq!(named("Maildir/.Junk"), ["Maildir/.Junk/cur/4"]);
+        assert_eq!(named("plain/a.eml"), ["plain/a.eml"]);
+        assert!(files(&root.path().join("absent")).is_err());
+    }
+}
