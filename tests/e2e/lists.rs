@@ -147,6 +147,7 @@ fn dead_lists_cost_nobody_anything_and_operators_see_it() {
         let labels = format!("{{family=\"ipv4\",list=\"{list}\"}}");
         assert_eq!(daemon.metric(&format!("staffetta_dnsbl_healthy{labels}")), Some(0.0), "{list}");
         assert_eq!(daemon.metric(&format!("staffetta_dnsbl_suspensions_total{labels}")), Some(1.0), "{list}");
-        assert!(daemon.log().contains(&format!("{list} (ipv4) suspended: ")), "{}", daemon.log());
+        let line = format!("{list} (ipv4) suspended: ");
+        assert!(support::wait_until(|| daemon.log().contains(&line)), "{}", daemon.log());
     }
 }

@@ -68,7 +68,7 @@ fn an_account_that_looks_broken_into_is_slowed_held_and_locked_until_it_is_let_i
         metric(&daemon, &format!("staffetta_account_steps_total{{step=\"{step}\"}}"), 1.0);
     }
     let line = "account user@example.test: locked: 9 recipients to whom it had not written before";
-    assert!(daemon.log().contains(line), "{}", daemon.log());
+    assert!(support::wait_until(|| daemon.log().contains(line)), "{}", daemon.log());
 
     assert_eq!(daemon.stop(), Some(0));
     daemon.run();
@@ -114,7 +114,8 @@ fn an_account_whose_mail_comes_back_is_slowed_and_an_exempt_one_is_not() {
         assert!(daemon.wait_for_mail(sender, 2).len() >= 2);
     }
     metric(&daemon, "staffetta_account_steps_total{step=\"slow\"}", 1.0);
-    assert!(daemon.log().contains("account user@example.test: slowed down: 2 messages that came back"));
+    let line = "account user@example.test: slowed down: 2 messages that came back";
+    assert!(support::wait_until(|| daemon.log().contains(line)));
 }
 
 /// Mail comes back for reasons that are nobody's fault: however much does, nobody is locked out for it.

@@ -63,5 +63,6 @@ fn what_cannot_be_delivered_waits_is_shown_and_steered() {
     assert!(sink.wait_for(1)[0].text.contains("Subject: fourth"));
     let sent = || daemon.log().matches("status=sent (250 2.0.0 Taken by the sink)").count() == 3;
     assert!(support::wait_until(sent), "{}", daemon.log());
-    assert!(daemon.log().contains(&format!("agent=smtp, relay=[127.0.0.1]:{port}, ")));
+    let line = format!("agent=smtp, relay=[127.0.0.1]:{port}, ");
+    assert!(support::wait_until(|| daemon.log().contains(&line)));
 }
