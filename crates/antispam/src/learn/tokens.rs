@@ -8,7 +8,6 @@
 
 mod body;
 mod header;
-mod html;
 #[cfg(test)]
 mod tests;
 mod words;

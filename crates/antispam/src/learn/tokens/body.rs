@@ -5,8 +5,8 @@ use std::borrow::Cow;
 use mail_parser::{MessagePart, MimeHeaders, PartType};
 
 use super::super::feature::{Gathering, Kind, hash, joined, mixed};
-use super::html;
 use super::words::{shape, words};
+use crate::letter::html;
 
 /// Parts that are looked at.
 pub(super) const PARTS_MAX: usize = 100;
@@ -52,7 +52,7 @@ impl Text {
     pub(super) fn part(&mut self, part: &MessagePart<'_>, out: &mut Gathering) {
         described(part, out);
         match &part.body {
-            PartType::Text(text) if !looks_like_html(text) => {
+            PartType::Text(text) if !html::looks_like(text) => {
                 self.links(text, out);
                 self.shown(text, out);
             }
@@ -148,12 +148,6 @@ fn described(part: &MessagePart<'_>, out: &mut Gathering) {
         let name = part.attachment_name().unwrap_or_default();
         out.add_in(Kind::Attachment, "ends", name.rsplit_once('.').map_or("", |(_, end)| end));
     }
-}
-
-/// HTML that is declared to be plain text.
-fn looks_like_html(text: &str) -> bool {
-    let head = cut(text, 2000).as_bytes();
-    crate::normalised::positions(head, b"<html").next().is_some()
 }
 
 fn tags(tags: &[String], out: &mut Gathering) {
