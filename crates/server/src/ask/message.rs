@@ -105,19 +105,19 @@ impl Asker {
     async fn complete(
         &self,
         id: mail::QueueId,
+        head: &Bytes,
         edits: &mut Vec<Edit>,
         body: &mut ReceivedBody,
     ) -> Result<Vec<u8>, Box<Reply>> {
         let services = &self.services;
-        let head = Bytes::from(submission::header_of(body));
         if services.config.submission.add_missing_headers {
-            let missing = submission::missing(services, id, &store::edited(&head, edits).concat());
+            let missing = submission::missing(services, id, &store::edited(head, edits).concat());
             edits.extend(missing);
         }
         if !services.config.submission.sign {
             return Ok(Vec::new());
         }
-        let signature = submission::sign(services, &head, edits, body).await?;
+        let signature = submission::sign(services, head, edits, body).await?;
         Ok(signature.unwrap_or_default())
     }
 
@@ -129,8 +129,10 @@ impl Asker {
         let services = Arc::clone(&self.services);
         let services = &*services;
         let ours = self.facts.account.is_some() || self.facts.local_user.is_some();
+        // One copy for all that looks at the header from here on; what strangers send needs none.
+        let looked_at = self.facts.may_relay();
+        let head = if looked_at { submission::header_of(&body).into() } else { Bytes::new() };
         if ours {
-            let head = submission::header_of(&body);
             self.or_late(submission::check_identity(services, &self.facts, &head)).await?;
         }
         // The checks see the message as it came. Then their edits, then what is missing, then the signature over all that.
@@ -139,12 +141,13 @@ impl Asker {
         let mut top = trace::received(services, &self.facts, &transaction);
         top.extend_from_slice(&judged.trace);
         if ours {
-            top.extend(self.or_late(self.complete(transaction.id, &mut edits, &mut body)).await?);
+            top.extend(self.or_late(self.complete(transaction.id, &head, &mut edits, &mut body)).await?);
         }
         if self.facts.may_relay() {
-            let head = Bytes::from(submission::header_of(&body));
-            submission::remember(services, &store::edited(&head, &edits).concat()).await;
-            let new = correspondents::remember(services, &self.facts, &transaction, &head).await;
+            let ((), new) = tokio::join!(
+                submission::remember(services, &transaction.reverse_path, &head, &edits),
+                correspondents::remember(services, &self.facts, &transaction, &head),
+            );
             judged.hold |= self.account_sends(transaction.id, new.unwrap_or_default()).await;
         } else if transaction.reverse_path.is_null() && self.case.found(PROVEN_SYMBOL) {
             self.report_returned(&intake::copies::accounts(services, &transaction)).await;

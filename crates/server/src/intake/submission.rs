@@ -9,7 +9,7 @@ use std::time::Duration;
 use antispam::backscatter::message_id;
 use bytes::Bytes;
 use delivery::Resolution;
-use mail::{Address, Domain, ForwardPath, Reply, header};
+use mail::{Address, Domain, ForwardPath, Reply, ReversePath, header};
 use mail_parser::MessageParser;
 use store::{BodyEditor, Edit, NewBody};
 
@@ -114,10 +114,16 @@ pub fn missing(services: &Services, id: mail::QueueId, head: &[u8]) -> Vec<Edit>
 
 /// Remembers the Message-ID that a sender of ours has chosen, so that a report about the message is known for one.
 ///
-/// A memory that does not answer in time remembers nothing: mail does not wait for it.
-pub async fn remember(services: &Services, head: &[u8]) {
+/// `head` is the header as received, `edits` its changes. Reports go to the reverse-path: where that is in no domain of ours,
+/// none can come here and nothing is remembered. A memory that does not answer in time remembers nothing: mail does not wait
+/// for it.
+pub async fn remember(services: &Services, sender: &ReversePath, head: &Bytes, edits: &[Edit]) {
+    if !sender.mailbox().is_some_and(|sender| services.router.is_ours(&sender.domain)) {
+        return;
+    }
     let marks = services.judge.marks();
-    let Some(field) = header::find(head, "Message-ID") else { return };
+    let fields = store::edited(head, edits).concat();
+    let Some(field) = header::find(&fields, "Message-ID") else { return };
     let text = field.text();
     let id = text.trim().trim_start_matches('<').trim_end_matches('>');
     let Some(write) = message_id::remember(&marks.keys, id, marks.days) else { return };
