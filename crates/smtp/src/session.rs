@@ -281,11 +281,12 @@ impl Session {
         true
     }
 
-    /// Queues a reply. 421 ends the session, whoever says it (RFC 5321 §4.2.3).
+    /// Queues a reply. 421 ends the session, whoever says it (RFC 5321 §4.2.3), and so does 521: this host takes no mail
+    /// from there (RFC 7504 §3).
     fn say(&mut self, reply: &Reply) {
         reply.write_to(&mut self.replies);
         self.replies_since.get_or_insert(self.now);
-        if reply.code == 421 {
+        if matches!(reply.code, 421 | 521) {
             self.closing.get_or_insert(CloseReason::Refused);
         }
     }
