@@ -122,17 +122,30 @@ impl Importing {
         }
     }
 
+    /// True when what this rule builds upon leads back to it.
+    fn is_in_a_circle(&self, name: &str) -> bool {
+        let (mut seen, mut next) = (BTreeSet::new(), vec![name]);
+        while let Some(rule) = next.pop().and_then(|name| self.rules.get(name)) {
+            if rule.names.contains(name) {
+                return true;
+            }
+            next.extend(rule.names.iter().map(String::as_str).filter(|other| seen.insert(*other)));
+        }
+        false
+    }
+
     fn finish(mut self) -> Imported {
         // A rule about one that was left out cannot hold as it was meant; so on, until none is left.
         loop {
-            let there: BTreeSet<String> = self.rules.keys().cloned().collect();
             let missing = self.rules.iter().find_map(|(name, rule)| {
-                let missing = rule.names.iter().find(|other| !there.contains(*other))?;
-                Some((name.clone(), rule.line, missing.clone()))
+                let missing = rule.names.iter().find(|other| !self.rules.contains_key(*other))?;
+                Some((name.clone(), format!("it builds upon {missing}, which is not there")))
             });
-            let Some((name, line, missing)) = missing else { break };
-            self.rules.remove(&name);
-            self.left(line, &format!("meta {name}"), format!("it builds upon {missing}, which is not there"));
+            let circle = || self.rules.keys().find(|name| self.is_in_a_circle(name)).cloned();
+            let wrong = missing.or_else(|| circle().map(|name| (name, "it builds upon itself".to_owned())));
+            let Some((name, why)) = wrong else { break };
+            let line = self.rules.remove(&name).map_or(0, |rule| rule.line);
+            self.left(line, &format!("meta {name}"), why);
         }
         let mut out = Imported { rules: 0, toml: String::new(), left: Vec::new() };
         for name in &self.order {

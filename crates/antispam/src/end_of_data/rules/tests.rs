@@ -229,6 +229,14 @@ async fn rules_of_spamassassin_are_taken_over_and_the_rest_is_told() {
     assert_eq!(seen(&rules, "Subject: x\n\nfirst http://a.example.com/x\n").await, ["BOTH", "LINKED"]);
 }
 
+/// Names that differ in underscores alone are one name here.
+#[test]
+fn rules_that_build_upon_themselves_are_not_taken_over() {
+    let imported = import::spamassassin("meta _C C\nmeta A B\nmeta B !A\nbody D /x/\nmeta E D\n");
+    let told: Vec<_> = imported.left.iter().map(|left| (left.line, left.what.as_str())).collect();
+    assert_eq!((imported.rules, told), (2, vec![(1, "meta C"), (2, "meta A"), (3, "meta B")]));
+}
+
 proptest::proptest! {
     #[test]
     fn whatever_is_imported_can_be_read(text in "((header|body|uri|meta|score|describe) __?[A-C]{1,2} (/[a-z(|)*\\[\\]'\\\\]{0,8}/i?|[ABC_&|!() +>0-9]{0,12})\n){0,8}") {
