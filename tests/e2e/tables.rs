@@ -101,6 +101,41 @@ fn tables_that_judge_are_looked_through_before_they_are_used() {
     assert_eq!(daemon.log().matches(&line).count(), 1, "told once");
 }
 
+/// Who has logged in is asked about where a table says so: by client and sender too, though what was found of the client
+/// before the login says nothing any more.
+#[test]
+fn tables_about_everyone_act_on_users_too() {
+    let table = |stage: &str, value: &str, everyone: bool| {
+        format!(
+            "[[antispam.access]]\nstage = \"{stage}\"\neveryone = {everyone}\ntable = \"inline:{{{{{value}}}}}\"\n"
+        )
+    };
+    let rest = [
+        table("connect", "127.0.0.1 = REJECT for strangers", false),
+        table("connect", "127.0.0.1 = HOLD", true),
+        table("mail", "bad@example.test = REJECT not that one", true),
+    ];
+    let daemon = Daemon::start(PROGRAM, "", &rest.concat());
+    daemon.add_account("bad@example.test", "secret");
+    daemon.signal("HUP");
+    let letter = |from: &str| format!("From: {from}\r\nSubject: x\r\n\r\nx\r\n");
+    let said = |user: &str| {
+        let mut client = Client::hello_tls(daemon.submissions);
+        if client.log_in(user, "secret").code != 235 {
+            return None;
+        }
+        let reply = client.mail(user, &["user@example.test"], &letter(user));
+        Some((reply.code, reply.text()))
+    };
+    assert_eq!(said("user@example.test").unwrap().0, 250);
+    let held =
+        || daemon.queue(&["list", "--state", "held"]).lines().filter(|line| line.contains("user@")).count();
+    assert!(support::wait_until(|| held() == 1), "{}", daemon.queue(&["list"]));
+    let refused =
+        || said("bad@example.test").is_some_and(|(code, text)| code == 550 && text.contains("not that one"));
+    assert!(support::wait_until(refused), "{:?}", said("bad@example.test"));
+}
+
 /// A pipe that nobody writes to is read for ever, as is a file on a server that is gone.
 #[test]
 fn a_table_that_hangs_is_told_in_time_and_never_as_an_absence() {

@@ -10,6 +10,7 @@
     reason = "a test says what is wrong by failing"
 )]
 
+mod access;
 mod clients;
 mod content_checks;
 mod dovecot;

@@ -1,9 +1,9 @@
 //! Access tables: an operator's word about clients, names in HELO, senders and recipients (access(5)).
 //!
-//! Runs at CONNECT, HELO, MAIL or RCPT, as the setting says; a table for clients is asked for the address at CONNECT, and at
-//! HELO, when reverse DNS is known, for the name that leads back to it, unless the address was found. What is found is
-//! certain and acts in every mode. The first table of a stage that answers does not silence the others: the strictest
-//! order wins, so that `OK` here never undoes another's `REJECT`, and no table lets anybody relay.
+//! Those for clients, names in HELO and senders are asked at MAIL, when the client's name and account are known; those for
+//! recipients at RCPT. As in Postfix the tables of one stage are asked in the order they are written in, until one of them
+//! accepts, discards or refuses; a refusal ends it all. What is found is certain and acts in every mode. No table lets
+//! anybody relay, and `OK` at one stage undoes no `REJECT` of another.
 //!
 //! A table that cannot be asked, and a value that is no order, are `451` and named in the record: never an absence (I9).
 
@@ -14,8 +14,8 @@ use std::time::Duration;
 
 use mail::Reply;
 use policy::{
-    AuthResult, Check, Connect, ConnectFacts, Facts, Finding, Findings, Helo, HeloFacts, Mail, MailFacts,
-    Order, Rcpt, RcptFacts, Ruling, Score, Source, SymbolDef, SymbolError, Work,
+    AuthFacts, AuthResult, Check, ConnectFacts, Facts, Finding, Findings, Mail, MailFacts, Order, Rcpt,
+    RcptFacts, Ruling, Score, Source, SymbolDef, SymbolError, Work,
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -31,7 +31,8 @@ const BUDGET: Duration = Duration::from_secs(5);
 #[serde(deny_unknown_fields)]
 pub struct Settings {
     /// What the table is asked about: `connect` (the client's address and name), `helo` (the name in HELO), `mail` (the
-    /// sender) or `rcpt` (the recipient). Example: `stage = "connect"`
+    /// sender) or `rcpt` (the recipient). Tables of one stage are asked in the order they are written in, until one of
+    /// them says `OK`, `DISCARD` or a refusal. Example: `stage = "connect"`
     pub stage: AccessStage,
     /// The table, as `TYPE:SOURCE` with the type `text`, `regexp`, `pcre`, `cidr`, `static` or `inline`. Its values are
     /// those of Postfix's access(5) and `SCORE n`. Example: `table = "cidr:client_access"`
@@ -69,82 +70,156 @@ impl AccessStage {
     }
 }
 
-/// One table, as a check. Add it at its stage; for [`AccessStage::Connect`] at CONNECT and at HELO.
-#[derive(Debug)]
+/// Tables, as a check: those of [`AccessStage::Rcpt`] belong to RCPT, all others to MAIL.
+#[derive(Debug, Default)]
 pub struct Access {
+    tables: Vec<One>,
+    delimiter: Option<char>,
+}
+
+/// One table.
+#[derive(Debug)]
+struct One {
     settings: Settings,
     table: Arc<dyn Table>,
-    delimiter: Option<char>,
     /// Its configuration key.
     key: String,
     symbol: SymbolDef,
 }
 
+/// What a table's answer means for those that would be asked after it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum After {
+    /// They are asked.
+    Next,
+    /// Those of the same stage are not.
+    StageDone,
+    /// None is: this is a refusal.
+    Refused,
+}
+
 impl Access {
-    /// The table of the `number`th `[[antispam.access]]`, from 0. `delimiter` parts a user from a tag.
+    /// No tables yet. `delimiter` parts a user from a tag.
+    #[must_use]
+    pub fn new(delimiter: Option<char>) -> Self {
+        Self { tables: Vec::new(), delimiter }
+    }
+
+    /// The table of the `number`th `[[antispam.access]]`, from 0, comes last.
     ///
     /// # Errors
     /// None with a number that is not absurd: the symbol's name is made of it.
-    pub fn new(
+    pub fn add(
+        &mut self,
         number: usize,
         settings: Settings,
         table: Arc<dyn Table>,
-        delimiter: Option<char>,
-    ) -> Result<Self, SymbolError> {
+    ) -> Result<(), SymbolError> {
         let name = format!("ACCESS_{number}");
         let meaning = format!("SCORE in the access table {}, times its points", settings.table);
         let symbol = SymbolDef::configured(&name, Score::points(1), None, meaning)?;
-        Ok(Self { settings, table, delimiter, key: format!("antispam.access[{number}]"), symbol })
+        self.tables.push(One { settings, table, key: format!("antispam.access[{number}]"), symbol });
+        Ok(())
     }
 
+    /// True without tables.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.tables.is_empty()
+    }
+
+    fn of(&self, stage: AccessStage) -> impl Iterator<Item = &One> {
+        self.tables.iter().filter(move |one| one.settings.stage == stage)
+    }
+
+    /// Asks about all that is known at MAIL.
+    async fn at_mail(&self, facts: &MailFacts, found: &mut Findings) {
+        for stage in [AccessStage::Connect, AccessStage::Helo, AccessStage::Mail] {
+            for one in self.of(stage).filter(|one| one.is_asked(facts)) {
+                let parts = keys::tries_parts(&one.settings.table);
+                let asked = match stage {
+                    AccessStage::Connect => client_keys(facts.connect(), &facts.auth, parts),
+                    AccessStage::Helo => keys::of_name(&facts.helo.name, parts),
+                    _ => keys::of_sender(&facts.reverse_path, self.delimiter, parts),
+                };
+                match one.ask(asked, found).await {
+                    After::Next => {}
+                    After::StageDone => break,
+                    After::Refused => return,
+                }
+            }
+        }
+    }
+
+    async fn at_rcpt(&self, facts: &RcptFacts, found: &mut Findings) {
+        for one in self.of(AccessStage::Rcpt).filter(|one| one.is_asked(facts)) {
+            let parts = keys::tries_parts(&one.settings.table);
+            let asked = keys::of_mailbox(&facts.recipient, self.delimiter, parts);
+            if one.ask(asked, found).await != After::Next {
+                return;
+            }
+        }
+    }
+}
+
+/// The name that leads back to the client, then its address.
+fn client_keys(connect: &ConnectFacts, auth: &AuthFacts, parts: bool) -> Vec<String> {
+    let mut all = match auth.iprev.as_ref().map(|iprev| (&iprev.name, iprev.result)) {
+        Some((Some(name), AuthResult::Pass)) => keys::of_name(name.as_str(), parts),
+        Some((_, AuthResult::Fail | AuthResult::PermError)) => vec![keys::UNKNOWN_NAME.to_owned()],
+        // Not known is no absence (I9): nothing is said about a name that could not be looked up.
+        _ => Vec::new(),
+    };
+    all.extend(keys::of_address(connect.client, parts));
+    all
+}
+
+impl One {
     fn is_asked<F: Facts>(&self, facts: &F) -> bool {
         self.settings.everyone || facts.is_stranger()
     }
 
-    fn tries_parts(&self) -> bool {
-        keys::tries_parts(&self.settings.table)
-    }
-
-    /// Asks for each key until one has an answer; false when none has.
-    async fn ask(&self, keys: Vec<String>, found: &mut Findings) -> bool {
+    /// Asks for each key until one has an answer.
+    async fn ask(&self, keys: Vec<String>, found: &mut Findings) -> After {
         for key in keys {
             match self.table.lookup(&key).await {
                 Answer::Absent => {}
-                Answer::Found(value) => {
-                    self.act(&key, &value, found).await;
-                    return true;
-                }
+                Answer::Found(value) => return self.act(&key, &value, found).await,
                 Answer::Unavailable(why) => {
-                    self.unavailable(
+                    return self.unavailable(
                         &format!("{} cannot be asked for {key}: {why}", self.settings.table),
                         found,
                     );
-                    return true;
                 }
             }
         }
-        false
+        After::Next
     }
 
-    async fn act(&self, key: &str, value: &str, found: &mut Findings) {
-        let place = self.settings.stage.place();
+    async fn act(&self, key: &str, value: &str, found: &mut Findings) -> After {
         let evidence = format!("{key}: {value}");
-        let order = match Action::parse(value, place) {
-            Ok(Action::Dunno) => return,
+        let (order, after) = match Action::parse(value, self.settings.stage.place()) {
+            Ok(Action::Dunno) => return After::Next,
             Ok(Action::Score(score)) => {
-                return found.add(self.finding(key).times(score.thousandths()));
+                found.add(self.finding(key).times(score.thousandths()));
+                return After::Next;
             }
-            Ok(Action::Note(_)) => return found.add(self.finding(&evidence).times(0)),
-            Ok(Action::Ok) => Order::Accept,
-            Ok(Action::Reject(reply)) => Order::Reject(reply),
-            Ok(Action::Defer(reply)) => Order::Defer(reply),
-            Ok(Action::Discard(_)) => Order::Discard,
-            Ok(Action::Hold(_)) => Order::Hold,
-            Ok(Action::Prepend(line)) => Order::Prepend(line),
-            Ok(Action::Redirect(address)) => Order::Redirect(address),
-            Ok(Action::Bcc(address)) => Order::Bcc(address),
+            Ok(Action::Note(_)) => {
+                found.add(self.finding(&evidence).times(0));
+                return After::Next;
+            }
+            Ok(Action::Ok) => (Order::Accept, After::StageDone),
+            Ok(Action::Reject(reply)) => (Order::Reject(reply), After::Refused),
+            Ok(Action::Defer(reply)) => (Order::Defer(reply), After::Refused),
+            Ok(Action::DeferIfPermit(reply)) => (Order::Defer(reply), After::Next),
+            Ok(Action::Discard(_)) => (Order::Discard, After::StageDone),
+            Ok(Action::Hold(_)) => (Order::Hold, After::Next),
+            Ok(Action::Prepend(line)) => (Order::Prepend(line), After::Next),
+            Ok(Action::Redirect(address)) => (Order::Redirect(address), After::Next),
+            Ok(Action::Bcc(address)) => (Order::Bcc(address), After::Next),
+            Ok(Action::Filter(hop)) => (Order::Filter(hop), After::Next),
             // Those of header_checks(5): no value of an access table is read as one.
-            Ok(Action::Replace(_) | Action::Remove(_) | Action::Pass(_) | Action::Filter(_)) => return,
+            Ok(Action::Replace(_) | Action::Remove(_) | Action::Pass(_)) => return After::Next,
             Err(error) => {
                 let line = self.line_of(key).await;
                 return self
@@ -153,6 +228,7 @@ impl Access {
         };
         let key = format!("{} {}{}", self.key, self.settings.table, self.line_of(key).await);
         found.rule(Ruling::new(Source::Access, order, &key, &evidence));
+        after
     }
 
     fn finding(&self, evidence: &str) -> Finding {
@@ -165,35 +241,15 @@ impl Access {
         contents.line_of(key.as_bytes()).map(|line| format!(":{line}")).unwrap_or_default()
     }
 
-    fn unavailable(&self, why: &str, found: &mut Findings) {
+    fn unavailable(&self, why: &str, found: &mut Findings) -> After {
         let reply =
             Reply::new(451, (4, 3, 5), "A table of this server cannot be used, please try again later");
         found.rule(Ruling::new(Source::Unavailable, Order::Defer(reply), &self.key, why));
-    }
-
-    fn address_keys(&self, facts: &ConnectFacts) -> Vec<String> {
-        keys::of_address(facts.client, self.tries_parts())
-    }
-
-    /// By the name that leads back to the client, unless the address has been found at CONNECT.
-    async fn ask_for_client_name(&self, facts: &HeloFacts, found: &mut Findings) {
-        let Some(iprev) = &facts.auth.iprev else { return };
-        let names = match (&iprev.name, iprev.result) {
-            (Some(name), AuthResult::Pass) => keys::of_name(name.as_str(), self.tries_parts()),
-            (_, AuthResult::Fail | AuthResult::PermError) => vec![keys::UNKNOWN_NAME.to_owned()],
-            // Not known is no absence (I9): nothing is said about a name that could not be looked up.
-            _ => return,
-        };
-        for key in self.address_keys(&facts.connect) {
-            if self.table.lookup(&key).await != Answer::Absent {
-                return;
-            }
-        }
-        self.ask(names, found).await;
+        After::Refused
     }
 }
 
-/// What is the same at every stage.
+/// What is the same at both stages.
 macro_rules! check {
     ($stage:ident, $facts:ident, |$this:ident, $given:ident, $found:ident| $work:block) => {
         impl Check<$stage> for Access {
@@ -202,7 +258,7 @@ macro_rules! check {
             }
 
             fn symbols(&self) -> Vec<SymbolDef> {
-                vec![self.symbol.clone()]
+                self.tables.iter().map(|one| one.symbol.clone()).collect()
             }
 
             fn budget(&self) -> Duration {
@@ -218,7 +274,7 @@ macro_rules! check {
             }
 
             fn applies(&self, facts: &$facts) -> bool {
-                self.is_asked(facts)
+                self.tables.iter().any(|one| one.is_asked(facts))
             }
 
             fn run<'a>(&'a self, facts: &'a $facts, found: &'a mut Findings) -> Work<'a> {
@@ -229,25 +285,12 @@ macro_rules! check {
     };
 }
 
-check!(Connect, ConnectFacts, |this, facts, found| {
-    this.ask(this.address_keys(facts), found).await;
-});
-
-check!(Helo, HeloFacts, |this, facts, found| {
-    if this.settings.stage == AccessStage::Connect {
-        this.ask_for_client_name(facts, found).await;
-    } else {
-        this.ask(keys::of_name(&facts.name, this.tries_parts()), found).await;
-    }
-});
-
 check!(Mail, MailFacts, |this, facts, found| {
-    let keys = keys::of_sender(&facts.reverse_path, this.delimiter, this.tries_parts());
-    this.ask(keys, found).await;
+    this.at_mail(facts, found).await;
 });
 
 check!(Rcpt, RcptFacts, |this, facts, found| {
-    this.ask(keys::of_mailbox(&facts.recipient, this.delimiter, this.tries_parts()), found).await;
+    this.at_rcpt(facts, found).await;
 });
 
 #[cfg(test)]

@@ -40,8 +40,10 @@ pub enum Action {
     Dunno,
     /// Refuse: 5xx.
     Reject(Reply),
-    /// Refuse for now: 4xx. `DEFER_IF_PERMIT` too, as a final refusal by anybody else comes first in any case.
+    /// Refuse for now: 4xx.
     Defer(Reply),
+    /// Refuse for now, unless something else that is asked later refuses for good.
+    DeferIfPermit(Reply),
     /// Say 250 and throw it away.
     Discard(String),
     /// Keep it until an operator releases it.
@@ -147,7 +149,7 @@ fn known(place: Place) -> &'static str {
     if place.is_content() {
         "REJECT, DISCARD, HOLD, REDIRECT, BCC, FILTER, PREPEND, REPLACE, IGNORE, STRIP, WARN, INFO, PASS and DUNNO are known"
     } else {
-        "OK, REJECT, DUNNO, DEFER, 4xx or 5xx with text, DISCARD, HOLD, PREPEND, REDIRECT, BCC, WARN, INFO and SCORE are known"
+        "OK, REJECT, DUNNO, DEFER, 4xx or 5xx with text, DEFER_IF_PERMIT, DISCARD, HOLD, PREPEND, REDIRECT, BCC, FILTER, WARN, INFO and SCORE are known"
     }
 }
 
@@ -162,10 +164,7 @@ fn read(verb: &str, text: &str, place: Place) -> Result<Action, String> {
         "BCC" => address(text).map(Action::Bcc),
         "WARN" | "INFO" => Ok(Action::Note(text.to_owned())),
         "PREPEND" => line(text, place).map(Action::Prepend),
-        "FILTER" if place.is_content() => {
-            NextHop::parse_server(text).map(Action::Filter).map_err(|error| error.to_string())
-        }
-        "FILTER" => Err("FILTER is not there: it belongs to header_checks and body_checks".to_owned()),
+        "FILTER" => NextHop::parse_server(text).map(Action::Filter).map_err(|error| error.to_string()),
         _ if place.is_content() => read_content(&upper, text, place),
         _ => read_access(&upper, verb, text, place),
     }
@@ -186,7 +185,11 @@ fn read_content(upper: &str, text: &str, place: Place) -> Result<Action, String>
 fn read_access(upper: &str, verb: &str, text: &str, place: Place) -> Result<Action, String> {
     match upper {
         "OK" => Ok(Action::Ok),
-        "DEFER" | "DEFER_IF_PERMIT" => Ok(refusal(450, text, place)),
+        "DEFER" => Ok(refusal(450, text, place)),
+        "DEFER_IF_PERMIT" => match refusal(450, text, place) {
+            Action::Defer(reply) => Ok(Action::DeferIfPermit(reply)),
+            other => Ok(other),
+        },
         "DEFER_IF_REJECT" => Err("DEFER_IF_REJECT is not there: write DEFER".to_owned()),
         "RELAY" => Err("no table lets a client relay: name it in trusted_networks".to_owned()),
         "SCORE" => score(text).map(Action::Score),
@@ -212,7 +215,8 @@ fn code(verb: &str) -> Option<u16> {
 /// A refusal: an enhanced status at the start of the text is used, and made to fit the code and the place.
 fn refusal(code: u16, text: &str, place: Place) -> Action {
     let (first, rest) = text.split_once(' ').unwrap_or((text, ""));
-    let given: Option<EnhancedStatus> = first.parse().ok().filter(|status: &EnhancedStatus| status.0 != 2);
+    let given: Option<EnhancedStatus> = first.parse().ok();
+    let given = given.filter(|status| status.0 != 2 || !place.is_content());
     let words = if given.is_some() { rest.trim_start() } else { text };
     // In header_checks(5) the status decides between for good and for now.
     let code = match given {
@@ -237,8 +241,8 @@ const fn fitting(subject: u16, detail: u16, place: Place) -> (u16, u16) {
     match (place, subject, detail) {
         (Place::Client | Place::Helo, 1, _) => (0, 0),
         (Place::Sender, 1, 2) => (1, 8),
-        (Place::Sender, 1, 3) => (1, 7),
-        (Place::Sender, 1, 0 | 1 | 4 | 5 | 6) => (1, 0),
+        (Place::Sender, 1, 1 | 3 | 4 | 6) => (1, 7),
+        (Place::Sender, 1, 0 | 5 | 9) | (Place::Recipient, 1, 9) => (1, 0),
         (Place::Recipient, 1, 8) => (1, 2),
         (Place::Recipient, 1, 7) => (1, 3),
         _ => (subject, detail),

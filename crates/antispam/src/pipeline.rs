@@ -208,20 +208,19 @@ fn definitions(settings: &Settings, all: &Pipeline) -> Definitions {
 /// Operators' tables, in the order of the configuration.
 fn access(all: &mut Pipeline, parts: &Parts<'_>, opening: &mut Opening<'_>) -> Result<(), SetUpError> {
     let add = Adding { settings: parts.settings };
+    let (mut at_mail, mut at_rcpt) = (Access::new(parts.delimiter), Access::new(parts.delimiter));
     for (number, settings) in parts.settings.access.iter().enumerate() {
         let (key, place) = (format!("antispam.access[{number}]"), settings.stage.place());
         let Some(table) = opening.table(&key, &settings.table, Some(place)) else { continue };
-        let check = || Access::new(number, settings.clone(), Arc::clone(&table), parts.delimiter);
-        match settings.stage {
-            AccessStage::Connect => {
-                add.to(&mut all.connect, check()?);
-                // The client's name is known one stage later.
-                add.to(&mut all.helo, check()?);
-            }
-            AccessStage::Helo => add.to(&mut all.helo, check()?),
-            AccessStage::Mail => add.to(&mut all.mail, check()?),
-            AccessStage::Rcpt => add.to(&mut all.rcpt, check()?),
-        }
+        let stage = if settings.stage == AccessStage::Rcpt { &mut at_rcpt } else { &mut at_mail };
+        stage.add(number, settings.clone(), table)?;
+    }
+    // Without tables there is no such check, and settings for it are a mistake.
+    if !at_mail.is_empty() {
+        add.to(&mut all.mail, at_mail);
+    }
+    if !at_rcpt.is_empty() {
+        add.to(&mut all.rcpt, at_rcpt);
     }
     Ok(())
 }

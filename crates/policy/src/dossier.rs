@@ -55,6 +55,13 @@ impl Dossier {
         self.file(part);
     }
 
+    /// True when something was found that decides alone, about anybody.
+    #[must_use]
+    pub fn has_rulings(&self) -> bool {
+        let recipients = self.recipients.iter().map(|(_, part)| part);
+        recipients.chain([&self.session, &self.transaction]).any(|part| !part.rulings.is_empty())
+    }
+
     /// What RCPT has brought for one recipient, whose number among the recipients is given back.
     pub fn add_recipient(&mut self, address: Address, report: StageReport) -> usize {
         let mut part = Part::of(report);

@@ -231,11 +231,21 @@ pub fn after_data(case: &AfterData<'_>) -> MessageDecision {
             Order::Prepend(line) => Some(line.clone()),
             _ => None,
         })),
-        filter: all.iter().rev().find_map(|ruling| match &ruling.order {
-            Order::Filter(hop) => Some(hop.clone()),
-            _ => None,
-        }),
+        filter: filter(&all).filter(|_| !case.recipients.iter().all(is_redirected)),
     }
+}
+
+/// The next hop that the last order of this kind names.
+fn filter(rulings: &[&Ruling]) -> Option<NextHop> {
+    rulings.iter().rev().find_map(|ruling| match &ruling.order {
+        Order::Filter(hop) => Some(hop.clone()),
+        _ => None,
+    })
+}
+
+/// Mail that goes elsewhere goes there itself: with Postfix too REDIRECT overrides FILTER.
+fn is_redirected(recipient: &AfterDataRecipient<'_>) -> bool {
+    redirect(&in_force(&recipient.evidence, recipient.rules)).is_some()
 }
 
 /// What would be done with one recipient's copy if there were no others.

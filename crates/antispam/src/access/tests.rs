@@ -4,11 +4,16 @@ use std::path::Path;
 
 use super::*;
 use crate::opening::Opening;
-use crate::testing::{self, connect};
+use crate::testing;
 
-fn helo(ip: &str, name: &str, result: AuthResult, host: Option<&str>) -> HeloFacts {
+fn client(ip: &str, name: &str, result: AuthResult, host: Option<&str>) -> MailFacts {
     let names: Vec<&str> = host.into_iter().collect();
-    HeloFacts { auth: testing::iprev(result, &names), ..testing::helo(ip, name) }
+    let helo = testing::helo(ip, name);
+    MailFacts { helo: Arc::new(helo), auth: testing::iprev(result, &names), ..mail("joe@b.test") }
+}
+
+fn from(ip: &str) -> MailFacts {
+    MailFacts { auth: AuthFacts::default(), ..client(ip, "mail.far.test", AuthResult::None, None) }
 }
 
 fn mail(sender: &str) -> MailFacts {
@@ -20,9 +25,15 @@ fn rcpt(recipient: &str) -> RcptFacts {
 }
 
 fn access(stage: AccessStage, table: &str) -> Access {
+    let mut access = Access::new(Some('+'));
+    add(&mut access, 3, stage, table);
+    access
+}
+
+fn add(access: &mut Access, number: usize, stage: AccessStage, table: &str) {
     let table: Spec = table.parse().unwrap();
     let opened = tables::open(&table, Path::new("/")).unwrap();
-    Access::new(3, Settings { stage, table, everyone: false }, opened, Some('+')).unwrap()
+    access.add(number, Settings { stage, table, everyone: false }, opened).unwrap();
 }
 
 async fn run<S: policy::StageMarker>(access: &Access, facts: &S::Facts) -> Findings
@@ -46,35 +57,38 @@ async fn clients_are_found_by_address_and_network() {
         ("192.0.3.1", vec![]),
         ("2001:db8::9", vec!["hold"]),
     ] {
-        assert_eq!(orders(&run::<Connect>(&table, &connect(ip)).await), want, "{ip}");
+        assert_eq!(orders(&run::<Mail>(&table, &from(ip)).await), want, "{ip}");
     }
 }
 
 #[tokio::test]
-async fn clients_are_found_by_a_name_that_leads_back_unless_their_address_was() {
+async fn clients_are_found_by_a_name_that_leads_back_and_else_by_their_address() {
     let table = access(
         AccessStage::Connect,
-        "inline:{{192.0.2.9 = DUNNO}, {b.test = REJECT}, {unknown = DEFER who}, {x.test = HOLD}}",
+        "inline:{{192.0.2.9 = DISCARD}, {b.test = REJECT}, {unknown = DEFER who}, {x.test = HOLD}, {c.test = DUNNO}}",
     );
     for (ip, result, host, want) in [
         ("192.0.2.10", AuthResult::Pass, Some("mx.b.test"), vec!["reject"]),
-        ("192.0.2.9", AuthResult::Pass, Some("mx.b.test"), vec![]),
+        ("192.0.2.9", AuthResult::Pass, Some("mx.b.test"), vec!["reject"]),
+        ("192.0.2.9", AuthResult::Pass, Some("mx.c.test"), vec![]),
+        ("192.0.2.9", AuthResult::Pass, Some("mx.d.test"), vec!["discard"]),
         ("192.0.2.10", AuthResult::Fail, Some("mx.b.test"), vec!["defer"]),
         ("192.0.2.10", AuthResult::Fail, None, vec!["defer"]),
         ("192.0.2.10", AuthResult::TempError, Some("mx.b.test"), vec![]),
+        ("192.0.2.9", AuthResult::TempError, Some("mx.b.test"), vec!["discard"]),
         ("192.0.2.10", AuthResult::None, None, vec![]),
     ] {
         // What is said in HELO is not asked for in a table of clients.
-        let facts = helo(ip, "mx.x.test", result, host);
-        assert_eq!(orders(&run::<Helo>(&table, &facts).await), want, "{ip} {result} {host:?}");
+        let facts = client(ip, "mx.x.test", result, host);
+        assert_eq!(orders(&run::<Mail>(&table, &facts).await), want, "{ip} {result} {host:?}");
     }
 }
 
 #[tokio::test]
 async fn names_senders_and_recipients_are_found() {
     let table = access(AccessStage::Helo, "inline:{{b.test = REJECT}}");
-    let facts = helo("192.0.2.9", "Mx.B.test", AuthResult::Fail, None);
-    assert_eq!(orders(&run::<Helo>(&table, &facts).await), ["reject"]);
+    let facts = client("192.0.2.9", "Mx.B.test", AuthResult::Fail, None);
+    assert_eq!(orders(&run::<Mail>(&table, &facts).await), ["reject"]);
 
     let table =
         access(AccessStage::Mail, "inline:{{<> = HOLD}, {joe@b.test = DISCARD}, {.b.test = BCC a@a.test}}");
@@ -93,6 +107,32 @@ async fn names_senders_and_recipients_are_found() {
     assert_eq!(orders(&run::<Rcpt>(&table, &rcpt("root@b.test")).await), ["redirect"]);
 }
 
+/// As in Postfix: a list of those who may, before one of those who may not.
+#[tokio::test]
+async fn the_first_table_of_a_stage_that_decides_is_the_last_one_asked() {
+    let mut tables = Access::new(None);
+    add(
+        &mut tables,
+        0,
+        AccessStage::Connect,
+        "inline:{{192.0.2.1 = OK}, {192.0.2.2 = HOLD}, {192.0.2.3 = REJECT}}",
+    );
+    add(&mut tables, 1, AccessStage::Mail, "inline:{{a@b.test = DEFER_IF_PERMIT}, {d@b.test = DISCARD}}");
+    add(&mut tables, 2, AccessStage::Connect, "inline:{{192.0.2 = PREPEND X-Net: 2}}");
+    add(&mut tables, 3, AccessStage::Mail, "inline:{{b.test = REJECT}}");
+    for (ip, sender, want) in [
+        ("192.0.2.1", "x@c.test", vec!["accept"]),
+        ("192.0.2.2", "x@c.test", vec!["hold", "prepend"]),
+        ("192.0.2.1", "x@b.test", vec!["accept", "reject"]),
+        ("192.0.2.1", "a@b.test", vec!["accept", "defer", "reject"]),
+        ("192.0.2.9", "d@b.test", vec!["prepend", "discard"]),
+        ("192.0.2.3", "d@b.test", vec!["reject"]),
+    ] {
+        let facts = MailFacts { helo: from(ip).helo, ..mail(sender) };
+        assert_eq!(orders(&run::<Mail>(&tables, &facts).await), want, "{ip} {sender}");
+    }
+}
+
 #[tokio::test]
 async fn a_decision_names_table_and_line_and_points_are_points() {
     let folder = tempfile::tempdir().unwrap();
@@ -104,7 +144,7 @@ async fn a_decision_names_table_and_line_and_points_are_points() {
     .unwrap();
     let table = access(AccessStage::Connect, &format!("cidr:{}", file.display()));
 
-    let found = run::<Connect>(&table, &connect("192.0.2.9")).await;
+    let found = run::<Mail>(&table, &from("192.0.2.9")).await;
     let ruling = found.rulings().first().unwrap();
     assert!(
         ruling.key.starts_with("antispam.access[3] cidr:/") && ruling.key.ends_with("client_access:2"),
@@ -113,10 +153,10 @@ async fn a_decision_names_table_and_line_and_points_are_points() {
     assert_eq!(ruling.evidence, "192.0.2.9: 554 5.7.1 no");
     assert_eq!(ruling.order, Order::Reject(Reply::new(554, (5, 7, 1), "no")));
 
-    let found = run::<Connect>(&table, &connect("198.51.100.1")).await;
+    let found = run::<Mail>(&table, &from("198.51.100.1")).await;
     let finding = found.findings().first().unwrap();
     assert_eq!((finding.symbol.as_str(), finding.factor, orders(&found)), ("ACCESS_3", 2500, vec![]));
-    let found = run::<Connect>(&table, &connect("203.0.113.1")).await;
+    let found = run::<Mail>(&table, &from("203.0.113.1")).await;
     let finding = found.findings().first().unwrap();
     assert_eq!((finding.factor, finding.evidence.as_str()), (0, "203.0.113.1: WARN seen"));
 }
@@ -161,13 +201,14 @@ async fn what_cannot_be_understood_or_asked_is_451_and_named() {
     }
 }
 
-#[test]
-fn who_is_vouched_for_is_not_asked_about_unless_it_says_so() {
-    let mut trusted = connect("192.0.2.9");
-    trusted.trusted = true;
+#[tokio::test]
+async fn who_is_vouched_for_is_not_asked_about_unless_it_says_so() {
+    let account = MailFacts { account: Some("joe@a.test".into()), ..from("192.0.2.9") };
     let mut table = access(AccessStage::Connect, "static:REJECT");
-    assert!(!Check::<Connect>::applies(&table, &trusted));
-    assert!(Check::<Connect>::applies(&table, &connect("192.0.2.9")));
-    table.settings.everyone = true;
-    assert!(Check::<Connect>::applies(&table, &trusted));
+    assert!(!Check::<Mail>::applies(&table, &account));
+    assert!(Check::<Mail>::applies(&table, &from("192.0.2.9")));
+    add(&mut table, 4, AccessStage::Connect, "static:HOLD");
+    table.tables[1].settings.everyone = true;
+    assert!(Check::<Mail>::applies(&table, &account));
+    assert_eq!(orders(&run::<Mail>(&table, &account).await), ["hold"]);
 }

@@ -4,7 +4,7 @@ use super::*;
 
 fn reply(value: &str, place: Place) -> String {
     match Action::parse(value, place).unwrap() {
-        Action::Reject(reply) | Action::Defer(reply) => reply.to_string(),
+        Action::Reject(reply) | Action::Defer(reply) | Action::DeferIfPermit(reply) => reply.to_string(),
         other => panic!("{value}: {other:?}"),
     }
 }
@@ -22,7 +22,8 @@ fn refusals_have_a_code_a_status_and_words() {
         ("DEFER_IF_PERMIT 4.7.1 greylisted", Place::Recipient, "450 4.7.1 greylisted"),
         ("REJECT 4.7.1 text", Place::Client, "550 5.7.1 text"),
         ("550 5.1.1 nobody", Place::Client, "550 5.0.0 nobody"),
-        ("550 5.1.1 nobody", Place::Sender, "550 5.1.0 nobody"),
+        ("550 5.1.1 nobody", Place::Sender, "550 5.1.7 nobody"),
+        ("550 2.0.0 odd", Place::Client, "550 5.0.0 odd"),
         ("550 5.1.8 bad domain", Place::Recipient, "550 5.1.2 bad domain"),
         ("REJECT", Place::Header, "550 5.7.1 Message content rejected"),
         ("REJECT 4.7.1 later", Place::Body, "451 4.7.1 later"),
@@ -60,6 +61,11 @@ fn every_other_order_is_read() {
             Place::Header,
             Action::Filter(NextHop::parse("lmtp:unix:/run/filter").unwrap()),
         ),
+        (
+            "filter smtp:[192.0.2.1]:10025",
+            Place::Client,
+            Action::Filter(NextHop::parse("smtp:[192.0.2.1]:10025").unwrap()),
+        ),
         ("SCORE -2.5", Place::Helo, Action::Score(Score::from_thousandths(-2500))),
     ] {
         assert_eq!(Action::parse(value, place).unwrap(), want, "{value}");
@@ -72,7 +78,7 @@ fn what_is_no_order_is_named_and_told_what_to_write() {
         ("", Place::Client, "OK, REJECT, DUNNO"),
         ("REJEKT spam", Place::Client, "`REJEKT spam` is not an action for clients: OK, REJECT"),
         ("permit_mynetworks", Place::Client, "are known"),
-        ("FILTER smtp:[192.0.2.1]:25", Place::Client, "belongs to header_checks"),
+        ("FILTER scan:dummy", Place::Client, "write maildir:/folder/"),
         ("FILTER scan:[192.0.2.1]:25", Place::Header, "write maildir:/folder/"),
         ("FILTER discard", Place::Body, "write smtp:[host]:port, lmtp:[host]:port"),
         ("FILTER", Place::Header, "lmtp:[host]:24"),

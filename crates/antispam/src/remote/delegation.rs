@@ -55,13 +55,14 @@ impl Delegate {
             Ok(Action::Note(_)) => return found.add(finding().times(0)),
             Ok(Action::Ok) => Order::Accept,
             Ok(Action::Reject(reply)) => Order::Reject(reply),
-            Ok(Action::Defer(reply)) => Order::Defer(reply),
+            Ok(Action::Defer(reply) | Action::DeferIfPermit(reply)) => Order::Defer(reply),
             Ok(Action::Discard(_)) => Order::Discard,
             Ok(Action::Hold(_)) => Order::Hold,
             Ok(Action::Prepend(line)) => Order::Prepend(line),
             Ok(Action::Redirect(address)) => Order::Redirect(address),
             Ok(Action::Bcc(address)) => Order::Bcc(address),
-            Ok(Action::Replace(_) | Action::Remove(_) | Action::Pass(_) | Action::Filter(_)) => return,
+            Ok(Action::Filter(hop)) => Order::Filter(hop),
+            Ok(Action::Replace(_) | Action::Remove(_) | Action::Pass(_)) => return,
             Err(error) => return found.unfinished(&error.to_string()),
         };
         found.rule(Ruling::new(Source::Operator, order, &self.key, action));
@@ -278,6 +279,6 @@ mod tests {
         let found = act("PREPEND X-Greylist: delayed 300 seconds");
         assert_eq!(found.rulings()[0].order, Order::Prepend("X-Greylist: delayed 300 seconds".to_owned()));
         assert_eq!(act("SCORE 2.5").findings()[0].factor, 2500);
-        assert!(act("FILTER smtp:elsewhere").why_unfinished().is_some(), "what is not done is no absence");
+        assert!(act("FILTER scan:elsewhere").why_unfinished().is_some(), "what is not done is no absence");
     }
 }

@@ -289,8 +289,13 @@ fn orders_that_add_something_are_all_carried_out() {
     let decision = message(&[(&seen, &rules(Mode::Observe))]);
     assert_eq!(decision.prepend, ["X-A: 1", "X-B: 2"]);
     assert_eq!(decision.bcc, [address("copy@x.test")]);
-    assert_eq!(decision.filter.as_ref().map(ToString::to_string).as_deref(), Some("smtp:[192.0.2.1]:25"));
     assert_eq!(decision.recipients[0].redirect, Some(address("else@x.test")));
+    assert_eq!(decision.filter, None, "what is sent elsewhere is not filtered");
+    let mut stays = seen.clone();
+    stays.rulings.retain(|ruling| !matches!(ruling.order, Order::Redirect(_)));
+    let rules = rules(Mode::Observe);
+    let both = message(&[(&seen, &rules), (&stays, &rules)]);
+    assert_eq!(both.filter.as_ref().map(ToString::to_string).as_deref(), Some("smtp:[192.0.2.1]:25"));
     assert_eq!(actions(&decision), [Action::Accept]);
 }
 

@@ -81,7 +81,8 @@ impl Case {
     pub async fn message(&mut self, submitted: Submitted<'_>) -> Result<Judged, StoreError> {
         let Some(mail) = self.mail.clone() else { return Ok(Judged::default()) };
         let (judge, started) = (Arc::clone(&self.judge), Instant::now());
-        if !mail.is_stranger() && !judge.looks_at_everything() {
+        // A table that is asked about everybody may have ordered something about our own, too.
+        if !mail.is_stranger() && !judge.looks_at_everything() && !self.dossier.has_rulings() {
             let edits = self.unforged(&header_of(submitted.body));
             return Ok(Judged { edits, ..Judged::default() });
         }

@@ -292,7 +292,7 @@ impl Scanner<'_> {
         let key = key_of(rules, line);
         let (order, ends) = match action {
             Action::Reject(reply) => (Order::Reject(reply), true),
-            Action::Defer(reply) => (Order::Defer(reply), true),
+            Action::Defer(reply) | Action::DeferIfPermit(reply) => (Order::Defer(reply), true),
             Action::Discard(_) => (Order::Discard, true),
             Action::Redirect(address) => (Order::Redirect(address), true),
             Action::Hold(_) => (Order::Hold, false),
