@@ -10,7 +10,7 @@ use support::{Client, Daemon, Dns, Running, Sink};
 use crate::{PROGRAM, letter};
 
 /// The results of all signatures, asked of a name server that has these records.
-fn verify(zone: &str, message: &str) -> Vec<bool> {
+pub(crate) fn verify(zone: &str, message: &str) -> Vec<bool> {
     let dns = Dns::start(zone);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {

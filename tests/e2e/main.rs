@@ -19,6 +19,7 @@ mod judging;
 mod lists;
 mod modes;
 mod observing;
+mod quarantine;
 mod rates;
 mod receiving;
 mod recipients;

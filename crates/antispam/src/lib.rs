@@ -18,6 +18,7 @@ pub mod helo;
 pub mod learn;
 pub mod letter;
 pub mod mail_from;
+pub mod quarantine;
 pub mod rcpt;
 pub mod remote;
 pub mod work;

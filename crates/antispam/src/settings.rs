@@ -21,6 +21,7 @@ use crate::end_of_data::authentication::DmarcSettings;
 use crate::end_of_data::content_checks::Inner;
 use crate::end_of_data::links::LinkSettings;
 use crate::learn::BayesSettings;
+use crate::quarantine::QuarantineSettings;
 use crate::rcpt::greylist::GreylistSettings;
 use crate::remote::settings::ScannerSettings;
 
@@ -82,6 +83,8 @@ pub struct Settings {
     pub bayes: BayesSettings,
     /// Bounces of what we never sent.
     pub backscatter: BackscatterSettings,
+    /// What is kept back: for how long, and who is told when.
+    pub quarantine: QuarantineSettings,
     /// Permits aliases to send mail that is marked as junk on to other hosts, which then take this host for its sender.
     /// false: such a copy is put into quarantine, and nobody is told.
     pub forward_tagged: bool,
@@ -183,6 +186,7 @@ impl Default for Settings {
             correspondent_days: 30,
             bayes: BayesSettings::default(),
             backscatter: BackscatterSettings::default(),
+            quarantine: QuarantineSettings::default(),
             forward_tagged: false,
             access: Vec::new(),
             header_checks: None,

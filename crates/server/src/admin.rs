@@ -21,8 +21,8 @@ pub use antispam::rcpt::greylist::manage::{Line as Greylisted, State as Greylist
 pub use client::{Client, ClientError};
 pub use control::{BackscatterStatus, Control, ControlError, FsckReport, QueueControl, Status};
 pub use filter::Filter;
-pub use policy::{Mode, VerdictRecord};
-pub use protocol::{MessageView, Order, RecipientView, Request, Response, Select};
+pub use policy::{Mode, Score, VerdictRecord};
+pub use protocol::{KeptView, MessageView, Order, RecipientView, Request, Response, Select};
 pub use serve::{CLIENTS_MAX, REQUEST_SECONDS_MAX, serve};
 
 #[cfg(test)]

@@ -1,4 +1,5 @@
-//! What is done now and then: look at the disk's space, at certificates and tables, watch over the queue.
+//! What is done now and then: look at the disk's space, at certificates and tables, watch over the queue and what is kept
+//! back.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -11,6 +12,7 @@ use crate::clock;
 use crate::control::Daemon;
 use crate::maillog::Level;
 use crate::memory;
+use crate::quarantine::digest;
 use crate::rates;
 use crate::runner::auditor;
 use crate::services::Current;
@@ -36,6 +38,7 @@ pub fn start(tasks: &mut JoinSet<()>, loaded: &Loaded, current: &Current, daemon
     tasks.spawn(scanners(current.clone()));
     tasks.spawn(rates::tend(current.clone()));
     tasks.spawn(auditor::rounds(current.clone(), Arc::clone(daemon)));
+    tasks.spawn(digest::rounds(current.clone(), Arc::clone(daemon)));
 }
 
 /// Tells when the store begins to refuse mail (the disk is nearly full, say) and when it takes mail again. MAIL asks the

@@ -6,11 +6,13 @@ use std::time::Instant;
 
 use antispam::backscatter::status::{DAYS_MAX, counts};
 use antispam::connect::rates::Rates;
+use antispam::quarantine::QuarantineSettings;
 use mail::{QueueId, Timestamp};
 use policy::VerdictRecord;
 use queue::{Event, RetryScope};
 use store::{
     Change, Hold, Page, QueueEntry, QueueStore, RecipientState, RecipientStatus, Settlement, StateStore,
+    StoreError,
 };
 use tokio::sync::Mutex;
 
@@ -21,7 +23,8 @@ use crate::clock;
 use crate::health::Health;
 use crate::judge::Wanted;
 use crate::maillog::SteeredLine;
-use crate::metrics::{Direction, DnsResult, Metrics};
+use crate::metrics::{Direction, DnsResult, LeftQuarantine, Metrics};
+use crate::quarantine::digest;
 use crate::reload::Reloader;
 use crate::runner::{Message, auditor};
 use crate::services::{Current, Shared};
@@ -39,6 +42,10 @@ pub struct Daemon {
     outbound_tls: std::sync::Mutex<[u64; 3]>,
     /// What the auditor found on its last round.
     pub overdue: AtomicU64,
+    /// Held while a message is looked up and then steered: nothing is thrown away that has just been released.
+    steering: Mutex<()>,
+    /// Held while recipients are told of what is in quarantine.
+    telling: Mutex<()>,
 }
 
 impl Daemon {
@@ -53,6 +60,8 @@ impl Daemon {
             started: Instant::now(),
             outbound_tls: std::sync::Mutex::default(),
             overdue: AtomicU64::new(0),
+            steering: Mutex::default(),
+            telling: Mutex::default(),
         }
     }
 
@@ -69,17 +78,6 @@ impl Daemon {
         troubles
     }
 
-    /// The line of an order that was carried out.
-    fn log(&self, order: Order, entry: &QueueEntry) {
-        let pending = |status: &&RecipientStatus| status.state == RecipientState::Pending;
-        self.shared.log.steered(&SteeredLine {
-            id: entry.record.id,
-            order: order.name(),
-            from: &entry.record.reverse_path,
-            waiting: entry.state.recipients.iter().filter(pending).count(),
-        });
-    }
-
     /// What the agents counted since the last look. A reload brings agents whose counts begin at nothing.
     fn count_outbound_tls(&self) {
         let agents = Arc::clone(&self.current.get().agents);
@@ -94,7 +92,40 @@ impl Daemon {
         }
     }
 
+    /// Throws away what has been in quarantine for too long. Nobody is told; the log and a counter are.
+    pub async fn expire(&self, page: &[QueueEntry]) {
+        let services = self.current.get();
+        let settings = &services.config.antispam.quarantine;
+        let now = clock::now();
+        let is_over = |entry: &QueueEntry| {
+            entry.state.hold == Some(Hold::Quarantine) && settings.is_over(entry.record.arrived, now)
+        };
+        for id in page.iter().filter(|entry| is_over(entry)).map(|entry| entry.record.id) {
+            let _alone = self.steering.lock().await;
+            let Ok(entry) = self.shared.store.get(id).await else { continue };
+            if is_over(&entry) && self.settle(id, Change::Deleted).await.is_ok() {
+                self.shared.log.aged_out(&line("expire", &entry));
+                self.shared.metrics.left_quarantine(LeftQuarantine::Expired);
+            }
+        }
+    }
+
+    /// Writes to recipients about what is new in quarantine for them; gives the number of letters.
+    ///
+    /// # Errors
+    /// What the stores say.
+    pub async fn send_digests(&self) -> Result<u64, StoreError> {
+        let _alone = self.telling.lock().await;
+        digest::send(&self.current.get(), clock::now()).await
+    }
+
+    async fn settle(&self, id: QueueId, change: Change) -> Result<(), StoreError> {
+        let settled = self.shared.store.settle(vec![Settlement { id, changes: vec![change] }]).await?;
+        settled.into_iter().collect::<Result<Vec<()>, _>>().map(drop)
+    }
+
     async fn steer_one(&self, order: Order, id: QueueId) -> Result<(), ControlError> {
+        let _alone = self.steering.lock().await;
         let entry = self.shared.store.get(id).await?;
         let held = entry.state.hold;
         let now = clock::now();
@@ -114,9 +145,17 @@ impl Daemon {
             }
             (Order::Delete, _) => Change::Deleted,
         };
-        let settled = self.shared.store.settle(vec![Settlement { id, changes: vec![change] }]).await?;
-        settled.into_iter().collect::<Result<Vec<()>, _>>()?;
-        self.log(order, &entry);
+        self.settle(id, change).await?;
+        self.shared.log.steered(&line(order.name(), &entry));
+        match order {
+            Order::Release if held == Some(Hold::Quarantine) => {
+                self.shared.metrics.left_quarantine(LeftQuarantine::Released);
+            }
+            Order::Delete if held == Some(Hold::Quarantine) => {
+                self.shared.metrics.left_quarantine(LeftQuarantine::Deleted);
+            }
+            _ => {}
+        }
         let event = match order {
             Order::Hold => Event::Held(id),
             Order::Delete => Event::Deleted(id),
@@ -143,6 +182,17 @@ impl Daemon {
             report.overdue.extend(round.found);
             report.mended += round.mended;
         }
+    }
+}
+
+/// The line of an order that was carried out.
+fn line<'a>(order: &'a str, entry: &'a QueueEntry) -> SteeredLine<'a> {
+    let pending = |status: &&RecipientStatus| status.state == RecipientState::Pending;
+    SteeredLine {
+        id: entry.record.id,
+        order,
+        from: &entry.record.reverse_path,
+        waiting: entry.state.recipients.iter().filter(pending).count(),
     }
 }
 
@@ -225,6 +275,14 @@ impl QueueControl for Daemon {
 
     fn dnsbl(&self) -> Vec<ListStatus> {
         self.current.get().judge.lists().status()
+    }
+
+    fn quarantine(&self) -> QuarantineSettings {
+        self.current.get().config.antispam.quarantine.clone()
+    }
+
+    fn digest(&self) -> Control<'_, u64> {
+        Box::pin(async move { Ok(self.send_digests().await?) })
     }
 
     fn backscatter(&self) -> Control<'_, BackscatterStatus> {

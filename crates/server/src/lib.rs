@@ -24,6 +24,7 @@ pub mod marks;
 pub mod memory;
 pub mod metrics;
 pub mod privileges;
+pub mod quarantine;
 pub mod rates;
 pub mod rehearsal;
 pub mod reload;
@@ -32,6 +33,7 @@ pub mod services;
 pub mod session;
 pub mod signals;
 pub mod start;
+pub mod stored;
 pub mod submit;
 
 pub use antispam::end_of_data::rules::import as rule_import;

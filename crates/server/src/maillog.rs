@@ -186,12 +186,12 @@ pub struct AuthLine<'a> {
     pub result: &'a str,
 }
 
-/// An operator did something to a message.
+/// An operator, or its age, did something to a message.
 #[derive(Debug, Clone)]
 pub struct SteeredLine<'a> {
     /// The message.
     pub id: QueueId,
-    /// `hold`, `release`, `retry` or `delete`.
+    /// `hold`, `release`, `retry`, `delete`; `expire` for what was in quarantine for too long.
     pub order: &'a str,
     /// Its sender.
     pub from: &'a ReversePath,
@@ -358,11 +358,12 @@ impl MailLog {
 
     /// An operator did something to a message. What is deleted ends with this line and no other (I2).
     pub fn steered(&self, s: &SteeredLine<'_>) {
-        let mut line = self.line("operator", Some(s.id));
-        line.add("order", Value::Word(s.order));
-        line.add("from", Value::Path(&s.from.to_string()));
-        line.add("nrcpt", Value::Number(u64::try_from(s.waiting).unwrap_or(u64::MAX)));
-        self.put(line);
+        self.order("operator", s);
+    }
+
+    /// A message has been in quarantine for too long. It ends with this line and no other (I2).
+    pub fn aged_out(&self, s: &SteeredLine<'_>) {
+        self.order("quarantine", s);
     }
 
     /// Something about the server itself.
@@ -387,6 +388,14 @@ impl MailLog {
     /// Waits until all lines so far are written, or could not be. Blocks: for the end of the process and for tests.
     pub fn flush(&self) {
         self.writer.flush();
+    }
+
+    fn order(&self, event: &'static str, s: &SteeredLine<'_>) {
+        let mut line = self.line(event, Some(s.id));
+        line.add("order", Value::Word(s.order));
+        line.add("from", Value::Path(&s.from.to_string()));
+        line.add("nrcpt", Value::Number(u64::try_from(s.waiting).unwrap_or(u64::MAX)));
+        self.put(line);
     }
 
     fn line(&self, event: &'static str, id: Option<QueueId>) -> Line {

@@ -19,12 +19,14 @@ use crate::maillog::{Level, MailLog};
 const TEND_EVERY: Duration = Duration::from_secs(1);
 /// Time between two exports.
 const EXPORT_EVERY: Duration = Duration::from_secs(3_600);
-/// What cannot be learnt again: how words count, who our users write to, what we sent, which accounts are locked.
-const EXPORTED: [&str; 4] = [
+/// What cannot be learnt again: how words count, who our users write to, what we sent, which accounts are locked, who was
+/// told of what is in quarantine.
+const EXPORTED: [&str; 5] = [
     "tokens",
     antispam::correspondents::NAMESPACE,
     "backscatter",
     antispam::connect::rates::locks::NAMESPACE,
+    crate::quarantine::digest::NAMESPACE,
 ];
 
 /// Opens the store in the data folder.

@@ -6,6 +6,7 @@ use std::pin::Pin;
 use antispam::backscatter::BackscatterMode;
 use antispam::connect::dnsbl::lists::Status as ListStatus;
 use antispam::connect::rates::Rates;
+use antispam::quarantine::QuarantineSettings;
 use mail::{QueueId, Timestamp};
 use policy::{Mode, VerdictRecord};
 use serde::{Deserialize, Serialize};
@@ -144,6 +145,12 @@ pub trait QueueControl: Send + Sync {
 
     /// How each DNS list does, in the order of the settings.
     fn dnsbl(&self) -> Vec<ListStatus>;
+
+    /// How long what is kept back is kept.
+    fn quarantine(&self) -> QuarantineSettings;
+
+    /// Tells recipients now what is new in quarantine for them; gives the number of letters.
+    fn digest(&self) -> Control<'_, u64>;
 
     /// What became of mail without a sender.
     fn backscatter(&self) -> Control<'_, BackscatterStatus>;

@@ -7,7 +7,7 @@ use antispam::connect::dnsbl::lists::Status as ListStatus;
 use antispam::connect::rates::locks::Lock;
 use antispam::rcpt::greylist::manage::Line as Greylisted;
 use mail::{QueueId, Timestamp};
-use policy::VerdictRecord;
+use policy::{Score, VerdictRecord};
 use serde::{Deserialize, Serialize};
 use store::{Hold, QueueEntry, RecipientState};
 
@@ -46,6 +46,9 @@ pub enum Request {
         order: Order,
         /// To which.
         select: Select,
+        /// Only to those in this state; others are refused.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        only: Option<State>,
     },
     /// Checks every message: can it be read, has it an owner and a deadline?
     Fsck,
@@ -95,6 +98,25 @@ pub enum Request {
     },
     /// What became of mail without a sender.
     Backscatter,
+    /// Messages in quarantine that pass the filter, oldest first.
+    #[serde(rename = "quarantine_list")]
+    QuarantineList {
+        /// Which; its state does not count.
+        #[serde(default)]
+        filter: Filter,
+        /// At most so many; 0 for all.
+        #[serde(default)]
+        limit: u64,
+    },
+    /// One message in quarantine, and the verdict about it.
+    #[serde(rename = "quarantine_show")]
+    QuarantineShow {
+        /// Which.
+        id: QueueId,
+    },
+    /// Tells recipients now what is new in quarantine for them; `done` counts the letters.
+    #[serde(rename = "quarantine_digest")]
+    QuarantineDigest,
     /// The accounts that are locked.
     Locks,
     /// Lets a locked account log in again; `done` counts 1 when it was locked.
@@ -147,6 +169,8 @@ pub enum Select {
 pub enum Response {
     /// A message.
     Message(Box<MessageView>),
+    /// A message in quarantine.
+    Kept(Box<KeptView>),
     /// A piece of a message, in base64.
     Bytes(String),
     /// An order could not be carried out for this message.
@@ -295,6 +319,24 @@ pub struct MessageView {
     pub filter: Option<String>,
     /// Every recipient, those that are done included.
     pub recipients: Vec<RecipientView>,
+}
+
+/// A message in quarantine as it is shown.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KeptView {
+    /// The message.
+    #[serde(flatten)]
+    pub message: MessageView,
+    /// What its header says about who has written it: decoded, short, without control characters. Empty when it says nothing.
+    pub from: String,
+    /// Its subject, likewise.
+    pub subject: String,
+    /// Its score; none when no verdict is known, as with a copy that an undeliverable report has left.
+    pub score: Option<Score>,
+    /// Its symbols and what each was worth, the heaviest first.
+    pub symbols: Vec<(String, Score)>,
+    /// When it will be thrown away; none when never.
+    pub kept_until: Option<Moment>,
 }
 
 /// A recipient as it is shown.

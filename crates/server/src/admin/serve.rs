@@ -1,6 +1,7 @@
 //! The server's end of `admin.sock`.
 
 mod greylist;
+mod quarantine;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,7 +20,7 @@ use crate::judge::Wanted;
 
 use super::control::{ControlError, QueueControl};
 use super::filter::Filter;
-use super::protocol::{LINE_BYTES_MAX, MessageView, Order, Request, Response, Select};
+use super::protocol::{LINE_BYTES_MAX, MessageView, Order, Request, Response, Select, State};
 
 /// Clients served at once; further ones wait.
 pub const CLIENTS_MAX: usize = 16;
@@ -119,7 +120,7 @@ async fn answer(request: Request, control: &dyn QueueControl, out: &mut Out) -> 
             Ok(Ok(Response::Done { count: 1, more: false }))
         }
         Request::Cat { id } => cat(id, control, out).await,
-        Request::Steer { order, select } => steer(order, select, control, out).await,
+        Request::Steer { order, select, only } => steer(order, select, only, control, out).await,
         Request::Fsck => match control.fsck().await {
             Ok(report) => {
                 let count = report.checked;
@@ -143,15 +144,7 @@ async fn answer(request: Request, control: &dyn QueueControl, out: &mut Out) -> 
             Err(error) => Ok(Err(error)),
         },
         Request::Explain { id, recipient, younger_than_seconds, limit } => {
-            let since = younger_than_seconds.map_or(Timestamp(0), |age| {
-                Timestamp(control.now().0.saturating_sub(age.saturating_mul(1000)))
-            });
-            let wanted = match (id, recipient) {
-                (Some(id), _) => Wanted::Id(id.to_string()),
-                (None, Some(recipient)) => Wanted::Recipient(recipient, since),
-                (None, None) => Wanted::Since(since),
-            };
-            explain(wanted, limit, control, out).await
+            explain((id, recipient, younger_than_seconds), limit, control, out).await
         }
         Request::Erase { address } => {
             Ok(control.erase_verdicts(address).await.map(|count| Response::Done { count, more: false }))
@@ -161,6 +154,11 @@ async fn answer(request: Request, control: &dyn QueueControl, out: &mut Out) -> 
         Request::GreylistAllow { names } => greylist::allow(&names, control, out).await,
         Request::GreylistDelete { names } => greylist::delete(&names, control, out).await,
         Request::Backscatter => backscatter(control, out).await,
+        Request::QuarantineList { filter, limit } => quarantine::list(filter, limit, control, out).await,
+        Request::QuarantineShow { id } => quarantine::show(id, control, out).await,
+        Request::QuarantineDigest => {
+            Ok(control.digest().await.map(|count| Response::Done { count, more: false }))
+        }
         Request::Locks => {
             let locks = control.rates().locks().all();
             let count = locks.len() as u64;
@@ -176,7 +174,19 @@ async fn answer(request: Request, control: &dyn QueueControl, out: &mut Out) -> 
     }
 }
 
-async fn explain(wanted: Wanted, limit: u64, control: &dyn QueueControl, out: &mut Out) -> Answered {
+async fn explain(
+    (id, recipient, younger_than_seconds): (Option<QueueId>, Option<String>, Option<u64>),
+    limit: u64,
+    control: &dyn QueueControl,
+    out: &mut Out,
+) -> Answered {
+    let since = younger_than_seconds
+        .map_or(Timestamp(0), |age| Timestamp(control.now().0.saturating_sub(age.saturating_mul(1000))));
+    let wanted = match (id, recipient) {
+        (Some(id), _) => Wanted::Id(id.to_string()),
+        (None, Some(recipient)) => Wanted::Recipient(recipient, since),
+        (None, None) => Wanted::Since(since),
+    };
     let (found, more) = match control.verdicts(wanted, usize::try_from(limit).unwrap_or(usize::MAX)).await {
         Ok(found) => found,
         Err(error) => return Ok(Err(error)),
@@ -224,7 +234,7 @@ impl<'a> Pages<'a> {
     }
 
     /// The next page; none when the queue ends.
-    async fn next(&mut self) -> Result<Option<Vec<MessageView>>, ControlError> {
+    async fn next(&mut self) -> Result<Option<Vec<(QueueEntry, MessageView)>>, ControlError> {
         if self.ended {
             return Ok(None);
         }
@@ -233,7 +243,11 @@ impl<'a> Pages<'a> {
             Some(last) => self.after = Some(last.record.id),
             None => self.ended = true,
         }
-        let views = entries.iter().map(|entry| view(entry, self.control)).collect();
+        let viewed = |entry| {
+            let view = view(&entry, self.control);
+            (entry, view)
+        };
+        let views = entries.into_iter().map(viewed).collect();
         Ok(if self.ended { None } else { Some(views) })
     }
 }
@@ -246,7 +260,7 @@ async fn list(filter: &Filter, limit: u64, control: &dyn QueueControl, out: &mut
             Ok(None) => return Ok(Ok(Response::Done { count, more: false })),
             Err(error) => return Ok(Err(error)),
         };
-        for message in page.into_iter().filter(|message| filter.lets_through(message)) {
+        for message in page.into_iter().map(|(_, view)| view).filter(|view| filter.lets_through(view)) {
             if limit != 0 && count >= limit {
                 return Ok(Ok(Response::Done { count, more: true }));
             }
@@ -256,22 +270,36 @@ async fn list(filter: &Filter, limit: u64, control: &dyn QueueControl, out: &mut
     }
 }
 
-async fn steer(order: Order, select: Select, control: &dyn QueueControl, out: &mut Out) -> Answered {
+async fn steer(
+    order: Order,
+    select: Select,
+    only: Option<State>,
+    control: &dyn QueueControl,
+    out: &mut Out,
+) -> Answered {
     let mut count = 0;
     match select {
         Select::Ids(ids) => {
             for ids in ids.chunks(PAGE) {
-                match steer_page(order, ids.to_vec(), true, control, out).await? {
+                let meant = match meant(ids, only, control, out).await? {
+                    Ok(meant) => meant,
+                    Err(error) => return Ok(Err(error)),
+                };
+                match steer_page(order, meant, true, control, out).await? {
                     Ok(done) => count += done,
                     Err(error) => return Ok(Err(error)),
                 }
             }
         }
-        Select::Filter(filter) => {
+        Select::Filter(mut filter) => {
+            filter.state = only.or(filter.state);
             let mut pages = Pages::of(control);
             loop {
                 let ids = match pages.next().await {
-                    Ok(Some(page)) => page.iter().filter(|m| filter.lets_through(m)).map(|m| m.id).collect(),
+                    Ok(Some(page)) => {
+                        let views = page.into_iter().map(|(_, view)| view);
+                        views.filter(|view| filter.lets_through(view)).map(|view| view.id).collect()
+                    }
                     Ok(None) => break,
                     Err(error) => return Ok(Err(error)),
                 };
@@ -283,6 +311,37 @@ async fn steer(order: Order, select: Select, control: &dyn QueueControl, out: &m
         }
     }
     Ok(Ok(Response::Done { count, more: false }))
+}
+
+/// Those of the named messages that are in the state that was asked for; of the others it is said that they are not.
+async fn meant(
+    ids: &[QueueId],
+    only: Option<State>,
+    control: &dyn QueueControl,
+    out: &mut Out,
+) -> Result<Result<Vec<QueueId>, ControlError>, Gone> {
+    let Some(only) = only else { return Ok(Ok(ids.to_vec())) };
+    let mut meant = Vec::with_capacity(ids.len());
+    for &id in ids {
+        let why = match control.store().get(id).await {
+            Ok(entry) if view(&entry, control).state == only => {
+                meant.push(id);
+                continue;
+            }
+            Ok(_) => not_in(only),
+            Err(error) => error.into(),
+        };
+        out.put(&Response::Refused { id, why: why.to_string() }).await?;
+    }
+    Ok(Ok(meant))
+}
+
+/// A message is in another state than the one that was asked for.
+fn not_in(state: State) -> ControlError {
+    ControlError::Refused(match state {
+        State::Quarantine => "the message is not in quarantine; see: staffetta queue show".to_owned(),
+        other => format!("the message is not {}", other.name()),
+    })
 }
 
 /// Steers some messages. One that has gone in the meantime is worth a word only when it was `named`.

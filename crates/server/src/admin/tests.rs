@@ -107,6 +107,12 @@ impl QueueControl for Queue {
     fn dnsbl(&self) -> Vec<ListStatus> {
         vec![list("ipv4"), list("ipv6")]
     }
+    fn quarantine(&self) -> antispam::quarantine::QuarantineSettings {
+        antispam::quarantine::QuarantineSettings::default()
+    }
+    fn digest(&self) -> Control<'_, u64> {
+        Box::pin(async { Ok(2) })
+    }
     fn backscatter(&self) -> Control<'_, BackscatterStatus> {
         Box::pin(async { Ok(BACKSCATTER) })
     }
@@ -155,7 +161,7 @@ fn record() -> VerdictRecord {
         decided: policy::DecidedBy::Nothing,
         reply: None,
         recipients: Vec::new(),
-        points: policy::record::Points { total: policy::Score::tenths(-25), ..Default::default() },
+        points: policy::record::Points { total: Score::tenths(-25), ..Default::default() },
         dns: Vec::new(),
         times: Vec::new(),
         left_out: 0,
@@ -278,14 +284,45 @@ async fn one_message_is_shown_and_its_bytes_are_given() {
 async fn orders_reach_the_named_and_the_filtered() {
     let server = Server::start(three()).await;
     let select = Select::Ids(vec![QueueId(1), QueueId(9)]);
-    let (items, count, _) = server.ask(Request::Steer { order: Order::Hold, select }).await.unwrap();
+    let (items, count, _) =
+        server.ask(Request::Steer { order: Order::Hold, select, only: None }).await.unwrap();
     assert_eq!(count, 1);
     assert_eq!(items, [Response::Refused { id: QueueId(9), why: "no such message".into() }]);
     let filter = Filter { domain: Some("c.test".into()), ..Filter::default() };
-    let request = Request::Steer { order: Order::Delete, select: Select::Filter(filter) };
+    let request = Request::Steer { order: Order::Delete, select: Select::Filter(filter), only: None };
     assert_eq!(server.ask(request).await.unwrap().1, 2);
     let orders = server.queue.orders.lock().unwrap().clone();
     assert_eq!(orders[2..], [(Order::Delete, QueueId(2)), (Order::Delete, QueueId(3))]);
+}
+
+#[tokio::test]
+async fn what_is_kept_back_is_shown_and_steered_alone() {
+    let mut kept = three().remove(2);
+    kept.record.recipients[0].header_lines =
+        b"X-Spam-Status: No, score=9.5 required=5.0 tests=[A=6.0, B=3.5]\r\n".to_vec();
+    let server = Server::start(three().into_iter().take(2).chain([kept])).await;
+    let list = Request::QuarantineList { filter: Filter::default(), limit: 0 };
+    let (items, count, more) = server.ask(list).await.unwrap();
+    assert_eq!((count, more), (1, false));
+    let Response::Kept(view) = &items[0] else { panic!("{items:?}") };
+    assert_eq!((view.message.id, view.score), (QueueId(3), Some(Score::tenths(95))));
+    assert_eq!(view.symbols[1], ("B".to_owned(), Score::tenths(35)));
+    let day = 86_400;
+    assert_eq!(view.kept_until.as_ref().unwrap().seconds, view.message.arrived.seconds + 30 * day);
+    let (items, ..) = server.ask(Request::QuarantineShow { id: QueueId(3) }).await.unwrap();
+    assert!(matches!(&items[1], Response::Verdict { text, .. } if text.starts_with("Id(")), "{items:?}");
+    let error = server.ask(Request::QuarantineShow { id: QueueId(1) }).await.unwrap_err();
+    assert!(error.contains("not in quarantine"), "{error}");
+
+    let only = Some(State::Quarantine);
+    let select = Select::Ids((1..=4).map(QueueId).collect());
+    let (items, count, _) = server.ask(Request::Steer { order: Order::Release, select, only }).await.unwrap();
+    assert_eq!((items.len(), count), (3, 1), "{items:?}");
+    let select = Select::Filter(Filter { state: Some(State::Active), ..Filter::default() });
+    assert_eq!(server.ask(Request::Steer { order: Order::Delete, select, only }).await.unwrap().1, 1);
+    let orders = server.queue.orders.lock().unwrap().clone();
+    assert_eq!(orders, [(Order::Release, QueueId(3)), (Order::Delete, QueueId(3))]);
+    assert_eq!(server.ask(Request::QuarantineDigest).await.unwrap().1, 2);
 }
 
 #[tokio::test]

@@ -75,7 +75,9 @@ impl Copies {
         if discarded {
             self.discarded.push(record.address);
         } else if record.disposition == Disposition::Quarantine {
-            self.quarantined.push(record);
+            // It is delivered only when somebody has said that it is wanted.
+            let header_lines = policy::headers::released(&record.header_lines);
+            self.quarantined.push(RecipientRecord { header_lines, ..record });
         } else {
             self.delivered.push(record);
         }

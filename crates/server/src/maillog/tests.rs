@@ -99,6 +99,7 @@ fn write_one_of_each(log: &MailLog) {
         result: "failure",
     });
     log.steered(&SteeredLine { id: ID, order: "delete", from: &from, waiting: 2 });
+    log.aged_out(&SteeredLine { id: ID, order: "expire", from: &from, waiting: 1 });
     log.notice(Level::Warning, "certificate expires in 3 days");
     log.flush();
 }
@@ -115,6 +116,7 @@ fn text_lines_are_these() {
 2026-11-22T01:02:03.456Z staffetta/report: 004HMASW9NF6Y: kind=failed, to=<a@a.test>, report=0000000000007
 2026-11-22T01:02:03.456Z staffetta/auth: listener=submission, client=mail.a.test[192.0.2.1], sasl_method=PLAIN, result=failure
 2026-11-22T01:02:03.456Z staffetta/operator: 004HMASW9NF6Y: order=delete, from=<a@a.test>, nrcpt=2
+2026-11-22T01:02:03.456Z staffetta/quarantine: 004HMASW9NF6Y: order=expire, from=<a@a.test>, nrcpt=1
 2026-11-22T01:02:03.456Z staffetta/notice: level=warning, certificate expires in 3 days
 ";
     assert_eq!(page.text(), want);
@@ -126,7 +128,7 @@ fn json_lines_have_the_same_fields() {
     write_one_of_each(&log);
     let lines: Vec<serde_json::Value> =
         page.text().lines().map(|line| serde_json::from_str(line).unwrap()).collect();
-    assert_eq!(lines.len(), 8);
+    assert_eq!(lines.len(), 9);
     assert_eq!(lines[0]["client"], "192.0.2.1");
     assert_eq!(lines[0]["client_name"], "mail.a.test");
     assert_eq!(lines[0]["seconds"], 1.234);
@@ -134,7 +136,8 @@ fn json_lines_have_the_same_fields() {
     assert_eq!(lines[2]["queue_id"], "004HMASW9NF6Y");
     assert_eq!(lines[3]["status"], "deferred");
     assert_eq!(lines[6]["order"], "delete");
-    assert_eq!(lines[7]["text"], "certificate expires in 3 days");
+    assert_eq!((&lines[7]["event"], &lines[7]["order"]), (&"quarantine".into(), &"expire".into()));
+    assert_eq!(lines[8]["text"], "certificate expires in 3 days");
 }
 
 #[test]

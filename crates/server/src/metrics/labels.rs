@@ -93,6 +93,15 @@ labels! {
         /// Anything else.
         Other = "other",
     }
+    /// How a message left quarantine.
+    LeftQuarantine {
+        /// An operator let it through.
+        Released = "released",
+        /// An operator threw it away.
+        Deleted = "deleted",
+        /// It was there for too long.
+        Expired = "expired",
+    }
     /// First digit of a reply.
     ReplyClass {
         /// 2xx: done.

@@ -53,6 +53,7 @@ pub async fn rounds(current: Current, daemon: Arc<Daemon>) {
                 oldest.note(state.into(), entry.record.arrived);
             }
             found += mend(&services, &page).await.found.len() as u64;
+            daemon.expire(&page).await;
             // A long queue is gone through gently.
             tokio::time::sleep(Duration::from_millis(5)).await;
         }

@@ -15,6 +15,7 @@ use crate::maillog::{Level, ReportLine};
 use crate::metrics;
 use crate::rates;
 use crate::services::Services;
+use crate::stored;
 
 use super::handle::{Message, RunnerHandle};
 
@@ -93,6 +94,7 @@ async fn keep_copy(services: &Services, entry: &QueueEntry, report: &Report) -> 
         shared.log.notice(Level::Error, &text);
         return false;
     }
+    shared.history.alias(id, entry.record.id, services.config.antispam.history_days);
     shared.runner.admit(services, Arc::new(stored)).await;
     true
 }
@@ -126,7 +128,9 @@ async fn send(services: &Services, entry: &QueueEntry, report: &Report) -> bool 
     let shared = &services.shared;
     let settings = &services.config.queue;
     let id = shared.ids.next();
-    let original = original(services, entry, settings.report_bytes_max).await;
+    // The original or its beginning; when it cannot be read, a report without headers is better than none.
+    let read = stored::beginning(&*shared.store, entry.record.id, settings.report_bytes_max).await;
+    let original = read.unwrap_or_default();
     let hostname = services.config.hostname.as_str();
     let with = Composition { entry, original: &original, hostname, id, now: clock::now(), settings };
     let Some(mut message) = compose(report, &with) else { return true };
@@ -176,28 +180,6 @@ pub(crate) async fn follow(
         }
     }
     Some(followed)
-}
-
-/// The original as received, or its beginning; empty when it cannot be read: a report without headers is better than none.
-async fn original(services: &Services, entry: &QueueEntry, bytes_max: usize) -> Vec<u8> {
-    match services.shared.store.read_body(entry.record.id).await {
-        Ok(StoredBody::Memory(chunks)) => {
-            let mut out = Vec::new();
-            for chunk in chunks {
-                out.extend(chunk.iter().take(bytes_max - out.len()));
-            }
-            out
-        }
-        Ok(StoredBody::File { path, .. }) => tokio::task::spawn_blocking(move || {
-            let mut out = Vec::new();
-            let limit = bytes_max as u64;
-            let read = std::fs::File::open(path).and_then(|file| file.take(limit).read_to_end(&mut out));
-            read.map(|_| out).unwrap_or_default()
-        })
-        .await
-        .unwrap_or_default(),
-        Err(_) => Vec::new(),
-    }
 }
 
 fn kind(kind: ReportKind) -> metrics::ReportKind {

@@ -18,7 +18,7 @@ use server::admin::{Client, Lock, Request, Response};
 use server::privileges::Users;
 use zeroize::Zeroizing;
 
-use super::queue::{self, Failed};
+use super::asking::{self, Failed};
 use super::{ConfigFile, Outcome};
 
 /// Mailboxes with passwords: add, change, list, remove
@@ -90,7 +90,7 @@ Give it another password first. What counted against it is forgotten. See [antis
         /// The address
         address: Address,
         #[command(flatten)]
-        place: queue::Place,
+        place: asking::Place,
     },
     /// Remove an account; its mail stays where it is
     #[command(after_help = "\
@@ -221,7 +221,7 @@ fn locks(place: &Place) -> Result<BTreeMap<String, Lock>, Failed> {
     Ok(locks)
 }
 
-fn unlock(address: &Address, place: &queue::Place) -> Outcome {
+fn unlock(address: &Address, place: &asking::Place) -> Outcome {
     let request = Request::Unlock { account: address.lookup_key() };
     let (count, _) = place.connect()?.ask(&request, |_| Ok::<(), Failed>(()))?;
     if count == 0 {

@@ -8,7 +8,7 @@ use std::process::ExitCode;
 
 use server::admin::{BackscatterMode, BackscatterStatus, Mode, Request, Response};
 
-use super::queue::{Failed, Place, not_understood};
+use super::asking::{Failed, Place, not_understood};
 use super::{ConfigFile, Outcome, percent, print_all};
 
 /// Messages without which nothing is said about shares.

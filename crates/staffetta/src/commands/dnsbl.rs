@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use server::admin::{ListStatus, Request, Response};
 
-use super::queue::{Failed, Place, not_understood};
+use super::asking::{Failed, Place, not_understood};
 use super::{Outcome, print_all};
 
 /// The DNS lists: which are asked, and why one is not

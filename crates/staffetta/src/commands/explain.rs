@@ -9,7 +9,7 @@ use std::process::ExitCode;
 use mail::QueueId;
 use server::admin::{Request, Response, VerdictRecord};
 
-use super::queue::{Failed, Place, age, not_understood};
+use super::asking::{Failed, Place, age, not_understood};
 use super::{Outcome, print_all};
 
 /// Verdicts told of one message or session, or recipient, unless `--last` says otherwise.

@@ -5,8 +5,10 @@ use std::process::ExitCode;
 
 use server::admin::{GreylistState, Greylisted, Request, Response};
 
-use super::queue::{Failed, Place, not_understood};
+use super::asking::{Failed, Listing, Nouns, Place};
 use super::{Outcome, print_all};
+
+const NOUNS: Nouns = Nouns { none: "nothing is remembered", one: "entry", many: "entries" };
 
 /// Greylisting: who is remembered, and who is never asked to come back
 #[derive(Debug, clap::Args)]
@@ -108,31 +110,17 @@ fn ask(request: &Request, place: &Place) -> Result<(Vec<String>, u64), Box<dyn s
 }
 
 fn list(json: bool, limit: u64, place: &Place) -> Outcome {
-    let mut table = super::table::new(["Origin", "State", "Sender", "Recipient", "First", "Forgotten"]);
-    let (count, more) = place.connect()?.ask(&Request::GreylistList { limit }, |item| {
-        if let Response::Greylisted(line) = item {
-            if json {
-                print_all((serde_json::to_string(&line).map_err(not_understood)? + "\n").as_bytes())
-                    .map_err(Failed::Output)?;
-            } else {
-                table.add_row(row(&line));
-            }
-        }
-        Ok::<(), Failed>(())
+    let heading = ["Origin", "State", "Sender", "Recipient", "First", "Forgotten"];
+    let mut listing = Listing::new(json, heading, NOUNS);
+    let asked = place.connect()?.ask(&Request::GreylistList { limit }, |item| match item {
+        Response::Greylisted(line) => listing.take(&line, || row(&line)),
+        _ => Ok(()),
     })?;
-    if !json {
-        let more = if more { "; there are more, --limit 0 shows all" } else { "" };
-        let text = match count {
-            0 => "nothing is remembered\n".to_owned(),
-            _ => format!("{}\n{}{more}\n", table.trim_fmt(), entries(count)),
-        };
-        print_all(text.as_bytes())?;
-    }
-    Ok(ExitCode::SUCCESS)
+    listing.end(asked)
 }
 
 fn entries(count: u64) -> String {
-    if count == 1 { "1 entry".to_owned() } else { format!("{count} entries") }
+    format!("{count} {}", if count == 1 { NOUNS.one } else { NOUNS.many })
 }
 
 fn row(line: &Greylisted) -> [String; 6] {

@@ -63,12 +63,32 @@ pub(super) struct FilterPlace {
 impl FilterPlace {
     /// The folder, and how many messages are kept there.
     pub(super) fn find(&self) -> Result<(PathBuf, u64), Box<dyn std::error::Error>> {
-        if let Some(folder) = &self.filter {
-            return Ok((folder.clone(), SAMPLES_MAX));
+        match &self.filter {
+            Some(folder) => Ok((folder.clone(), SAMPLES_MAX)),
+            None => configured(&self.config),
         }
-        let loaded = self.config.load().ok_or("the configuration cannot be read")?;
-        Ok((server::learning::learnt_folder(&loaded), loaded.config.antispam.bayes.samples_max))
     }
+}
+
+/// The filter of a server: its folder, and how many messages are kept there.
+pub(super) fn configured(config: &ConfigFile) -> Result<(PathBuf, u64), Box<dyn std::error::Error>> {
+    let loaded = config.load().ok_or("the configuration cannot be read")?;
+    Ok((server::learning::learnt_folder(&loaded), loaded.config.antispam.bayes.samples_max))
+}
+
+/// Learns messages that were read already, and says what became of them.
+pub(super) fn teach(
+    (folder, samples_max): (PathBuf, u64),
+    messages: Vec<Read>,
+    class: Class,
+) -> Result<String, Box<dyn std::error::Error>> {
+    let mut done = Done::default();
+    let mut filter = Filter::open(&folder, true)?;
+    done.take(&mut filter, messages, Some(class), samples_max)?;
+    if filter.is_stale() {
+        filter.fit()?;
+    }
+    Ok(done.text(&filter, false))
 }
 
 pub(crate) fn run(args: &Args) -> Outcome {
@@ -100,7 +120,8 @@ pub(crate) fn run(args: &Args) -> Outcome {
     if is_stale {
         filter.fit()?;
     }
-    print_all(done.text(&filter, is_stale, args)?.as_bytes())?;
+    let text = if args.json { done.object(&filter, is_stale)? } else { done.text(&filter, args.forget) };
+    print_all(text.as_bytes())?;
     Ok(if done.failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
@@ -134,17 +155,19 @@ impl Done {
         Ok(())
     }
 
-    fn text(&self, filter: &Filter, is_fitted: bool, args: &Args) -> Result<String, serde_json::Error> {
+    fn object(&self, filter: &Filter, is_fitted: bool) -> Result<String, serde_json::Error> {
         let (Learnt { new, known, changed, forgotten }, counts) = (self.learnt, filter.samples().counts());
-        if args.json {
-            let object = json!({
-                "learnt": new, "known": known, "changed": changed, "given_way": forgotten,
-                "forgotten": self.forgotten, "failed": self.failed,
-                "ham": counts.ham, "spam": counts.spam, "fitted": is_fitted,
-            });
-            return Ok(serde_json::to_string(&object)? + "\n");
-        }
-        let mut text = if args.forget {
+        let object = json!({
+            "learnt": new, "known": known, "changed": changed, "given_way": forgotten,
+            "forgotten": self.forgotten, "failed": self.failed,
+            "ham": counts.ham, "spam": counts.spam, "fitted": is_fitted,
+        });
+        Ok(serde_json::to_string(&object)? + "\n")
+    }
+
+    fn text(&self, filter: &Filter, has_forgotten: bool) -> String {
+        let (Learnt { new, known, changed, .. }, counts) = (self.learnt, filter.samples().counts());
+        let mut text = if has_forgotten {
             format!("{} forgotten", self.forgotten)
         } else {
             format!("{new} learnt, {known} known before, {changed} changed sides")
@@ -153,7 +176,7 @@ impl Done {
         if counts.ham.min(counts.spam) < LEARNT_MIN {
             text.push_str(&format!("nothing is judged before there are {LEARNT_MIN} of each\n"));
         }
-        Ok(text)
+        text
     }
 }
 

@@ -4,6 +4,7 @@
 //! touches the queue's files: that is the business of the crates below.
 
 mod account;
+mod asking;
 mod backscatter;
 mod bayes;
 mod check;
@@ -16,6 +17,7 @@ mod greylist;
 mod health;
 mod import;
 mod learn;
+mod quarantine;
 mod queue;
 mod quickstart;
 mod rehearse;
@@ -50,6 +52,7 @@ Examples:
   staffetta config check staffetta.toml       is the configuration right?
   staffetta serve --config staffetta.toml     run the server
   staffetta queue list                        what waits, and why
+  staffetta quarantine list                   what was taken and kept back
   staffetta explain --rcpt joe@example.test   why his mail was taken, marked or refused
   staffetta account add joe@example.test      a mailbox with a password";
 
@@ -62,6 +65,7 @@ enum Command {
     Config(config::Args),
     Account(account::Args),
     Queue(queue::Args),
+    Quarantine(quarantine::Args),
     Explain(explain::Args),
     Try(rehearse::Args),
     Symbols(symbols::Args),
@@ -87,6 +91,7 @@ pub(crate) fn run(line: CommandLine) -> Outcome {
         Command::Config(args) => config::run(args),
         Command::Account(args) => account::run(args),
         Command::Queue(args) => queue::run(args),
+        Command::Quarantine(args) => quarantine::run(args),
         Command::Explain(args) => explain::run(args),
         Command::Try(args) => rehearse::run(args),
         Command::Symbols(args) => symbols::run(&args),

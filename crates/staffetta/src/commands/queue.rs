@@ -1,15 +1,15 @@
 //! `staffetta queue`: what waits, why, and what to do about it. Speaks to the running server over `admin.sock`.
 
-use std::path::PathBuf;
 use std::process::ExitCode;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use mail::QueueId;
 use server::admin::protocol::State;
-use server::admin::{Client, ClientError, Filter, FsckReport, MessageView, Order, Request, Response, Select};
+use server::admin::{Filter, FsckReport, MessageView, Order, Request, Response};
 
-use super::{ConfigFile, Outcome, print_all};
+use super::asking::{self, About, Failed, Listing, Nouns, Place, not_understood, short_age, short_size};
+use super::{Outcome, print_all};
 
 /// The queue: what waits, why, and what to do about it
 #[derive(Debug, clap::Args)]
@@ -125,21 +125,8 @@ struct SteerArgs {
 /// Conditions; all that are given must hold.
 #[derive(Debug, Default, clap::Args)]
 struct FilterArgs {
-    /// From this sender: an address, @DOMAIN, a pattern with *, or '<>' for reports
-    #[arg(long, value_name = "ADDRESS")]
-    sender: Option<String>,
-    /// For this recipient, who still waits: an address, @DOMAIN, or a pattern with *
-    #[arg(long, value_name = "ADDRESS")]
-    recipient: Option<String>,
-    /// For somebody in this domain; .DOMAIN for its subdomains
-    #[arg(long)]
-    domain: Option<String>,
-    /// At least this old, such as 90s, 30m, 2h, 3d
-    #[arg(long, value_name = "AGE", value_parser = age)]
-    older: Option<u64>,
-    /// At most this old
-    #[arg(long, value_name = "AGE", value_parser = age)]
-    younger: Option<u64>,
+    #[command(flatten)]
+    about: About,
     /// In this state
     #[arg(long, value_parser = state)]
     state: Option<State>,
@@ -150,54 +137,8 @@ struct FilterArgs {
 
 impl FilterArgs {
     fn into_filter(self) -> Filter {
-        Filter {
-            sender: self.sender,
-            recipient: self.recipient,
-            domain: self.domain,
-            older_than_seconds: self.older,
-            younger_than_seconds: self.younger,
-            state: self.state,
-            reason: self.reason,
-        }
+        Filter { state: self.state, reason: self.reason, ..self.about.into_filter() }
     }
-}
-
-/// Where the server is.
-#[derive(Debug, clap::Args)]
-pub(super) struct Place {
-    #[command(flatten)]
-    config: ConfigFile,
-    /// The server's admin socket; admin.sock in the configured data folder when not given
-    #[arg(long, value_name = "PATH")]
-    socket: Option<PathBuf>,
-}
-
-impl Place {
-    pub(super) fn connect(&self) -> Result<Client, Box<dyn std::error::Error>> {
-        let path = match &self.socket {
-            Some(path) => path.clone(),
-            None => {
-                self.config.load().ok_or("the configuration cannot be read")?.data_dir().join("admin.sock")
-            }
-        };
-        Ok(Client::connect(&path)?)
-    }
-}
-
-/// `90`, `90s`, `30m`, `2h`, `3d`, `1w` as seconds.
-pub(super) fn age(text: &str) -> Result<u64, String> {
-    let wrong = || format!("{text} is no age: write a number with s, m, h, d or w, such as 30m");
-    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
-    let number: u64 = digits.parse().map_err(|_| wrong())?;
-    let unit = match text.get(digits.len()..).unwrap_or_default() {
-        "" | "s" => 1,
-        "m" => 60,
-        "h" => 3600,
-        "d" => 86_400,
-        "w" => 604_800,
-        _ => return Err(wrong()),
-    };
-    number.checked_mul(unit).ok_or_else(wrong)
 }
 
 fn state(text: &str) -> Result<State, String> {
@@ -221,42 +162,14 @@ pub(crate) fn run(args: Args) -> Outcome {
 }
 
 fn list(filter: Filter, json: bool, limit: u64, place: &Place) -> Outcome {
-    let mut table =
-        super::table::new(["Queue id", "State", "Age", "Size", "Sender", "Waiting recipients", "Why"]);
-    let (count, more) = place.connect()?.ask(&Request::List { filter, limit }, |item| {
-        if let Response::Message(message) = item {
-            if json {
-                print_all((serde_json::to_string(&message).map_err(not_understood)? + "\n").as_bytes())
-                    .map_err(Failed::Output)?;
-            } else {
-                table.add_row(row(&message));
-            }
-        }
-        Ok::<(), Failed>(())
+    let heading = ["Queue id", "State", "Age", "Size", "Sender", "Waiting recipients", "Why"];
+    let mut listing =
+        Listing::new(json, heading, Nouns { none: "no messages", one: "message", many: "messages" });
+    let asked = place.connect()?.ask(&Request::List { filter, limit }, |item| match item {
+        Response::Message(message) => listing.take(&message, || row(&message)),
+        _ => Ok(()),
     })?;
-    if !json {
-        let more = if more { "; there are more, --limit 0 shows all" } else { "" };
-        let text = match count {
-            0 => "no messages\n".to_owned(),
-            1 => format!("{}\n1 message{more}\n", table.trim_fmt()),
-            _ => format!("{}\n{count} messages{more}\n", table.trim_fmt()),
-        };
-        print_all(text.as_bytes())?;
-    }
-    Ok(ExitCode::SUCCESS)
-}
-
-/// What goes wrong while items come in.
-#[derive(Debug, thiserror::Error)]
-pub(super) enum Failed {
-    #[error(transparent)]
-    Client(#[from] ClientError),
-    #[error("standard output: {0}")]
-    Output(std::io::Error),
-}
-
-pub(super) fn not_understood(error: impl std::fmt::Display) -> Failed {
-    Failed::Client(ClientError::Protocol(error.to_string()))
+    listing.end(asked)
 }
 
 fn row(message: &MessageView) -> [String; 7] {
@@ -272,25 +185,6 @@ fn row(message: &MessageView) -> [String; 7] {
         if others == 0 { first } else { format!("{first} and {others} more") },
         message.reason().unwrap_or_default(),
     ]
-}
-
-/// The two largest units: `3d 4h`, `12m`, `5s`.
-fn short_age(seconds: u64) -> String {
-    let (d, h, m, s) = (seconds / 86_400, seconds / 3600 % 24, seconds / 60 % 60, seconds % 60);
-    match (d, h, m) {
-        (0, 0, 0) => format!("{s}s"),
-        (0, 0, _) => format!("{m}m"),
-        (0, _, _) => format!("{h}h {m}m"),
-        _ => format!("{d}d {h}h"),
-    }
-}
-
-fn short_size(bytes: u64) -> String {
-    match bytes {
-        0..1024 => format!("{bytes} B"),
-        1024..1_048_576 => format!("{} KiB", bytes / 1024),
-        _ => format!("{} MiB", bytes / 1_048_576),
-    }
 }
 
 fn show(id: QueueId, json: bool, place: &Place) -> Outcome {
@@ -355,25 +249,8 @@ fn cat(id: QueueId, place: &Place) -> Outcome {
 }
 
 fn steer(order: Order, args: SteerArgs, done: &str) -> Outcome {
-    let filter = args.filter.into_filter();
-    let select = if args.ids.is_empty() {
-        if filter == Filter::default() && !args.all {
-            return Err("which messages? Give queue ids, conditions such as --domain, or --all".into());
-        }
-        Select::Filter(filter)
-    } else {
-        Select::Ids(args.ids)
-    };
-    let mut refused = 0;
-    let (count, _) = args.place.connect()?.ask(&Request::Steer { order, select }, |item| {
-        if let Response::Refused { id, why } = item {
-            eprintln!("staffetta: {id}: {why}");
-            refused += 1;
-        }
-        Ok::<(), Failed>(())
-    })?;
-    println!("{count} message{} {done}", if count == 1 { "" } else { "s" });
-    Ok(if refused == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    let select = asking::select(args.ids, args.filter.into_filter(), args.all)?;
+    asking::steer(&Request::Steer { order, select, only: None }, &args.place, done)
 }
 
 fn fsck(json: bool, place: &Place) -> Outcome {
@@ -411,22 +288,6 @@ fn verdict(report: &FsckReport) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn ages_are_read_and_written() {
-        for (text, want) in
-            [("90", 90), ("90s", 90), ("30m", 1800), ("2h", 7200), ("3d", 259_200), ("1w", 604_800)]
-        {
-            assert_eq!(age(text), Ok(want), "{text}");
-        }
-        for text in ["", "m", "-1h", "1x", "1.5h", "99999999999999999999w"] {
-            assert!(age(text).is_err(), "{text}");
-        }
-        for (seconds, want) in [(5, "5s"), (750, "12m"), (7260, "2h 1m"), (273_600, "3d 4h")] {
-            assert_eq!(short_age(seconds), want);
-        }
-        assert_eq!([short_size(1023), short_size(2048), short_size(5 << 20)], ["1023 B", "2 KiB", "5 MiB"]);
-    }
 
     fn message() -> MessageView {
         serde_json::from_str(

@@ -36,7 +36,7 @@ pub(super) fn print(place: &Place) -> Result<(), Exit> {
 /// Asks for attempts now.
 pub(super) fn flush(place: &Place, select: Select) -> Result<(), Exit> {
     let mut client = Client::connect(&place.admin_socket())?;
-    let request = Request::Steer { order: Order::Retry, select };
+    let request = Request::Steer { order: Order::Retry, select, only: None };
     client.ask(&request, |item| match item {
         Response::Refused { id, why } => Err(Exit::unavailable(format!("{id}: {why}"))),
         _ => Ok(()),

@@ -1,0 +1,146 @@
+//! `[antispam.quarantine]`: how long what is kept back is kept, and when its recipients are told.
+//!
+//! Settings, and the arithmetic of times of day. Messages are kept in the queue; nothing is kept, thrown away or sent here.
+
+use std::fmt;
+use std::str::FromStr;
+use std::time::Duration;
+
+use mail::Timestamp;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// Seconds of a day.
+const DAY_SECONDS: u64 = 86_400;
+
+/// `[antispam.quarantine]`: messages that were accepted and are kept from their recipients.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct QuarantineSettings {
+    /// Days that they are kept; 0 keeps them for ever. 30. Then they are thrown away, with a line in the log; nobody is told.
+    pub days: u32,
+    /// Times of day, in UTC, at which each recipient in a domain of yours is written to about what is new in quarantine
+    /// for it. None by default: nobody is written to. Example: `["06:00"]`
+    #[schemars(example = &["06:00"])]
+    pub digest_times_utc: Vec<TimeOfDay>,
+    /// Messages that one such letter shows, the newest; further ones are counted. 100.
+    pub digest_entries_max: usize,
+}
+
+impl Default for QuarantineSettings {
+    fn default() -> Self {
+        Self { days: 30, digest_times_utc: Vec::new(), digest_entries_max: 100 }
+    }
+}
+
+impl QuarantineSettings {
+    /// True when what came then has been kept for long enough.
+    #[must_use]
+    pub fn is_over(&self, arrived: Timestamp, now: Timestamp) -> bool {
+        self.days > 0 && now.since(arrived).as_secs() >= u64::from(self.days) * DAY_SECONDS
+    }
+
+    /// When what came then will have been kept for long enough; none when that is never.
+    #[must_use]
+    pub fn ends(&self, arrived: Timestamp) -> Option<Timestamp> {
+        (self.days > 0).then(|| arrived.plus(Duration::from_secs(u64::from(self.days) * DAY_SECONDS)))
+    }
+
+    /// The last moment up to `now` at which recipients were to be told; none when they never are.
+    #[must_use]
+    pub fn last_digest_time(&self, now: Timestamp) -> Option<Timestamp> {
+        let midnight = now.seconds() - now.seconds() % DAY_SECONDS;
+        let last = |time: &TimeOfDay| {
+            let today = midnight + u64::from(time.minutes) * 60;
+            if today <= now.seconds() { Some(today) } else { today.checked_sub(DAY_SECONDS) }
+        };
+        self.digest_times_utc.iter().filter_map(last).max().map(Timestamp::from_seconds)
+    }
+}
+
+/// A time of day. Prints as `06:30`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+#[serde(try_from = "String", into = "String")]
+#[schemars(with = "String")]
+pub struct TimeOfDay {
+    minutes: u16,
+}
+
+/// The text is no time of day.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("a time of day from 00:00 to 23:59 is expected, such as 06:30")]
+pub struct TimeOfDayError;
+
+impl FromStr for TimeOfDay {
+    type Err = TimeOfDayError;
+
+    fn from_str(text: &str) -> Result<Self, TimeOfDayError> {
+        let number = |digits: &str, below: u16| {
+            let plain = digits.len() == 2 && digits.bytes().all(|octet| octet.is_ascii_digit());
+            digits.parse::<u16>().ok().filter(|number| plain && *number < below)
+        };
+        let (hours, minutes) = text.split_once(':').ok_or(TimeOfDayError)?;
+        let (hours, minutes) = number(hours, 24).zip(number(minutes, 60)).ok_or(TimeOfDayError)?;
+        Ok(Self { minutes: hours * 60 + minutes })
+    }
+}
+
+impl fmt::Display for TimeOfDay {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:02}:{:02}", self.minutes / 60, self.minutes % 60)
+    }
+}
+
+impl TryFrom<String> for TimeOfDay {
+    type Error = TimeOfDayError;
+    fn try_from(text: String) -> Result<Self, TimeOfDayError> {
+        text.parse()
+    }
+}
+
+impl From<TimeOfDay> for String {
+    fn from(time: TimeOfDay) -> Self {
+        time.to_string()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_of_day_are_four_digits() {
+        for text in ["00:00", "06:30", "23:59"] {
+            assert_eq!(text.parse::<TimeOfDay>().unwrap().to_string(), text);
+        }
+        for text in ["", "6:30", "06:3", "24:00", "06:60", "0630", "+6:30", "06:30:00", "aa:bb"] {
+            assert_eq!(text.parse::<TimeOfDay>(), Err(TimeOfDayError), "{text}");
+        }
+    }
+
+    #[test]
+    fn the_last_time_is_of_today_or_of_yesterday() {
+        let times = |all: &[&str]| QuarantineSettings {
+            digest_times_utc: all.iter().map(|text| text.parse().unwrap()).collect(),
+            ..QuarantineSettings::default()
+        };
+        // 2026-11-22 01:02:03.456 UTC.
+        let now = Timestamp(1_795_309_323_456);
+        let last = |all: &[&str]| times(all).last_digest_time(now).map(|at| at.to_string());
+        assert_eq!(last(&[]), None);
+        assert_eq!(last(&["06:00"]).unwrap(), "2026-11-21T06:00:00.000Z");
+        assert_eq!(last(&["01:02"]).unwrap(), "2026-11-22T01:02:00.000Z");
+        assert_eq!(last(&["18:00", "00:00", "06:00"]).unwrap(), "2026-11-22T00:00:00.000Z");
+        assert_eq!(times(&["06:00"]).last_digest_time(Timestamp(0)), None);
+    }
+
+    #[test]
+    fn what_is_kept_for_days_is_over_to_the_second() {
+        let settings = QuarantineSettings { days: 2, ..QuarantineSettings::default() };
+        let (arrived, end) = (Timestamp(5_000), Timestamp(5_000 + 2 * 86_400_000));
+        assert_eq!(settings.ends(arrived), Some(end));
+        assert!(settings.is_over(arrived, end) && !settings.is_over(arrived, Timestamp(end.0 - 1)));
+        let for_ever = QuarantineSettings { days: 0, ..settings };
+        assert!(!for_ever.is_over(arrived, Timestamp(u64::MAX)) && for_ever.ends(arrived).is_none());
+    }
+}

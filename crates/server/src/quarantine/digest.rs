@@ -1,0 +1,234 @@
+//! Letters to recipients about what is new in quarantine for them: at the times of `[antispam.quarantine]
+//! digest_times_utc`, and when an operator asks for them.
+//!
+//! Only recipients in domains of ours are written to, about what was kept back since the last letter; who has nothing new
+//! gets none. A letter comes in by the same door as all mail: it is durable before it counts as sent, and signed where
+//! there is a key. It comes from the null reverse-path and says that no program shall answer it (RFC 3834 §5), so that
+//! nothing can come back. A recipient whose letter fails hears at the next time of what was missed. A crash between a letter and the
+//! note of it repeats the letter; nothing goes untold.
+
+mod letter;
+mod marks;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use antispam::backscatter::message_id;
+use bytes::Bytes;
+use delivery::Resolution;
+use mail::{Address, BodyType, ForwardPath, Notify, QueueId, ReversePath, Timestamp};
+use policy::Addressed;
+use store::{Hold, NewBody, Origin, OriginKind, Page, QueueEntry, RecipientState, StoreError};
+
+use crate::clock;
+use crate::control::Daemon;
+use crate::intake::{self, Intake, submission, trace};
+use crate::judge::Judged;
+use crate::maillog::Level;
+use crate::metrics::Door;
+use crate::services::{Current, Services};
+use crate::session::body::ReceivedBody;
+use crate::session::facts::ClientFacts;
+use crate::session::transaction::{AcceptedRecipient, Transaction};
+
+use super::shown;
+use letter::{Letter, Line};
+pub use marks::NAMESPACE;
+use marks::{Mark, Marks};
+
+/// Time between two looks at the clock.
+const EVERY: Duration = Duration::from_secs(20);
+/// Messages looked at in one go.
+const PAGE: usize = 500;
+
+/// Sends letters when their time has come, until the future is dropped.
+pub async fn rounds(current: Current, daemon: Arc<Daemon>) {
+    let mut ticks = tokio::time::interval(EVERY);
+    let mut told = false;
+    loop {
+        ticks.tick().await;
+        let services = current.get();
+        match is_due(&services, clock::now()).await {
+            Ok(false) => told = false,
+            Ok(true) => match daemon.send_digests().await {
+                Ok(_) => told = false,
+                Err(error) => tell_once(&services, &mut told, &error),
+            },
+            Err(error) => tell_once(&services, &mut told, &error),
+        }
+    }
+}
+
+fn tell_once(services: &Services, told: &mut bool, error: &StoreError) {
+    if !std::mem::replace(told, true) {
+        let text = format!("letters about quarantine have to wait: {error}");
+        services.shared.log.notice(Level::Warning, &text);
+    }
+}
+
+/// True when a time has come since the last letters; the first time is the one after this was switched on.
+pub(super) async fn is_due(services: &Services, now: Timestamp) -> Result<bool, StoreError> {
+    let Some(last) = services.config.antispam.quarantine.last_digest_time(now) else { return Ok(false) };
+    let marks = Marks { state: &*services.shared.state, now };
+    match marks.ran().await? {
+        Some(ran) => Ok(last > ran),
+        None => marks.set_ran().await.map(|()| false),
+    }
+}
+
+/// Writes to everybody who has something new; gives the number of letters. One at a time: the caller sees to that.
+///
+/// # Errors
+/// When the queue, or what judging remembers, cannot be read: then it has to be tried again.
+pub async fn send(services: &Services, now: Timestamp) -> Result<u64, StoreError> {
+    let marks = Marks { state: &*services.shared.state, now };
+    let began = marks.begin().await?;
+    let mut letters = 0;
+    for (_, kept) in gather(services).await? {
+        let mark = marks.of(&kept.recipient).await?.unwrap_or_else(|| Mark::began(began));
+        match write_to(services, &kept, &mark, now).await {
+            Ok(false) => {}
+            Ok(true) => {
+                letters += 1;
+                services.shared.metrics.quarantine_digest();
+                let days = services.config.antispam.quarantine.days;
+                marks.set(&kept.recipient, &Mark::told(now, &kept.messages), days).await?;
+            }
+            Err(why) => {
+                let text = format!("no letter about quarantine was sent to <{}>: {why}", kept.recipient);
+                services.shared.log.notice(Level::Warning, &text);
+            }
+        }
+    }
+    marks.set_ran().await?;
+    Ok(letters)
+}
+
+/// What is kept back for one recipient.
+struct Kept {
+    recipient: Address,
+    messages: Vec<(Timestamp, QueueId)>,
+}
+
+/// All that is kept back for recipients in our domains, by their addresses.
+async fn gather(services: &Services) -> Result<BTreeMap<String, Kept>, StoreError> {
+    let mut all: BTreeMap<String, Kept> = BTreeMap::new();
+    let mut after = None;
+    loop {
+        let page = services.shared.store.list(Page { after, limit: PAGE }).await?;
+        let Some(last) = page.last() else { return Ok(all) };
+        after = Some(last.record.id);
+        for entry in page.iter().filter(|entry| entry.state.hold == Some(Hold::Quarantine)) {
+            for recipient in waiting(entry).filter(|address| services.router.is_ours(&address.domain)) {
+                let kept = all
+                    .entry(recipient.lookup_key())
+                    .or_insert_with(|| Kept { recipient: recipient.clone(), messages: Vec::new() });
+                kept.messages.push((entry.record.arrived, entry.record.id));
+            }
+        }
+    }
+}
+
+fn waiting(entry: &QueueEntry) -> impl Iterator<Item = &Address> {
+    let recipients = entry.record.recipients.iter().zip(&entry.state.recipients);
+    let pending = recipients.filter(|(_, status)| status.state == RecipientState::Pending);
+    pending.map(|(recipient, _)| &recipient.address)
+}
+
+/// Writes one letter. False when there is nothing new, or nobody of ours behind the address any more.
+async fn write_to(services: &Services, kept: &Kept, mark: &Mark, now: Timestamp) -> Result<bool, String> {
+    let mut new: Vec<(Timestamp, QueueId)> =
+        kept.messages.iter().copied().filter(|(arrived, id)| mark.is_new(*arrived, *id)).collect();
+    if new.is_empty() {
+        return Ok(false);
+    }
+    let finals = match services.router.follow(&ForwardPath::Mailbox(kept.recipient.clone())).await {
+        Resolution::Local { recipients } => recipients,
+        Resolution::Unavailable(why) => return Err(why),
+        _ => return Ok(false),
+    };
+    // An alias may lead elsewhere by now: what is kept back here is nobody else's business.
+    let finals: Vec<Address> =
+        finals.into_iter().filter(|address| services.router.is_ours(&address.domain)).collect();
+    if finals.is_empty() {
+        return Ok(false);
+    }
+    new.sort_unstable();
+    let settings = &services.config.antispam.quarantine;
+    let left_out = new.len().saturating_sub(settings.digest_entries_max);
+    let mut lines = Vec::with_capacity(new.len() - left_out);
+    for (arrived, id) in new.into_iter().skip(left_out) {
+        lines.extend(line(services, arrived, id).await);
+    }
+    let id = services.shared.ids.next();
+    let made = message_id::make(&services.judge.marks().keys, id, &services.config.hostname);
+    let text = Letter {
+        from: &services.postmaster,
+        to: &kept.recipient,
+        hostname: services.config.hostname.as_str(),
+        message_id: &made,
+        now,
+        days: settings.days,
+        lines: &lines,
+        left_out,
+    }
+    .text();
+    put_into_queue(services, (id, kept.recipient.clone(), finals), text).await.map(|()| true)
+}
+
+/// A message that has gone in the meantime has no line.
+async fn line(services: &Services, arrived: Timestamp, id: QueueId) -> Option<Line> {
+    let store = &*services.shared.store;
+    let entry = store.get(id).await.ok()?;
+    let said = shown::said(store, id).await.unwrap_or_default();
+    let told = shown::told(&entry);
+    let from = if said.from.is_empty() { entry.record.reverse_path.to_string() } else { said.from };
+    let score = told.map(|told| (told.score, told.required));
+    Some(Line { id, arrived, from: shown::one_line(&from), subject: said.subject, score })
+}
+
+/// Takes the letter in as mail of our own.
+async fn put_into_queue(
+    services: &Services,
+    (id, recipient, finals): (QueueId, Address, Vec<Address>),
+    text: String,
+) -> Result<(), String> {
+    let facts = ClientFacts::new(Door::Local, None, true);
+    let smtputf8 = !recipient.is_ascii();
+    let transaction = Transaction {
+        id,
+        reverse_path: ReversePath::Null,
+        tagged_sender: None,
+        body_type: if text.is_ascii() { BodyType::SevenBit } else { BodyType::EightBitMime },
+        smtputf8,
+        ret: None,
+        envid: None,
+        declared: None,
+        recipients: vec![AcceptedRecipient {
+            accepted_as: recipient,
+            addressed: Addressed::Plainly,
+            finals,
+            notify: Notify::NEVER,
+            original: None,
+        }],
+    };
+    let octets = Bytes::from(text);
+    let mut body = ReceivedBody {
+        bytes: octets.len() as u64,
+        head: vec![octets.clone()],
+        body: NewBody::Memory(vec![octets]),
+        room: None,
+    };
+    let mut top = trace::received(services, &facts, &transaction);
+    if services.config.submission.sign {
+        let head = Bytes::from(submission::header_of(&body));
+        let signed = submission::sign(services, &head, &[], &mut body).await;
+        top.extend(signed.map_err(|refusal| refusal.to_string())?.unwrap_or_default());
+    }
+    let origin = Origin::new(OriginKind::Report);
+    let intake =
+        Intake { transaction, origin, trace: top, edits: Vec::new(), body, judged: Judged::default() };
+    let reply = intake::commit(services, &facts, intake).await;
+    if reply.is_positive() { Ok(()) } else { Err(reply.to_string()) }
+}

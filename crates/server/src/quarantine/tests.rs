@@ -1,0 +1,163 @@
+//! Age and letters, with the real services over a queue in memory, whose messages may have come at any time.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use antispam::connect::rates::Rates;
+use mail::{Disposition, QueueId, ReversePath, Timestamp};
+use store::{Hold, MemoryState, MemoryStore, MessageRecord, NewBody, NewMessage, Page, RecipientRecord};
+use tokio::sync::{Mutex, watch};
+
+use super::digest;
+use crate::accounts::{Failures, Limits};
+use crate::assemble;
+use crate::clock::{self, IdMaker};
+use crate::control::Daemon;
+use crate::judge::{History, NoClerk};
+use crate::limits::{BodyRoom, SessionCounts};
+use crate::maillog::{MailLog, Settings};
+use crate::metrics::Metrics;
+use crate::reload::Reloader;
+use crate::runner::{Message, RunnerHandle};
+use crate::services::{Current, Shared};
+
+const CONFIGURATION: &str = "
+hostname = \"mx.a.test\"
+data_dir = \"data\"
+[[listener]]
+kind = \"mx\"
+bind = [\"127.0.0.1:0\"]
+[[domain]]
+name = \"a.test\"
+recipients = \"inline:{joe=x, ann=x}\"
+deliver = \"maildir:mail/{domain}/{local}/\"
+[antispam.quarantine]
+days = 10
+digest_times_utc = [\"06:00\"]
+";
+
+struct House {
+    daemon: Daemon,
+    current: Current,
+    letters: tokio::sync::mpsc::Receiver<Message>,
+    _folder: tempfile::TempDir,
+}
+
+async fn house() -> House {
+    let folder = tempfile::tempdir().unwrap();
+    let loaded = config::parse(CONFIGURATION, &folder.path().join("staffetta.toml"));
+    let loaded = Arc::new(loaded.map_err(|report| report.render(config::Style::Plain)).unwrap());
+    std::fs::create_dir_all(loaded.data_dir()).unwrap();
+    let (runner, letters) = RunnerHandle::new();
+    let state: Arc<dyn store::StateStore> = Arc::new(MemoryState::default());
+    let log = MailLog::start(Settings::default(), clock::now, Box::new(std::io::sink())).unwrap();
+    let shared = Arc::new(Shared {
+        store: Arc::new(MemoryStore::new()),
+        state: Arc::clone(&state),
+        metrics: Arc::new(Metrics::new().unwrap()),
+        history: Arc::new(History::start(Arc::clone(&state))),
+        clerk: Arc::new(NoClerk),
+        log,
+        ids: IdMaker::default(),
+        room: BodyRoom::new(1 << 20),
+        places: Arc::new(SessionCounts::default()),
+        failures: Arc::new(Failures::new(Limits::default())),
+        rates: Arc::new(Rates::new(state)),
+        runner,
+        stopping: watch::channel(false).0,
+    });
+    let current = Current::new(assemble::services(&loaded, shared).await.unwrap());
+    let reloader = Arc::new(Mutex::new(Reloader::new(loaded, current.clone())));
+    let daemon = Daemon::new(current.clone(), reloader);
+    House { daemon, current, letters, _folder: folder }
+}
+
+fn days_ago(days: u64) -> Timestamp {
+    Timestamp(clock::now().0 - days * 86_400_000)
+}
+
+impl House {
+    async fn keep(&self, id: u64, days: u64, hold: Hold, recipients: &[&str]) {
+        let recipients = recipients.iter().map(|address| RecipientRecord {
+            disposition: Disposition::Quarantine,
+            ..RecipientRecord::new(address.parse().unwrap())
+        });
+        let arrived = days_ago(days);
+        let record = MessageRecord::new(QueueId(id), arrived, ReversePath::Null, recipients.collect());
+        let body = NewBody::Memory(vec![format!("Subject: number {id}\r\n\r\ntext\r\n").into()]);
+        let message = NewMessage { record, body, next_attempt: arrived, hold: Some(hold) };
+        self.current.get().shared.store.enqueue(message).await.unwrap();
+    }
+
+    async fn all(&self) -> Vec<store::QueueEntry> {
+        self.current.get().shared.store.list(Page { after: None, limit: 100 }).await.unwrap()
+    }
+
+    /// The letters that were put into the queue: to whom, and their text.
+    async fn told(&mut self) -> Vec<(String, String)> {
+        let mut told = Vec::new();
+        while let Ok(message) = self.letters.try_recv() {
+            let Message::Admit(admission) = message else { continue };
+            let store = Arc::clone(&self.current.get().shared.store);
+            let text = crate::stored::beginning(&*store, admission.entry.record.id, 1 << 20).await.unwrap();
+            let to = &admission.entry.record.recipients[0].address;
+            told.push((to.to_string(), String::from_utf8(text).unwrap()));
+        }
+        told
+    }
+}
+
+#[tokio::test]
+async fn what_is_over_goes_and_nothing_else() {
+    let house = house().await;
+    house.keep(1, 11, Hold::Quarantine, &["joe@a.test"]).await;
+    house.keep(2, 9, Hold::Quarantine, &["joe@a.test"]).await;
+    house.keep(3, 11, Hold::Operator, &["joe@a.test"]).await;
+    house.keep(4, 11, Hold::Damaged, &["joe@a.test"]).await;
+    house.daemon.expire(&house.all().await).await;
+    let left: Vec<u64> = house.all().await.iter().map(|entry| entry.record.id.0).collect();
+    assert_eq!(left, [2, 3, 4]);
+    let text = house.current.get().shared.metrics.render();
+    assert!(text.contains("staffetta_quarantine_left_total{how=\"expired\"} 1"), "{text}");
+}
+
+#[tokio::test]
+async fn everybody_of_ours_is_told_once_of_what_is_new() {
+    let mut house = house().await;
+    house.keep(1, 3, Hold::Quarantine, &["joe@a.test"]).await;
+    house.keep(2, 0, Hold::Quarantine, &["joe@a.test", "ann@a.test", "x@far.test", "gone@a.test"]).await;
+    house.keep(3, 0, Hold::Operator, &["joe@a.test"]).await;
+    let services = house.current.get();
+    let now = clock::now();
+    assert_eq!(digest::send(&services, now).await, Ok(2));
+    let told = house.told().await;
+    let to: Vec<&str> = told.iter().map(|(to, _)| to.as_str()).collect();
+    assert_eq!(to, ["ann@a.test", "joe@a.test"], "nobody elsewhere, nobody who does not exist");
+    for (_, text) in &told {
+        assert!(text.contains("Subject: number 2") && text.contains("1 message was"), "{text}");
+        assert!(!text.contains("number 1") && !text.contains("number 3"), "old, or no quarantine: {text}");
+    }
+    assert_eq!(digest::send(&services, now.plus(Duration::from_secs(60))).await, Ok(0));
+    house.keep(4, 0, Hold::Quarantine, &["ann@a.test"]).await;
+    assert_eq!(digest::send(&services, now.plus(Duration::from_secs(86_400))).await, Ok(1));
+    assert_eq!(house.told().await[0].0, "ann@a.test");
+    services.shared.state.close().await.unwrap();
+    assert!(digest::send(&services, now).await.is_err(), "nobody is told twice for want of a memory");
+}
+
+#[tokio::test]
+async fn letters_are_due_once_after_each_time_of_day() {
+    let house = house().await;
+    let services = house.current.get();
+    // 2026-11-22 01:02:03 UTC: the last six o'clock is of the day before.
+    let night = Timestamp(1_795_309_323_000);
+    let later = |hours: u64| night.plus(Duration::from_secs(hours * 3600));
+    let due = |now| digest::is_due(&services, now);
+    assert_eq!(due(night).await, Ok(false), "the first time is the next one");
+    assert_eq!(due(later(4)).await, Ok(false));
+    assert_eq!(due(later(5)).await, Ok(true));
+    assert_eq!(due(later(9)).await, Ok(true), "it stays due until it is done");
+    assert_eq!(digest::send(&services, later(9)).await, Ok(0));
+    assert_eq!(due(later(10)).await, Ok(false));
+    assert_eq!(due(later(29)).await, Ok(true));
+}

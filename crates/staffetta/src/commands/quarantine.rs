@@ -1,0 +1,401 @@
+//! `staffetta quarantine`: what was taken and kept back, why, and what to do about it. Speaks to the running server over
+//! `admin.sock`.
+//!
+//! Messages in quarantine are messages of the queue; here only those are listed and touched. Learning is done by this
+//! command itself, as `staffetta learn` does it. What strangers have written is never sent to the terminal as it is.
+
+mod safe;
+
+use std::process::ExitCode;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use mail::QueueId;
+use server::admin::protocol::State;
+use server::admin::{Client, Filter, KeptView, Order, Request, Response, Select};
+use server::learning::{Class, READ_BYTES_MAX, Read, read};
+
+use super::asking::{self, About, Failed, Listing, Nouns, Place, not_understood, short_age};
+use super::{Outcome, learn, print_all};
+
+/// Symbols named in a line of the table.
+const SYMBOLS_SHOWN: usize = 4;
+/// Octets of a message that are shown.
+const SHOWN_BYTES_MAX: usize = 1 << 20;
+
+/// What was taken and kept back: why, and what to do about it
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  staffetta quarantine list                            what is kept back, and why
+  staffetta quarantine show 00JX4M8ZQ0001              the verdict in plain words, and the header
+  staffetta quarantine release 00JX4M8ZQ0001           into the inbox, as it was sent
+
+Kept for [antispam.quarantine] days. With digest_times_utc there, recipients hear of it by mail.")]
+pub(crate) struct Args {
+    #[command(subcommand)]
+    what: What,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum What {
+    /// Print what is kept back, oldest first
+    #[command(after_help = "\
+Examples:
+  staffetta quarantine list
+  staffetta quarantine list --recipient joe@example.test --younger 1d
+  staffetta quarantine list --sender '@example.net'
+  staffetta quarantine list --json | jq -r 'select(.score < 10) | .id'")]
+    List {
+        #[command(flatten)]
+        about: About,
+        /// Print one object a line instead, for programs
+        #[arg(long)]
+        json: bool,
+        /// Print at most so many; 0 for all
+        #[arg(long, value_name = "NUMBER", default_value_t = 200)]
+        limit: u64,
+        #[command(flatten)]
+        place: Place,
+    },
+    /// Print the verdict in plain words, and the header
+    #[command(after_help = "\
+Examples:
+  staffetta quarantine show 00JX4M8ZQ0001
+  staffetta quarantine show 00JX4M8ZQ0001 --body | less
+
+Control characters are written out, such as \\u{1b}. As it is: staffetta queue cat.")]
+    Show {
+        /// Its queue id
+        id: QueueId,
+        /// Print the body too, its first 1 MiB
+        #[arg(long)]
+        body: bool,
+        /// Print an object instead, for programs
+        #[arg(long, conflicts_with = "body")]
+        json: bool,
+        #[command(flatten)]
+        place: Place,
+    },
+    /// Deliver messages after all: into the inbox, as they were sent
+    #[command(after_help = "\
+Examples:
+  staffetta quarantine release 00JX4M8ZQ0001
+  staffetta quarantine release 00JX4M8ZQ0001 --also-learn-ham
+  staffetta quarantine release --sender '@example.net' --recipient joe@example.test")]
+    Release {
+        #[command(flatten)]
+        which: Which,
+        /// Teach the classifier that they are no spam
+        #[arg(long)]
+        also_learn_ham: bool,
+    },
+    /// Throw messages away, without telling anybody
+    #[command(after_help = "\
+Examples:
+  staffetta quarantine delete 00JX4M8ZQ0001
+  staffetta quarantine delete --older 7d --also-learn-spam")]
+    Delete {
+        #[command(flatten)]
+        which: Which,
+        /// Teach the classifier that they are spam
+        #[arg(long)]
+        also_learn_spam: bool,
+    },
+    /// Teach the classifier what they are; they stay where they are
+    #[command(after_help = "\
+Examples:
+  staffetta quarantine learn --spam 00JX4M8ZQ0001 00JX4M8ZQ0002
+  staffetta quarantine learn --spam --older 3d")]
+    #[command(group = clap::ArgGroup::new("class").required(true).args(["spam", "ham"]))]
+    Learn {
+        /// They are spam
+        #[arg(long)]
+        spam: bool,
+        /// They are not spam
+        #[arg(long)]
+        ham: bool,
+        #[command(flatten)]
+        which: Which,
+    },
+    /// Write to recipients now about what is new for them, whatever the time
+    #[command(after_help = "\
+Examples:
+  staffetta quarantine digest")]
+    Digest {
+        #[command(flatten)]
+        place: Place,
+    },
+}
+
+/// Which messages, and where the server is.
+#[derive(Debug, clap::Args)]
+struct Which {
+    /// Queue ids
+    #[arg(conflicts_with_all = ["sender", "recipient", "domain", "older", "younger"])]
+    ids: Vec<QueueId>,
+    #[command(flatten)]
+    about: About,
+    /// Every message in quarantine
+    #[arg(long, conflicts_with = "ids")]
+    all: bool,
+    #[command(flatten)]
+    place: Place,
+}
+
+pub(crate) fn run(args: Args) -> Outcome {
+    match args.what {
+        What::List { about, json, limit, place } => list(about.into_filter(), json, limit, &place),
+        What::Show { id, body, json, place } => show(id, body, json, &place),
+        What::Release { which, also_learn_ham } => {
+            steer(Order::Release, which, also_learn_ham.then_some(Class::Ham), "released")
+        }
+        What::Delete { which, also_learn_spam } => {
+            steer(Order::Delete, which, also_learn_spam.then_some(Class::Spam), "deleted")
+        }
+        What::Learn { spam, which, .. } => {
+            let Which { ids, about, all, place } = which;
+            let select = asking::select(ids, about.into_filter(), all)?;
+            let class = if spam { Class::Spam } else { Class::Ham };
+            let (_, failed) = teach(select, class, &place)?;
+            Ok(if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+        }
+        What::Digest { place } => {
+            let (count, _) = place.connect()?.ask(&Request::QuarantineDigest, |_| Ok::<(), Failed>(()))?;
+            println!("{count} letter{} sent", if count == 1 { "" } else { "s" });
+            Ok(ExitCode::SUCCESS)
+        }
+    }
+}
+
+fn list(filter: Filter, json: bool, limit: u64, place: &Place) -> Outcome {
+    let heading = ["Queue id", "Age", "Score", "Recipients", "From", "Subject", "Symbols"];
+    let nouns = Nouns { none: "nothing is in quarantine", one: "message", many: "messages" };
+    let mut listing = Listing::new(json, heading, nouns);
+    let asked = place.connect()?.ask(&Request::QuarantineList { filter, limit }, |item| match item {
+        Response::Kept(kept) => listing.take(&kept, || row(&kept)),
+        _ => Ok(()),
+    })?;
+    listing.end(asked)
+}
+
+fn row(kept: &KeptView) -> [String; 7] {
+    let mut waiting = kept.message.pending().map(|recipient| recipient.address.clone());
+    let first = waiting.next().unwrap_or_default();
+    let others = waiting.count();
+    let mut symbols: Vec<String> =
+        kept.symbols.iter().take(SYMBOLS_SHOWN).map(|(symbol, _)| symbol.clone()).collect();
+    if kept.symbols.len() > SYMBOLS_SHOWN {
+        symbols.push(format!("and {} more", kept.symbols.len() - SYMBOLS_SHOWN));
+    }
+    [
+        kept.message.id.to_string(),
+        short_age(kept.message.age_seconds),
+        kept.score.map_or_else(|| "-".to_owned(), |score| score.to_string()),
+        if others == 0 { first } else { format!("{first} and {others} more") },
+        if kept.from.is_empty() { sender(kept) } else { kept.from.clone() },
+        kept.subject.clone(),
+        symbols.join(" "),
+    ]
+}
+
+fn sender(kept: &KeptView) -> String {
+    if kept.message.sender.is_empty() { "<>".to_owned() } else { kept.message.sender.clone() }
+}
+
+fn show(id: QueueId, with_body: bool, json: bool, place: &Place) -> Outcome {
+    let mut client = place.connect()?;
+    let (mut kept, mut verdicts) = (None, Vec::new());
+    client.ask(&Request::QuarantineShow { id }, |item| {
+        match item {
+            Response::Kept(view) => kept = Some(view),
+            Response::Verdict { record, text } => verdicts.push((record, text)),
+            _ => {}
+        }
+        Ok::<(), Failed>(())
+    })?;
+    let kept = kept.ok_or_else(|| not_understood("it tells nothing"))?;
+    // They come newest first.
+    verdicts.reverse();
+    if json {
+        let records: Vec<_> = verdicts.iter().map(|(record, _)| record).collect();
+        let object = serde_json::json!({ "message": kept, "verdicts": records });
+        print_all(format!("{object:#}\n").as_bytes())?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let mut text = described(&kept);
+    match verdicts.is_empty() {
+        true => text.push_str(&format!("\n{}", known(&kept))),
+        false => verdicts.iter().for_each(|(_, words)| text.push_str(&format!("\n{words}"))),
+    }
+    let octets = octets_of(&mut client, id, SHOWN_BYTES_MAX)?;
+    let end = if with_body { octets.len() } else { mail::header::body_offset(&octets) };
+    let said = safe::text(octets.get(..end).unwrap_or(&octets));
+    text.push_str(&format!("\n{}\n", said.trim_end()));
+    print_all(text.as_bytes())?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// A message in words.
+fn described(kept: &KeptView) -> String {
+    let message = &kept.message;
+    let mut text = format!("{}  in quarantine\n  from:       {}\n", message.id, kept.from);
+    text.push_str(&format!("  subject:    {}\n  sender:     {}\n", kept.subject, sender(kept)));
+    for recipient in message.pending() {
+        text.push_str(&format!("  for:        {}\n", recipient.address));
+    }
+    text.push_str(&format!(
+        "  came in:    {} ({} ago)\n",
+        message.arrived.time,
+        short_age(message.age_seconds)
+    ));
+    let until = kept.kept_until.as_ref().map_or("released or deleted", |moment| &moment.time);
+    text.push_str(&format!("  kept until: {until}\n"));
+    text
+}
+
+/// What is left of a verdict that history has forgotten: it came with the message.
+fn known(kept: &KeptView) -> String {
+    let Some(score) = kept.score else {
+        return "No verdict about it is kept: [antispam] history_days are over, or it was kept back for another reason, such as \
+                a report that nobody could be sent.\n"
+            .to_owned();
+    };
+    let symbols: Vec<String> =
+        kept.symbols.iter().map(|(symbol, points)| format!("  {points:>+8}  {symbol}\n")).collect();
+    format!(
+        "Its score was {score}; more is not kept, as [antispam] history_days are over.\n{}",
+        symbols.concat()
+    )
+}
+
+/// The first octets of a message, as they are stored and with our lines on top.
+fn octets_of(client: &mut Client, id: QueueId, bytes_max: usize) -> Result<Vec<u8>, Failed> {
+    let mut octets = Vec::new();
+    client.ask(&Request::Cat { id }, |item| {
+        if let Response::Bytes(text) = item {
+            let piece = BASE64.decode(text).map_err(not_understood)?;
+            octets.extend(piece.into_iter().take(bytes_max.saturating_sub(octets.len())));
+        }
+        Ok::<(), Failed>(())
+    })?;
+    Ok(octets)
+}
+
+fn steer(order: Order, which: Which, class: Option<Class>, done: &str) -> Outcome {
+    let Which { ids, about, all, place } = which;
+    let mut select = asking::select(ids, about.into_filter(), all)?;
+    if let Some(class) = class {
+        // Before they go; and only those that were read.
+        let (ids, failed) = teach(select, class, &place)?;
+        if failed {
+            return Ok(ExitCode::FAILURE);
+        }
+        select = Select::Ids(ids);
+    }
+    asking::steer(&Request::Steer { order, select, only: Some(State::Quarantine) }, &place, done)
+}
+
+/// Teaches the classifier; gives which messages were meant, and whether some of them could not be read.
+fn teach(
+    select: Select,
+    class: Class,
+    place: &Place,
+) -> Result<(Vec<QueueId>, bool), Box<dyn std::error::Error>> {
+    let folder = learn::configured(&place.config)?;
+    let mut client = place.connect()?;
+    let ids = match select {
+        Select::Ids(ids) => ids,
+        Select::Filter(filter) => {
+            let mut ids = Vec::new();
+            client.ask(&Request::QuarantineList { filter, limit: 0 }, |item| {
+                if let Response::Kept(kept) = item {
+                    ids.push(kept.message.id);
+                }
+                Ok::<(), Failed>(())
+            })?;
+            ids
+        }
+    };
+    let (mut messages, mut failed) = (Vec::new(), false);
+    for id in &ids {
+        match read_one(&mut client, *id) {
+            Ok(message) => messages.push(message),
+            Err(Failed::Client(server::admin::ClientError::Refused(why))) => {
+                eprintln!("staffetta: {id}: {why}");
+                failed = true;
+            }
+            Err(error) => return Err(error.into()),
+        }
+    }
+    if !messages.is_empty() {
+        print_all(learn::teach(folder, messages, class)?.as_bytes())?;
+    }
+    Ok((ids, failed))
+}
+
+/// Only what is in quarantine is read.
+fn read_one(client: &mut Client, id: QueueId) -> Result<Read, Failed> {
+    client.ask(&Request::QuarantineShow { id }, |_| Ok::<(), Failed>(()))?;
+    Ok(read(&octets_of(client, id, READ_BYTES_MAX)?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn kept() -> KeptView {
+        serde_json::from_str(
+            r#"{"id":"0000000000007","state":"quarantine","arrived":{"time":"2026-11-22T01:48:02.000Z","seconds":1795312082},
+            "age_seconds":7260,"size":4096,"sender":"x@far.test","origin":"mx","attempts":0,
+            "next_attempt":{"time":"2026-11-22T01:48:02.000Z","seconds":1795312082},
+            "recipients":[{"address":"a@b.test","state":"pending"},{"address":"c@b.test","state":"pending"}],
+            "from":"Joe <joe@far.test>","subject":"Buy","score":9.5,
+            "symbols":[["A",4.0],["B",3.0],["C",1.5],["D",0.5],["E",0.5]],
+            "kept_until":{"time":"2026-12-22T01:48:02.000Z","seconds":1797904082}}"#,
+        )
+        .unwrap()
+    }
+
+    #[test]
+    fn a_row_shows_what_it_is_and_why() {
+        assert_eq!(
+            row(&kept()),
+            [
+                "0000000000007",
+                "2h 1m",
+                "9.5",
+                "a@b.test and 1 more",
+                "Joe <joe@far.test>",
+                "Buy",
+                "A B C D and 1 more"
+            ]
+        );
+        let bare = KeptView { from: String::new(), score: None, symbols: Vec::new(), ..kept() };
+        assert_eq!(row(&bare)[2..5], ["-", "a@b.test and 1 more", "x@far.test"]);
+    }
+
+    #[test]
+    fn a_message_is_described_whole() {
+        let want = "\
+0000000000007  in quarantine
+  from:       Joe <joe@far.test>
+  subject:    Buy
+  sender:     x@far.test
+  for:        a@b.test
+  for:        c@b.test
+  came in:    2026-11-22T01:48:02.000Z (2h 1m ago)
+  kept until: 2026-12-22T01:48:02.000Z
+";
+        assert_eq!(described(&kept()), want);
+        let for_ever = KeptView { kept_until: None, ..kept() };
+        assert!(described(&for_ever).ends_with("kept until: released or deleted\n"));
+    }
+
+    #[test]
+    fn without_a_verdict_it_says_what_it_knows() {
+        assert!(known(&kept()).starts_with("Its score was 9.5;"));
+        assert!(known(&kept()).contains("\n      +4.0  A\n"), "{}", known(&kept()));
+        assert!(known(&KeptView { score: None, ..kept() }).starts_with("No verdict"));
+    }
+}

@@ -1,0 +1,212 @@
+//! What is kept back: operators see why, let it through as it was sent, throw it away, learn from it; recipients hear of it.
+
+use std::process::Output;
+
+use msgauth::dkim::KeyStore;
+use support::Sink;
+
+use crate::dkim::verify;
+use crate::judging::House;
+use crate::{letter, queue_id};
+
+const USER: &str = "user@example.test";
+
+/// Mail from jim is kept back, for whoever it is.
+const RULES: &str = "
+[antispam]
+greylist = { mode = \"off\" }
+thresholds = { quarantine = 8.0, tag = 5.0, reject = 20.0, reject_early = 20.0 }
+[[antispam.access]]
+stage = \"mail\"
+table = \"inline:{{jim@far.test = SCORE 10}, {joe@far.test = SCORE 6}}\"
+";
+
+fn run(house: &House, arguments: &[&str]) -> Output {
+    house.daemon.tool(&[&["quarantine"], arguments].concat())
+}
+
+/// What it printed.
+fn done(house: &House, arguments: &[&str]) -> String {
+    let output = run(house, arguments);
+    assert!(output.status.success(), "{arguments:?}: {output:?}\n{}", house.daemon.log());
+    String::from_utf8(output.stdout).unwrap()
+}
+
+/// A letter of jim's is kept back: its queue id.
+fn kept(house: &House, text: &str) -> String {
+    let mut client = house.client("192.0.2.9", "mail.far.test");
+    queue_id(&client.mail("jim@far.test", &[USER], text))
+}
+
+/// Signs with a key that the server's own tool has made; what has to be published for it comes along.
+fn signed(house: &House, text: &str) -> (String, String) {
+    let made = house.daemon.tool(&["dkim", "new", "far.test"]);
+    let zone = String::from_utf8(made.stdout).unwrap();
+    let keys = KeyStore::open(&house.daemon.folder().join("data/dkim")).unwrap();
+    let (head, body) = text.split_once("\r\n\r\n").unwrap();
+    let fields = keys
+        .sign(&"far.test".parse().unwrap(), format!("{head}\r\n").as_bytes(), [Ok(body)])
+        .unwrap()
+        .unwrap();
+    (zone, String::from_utf8(fields).unwrap() + text)
+}
+
+fn in_inbox(house: &House, words: &str) -> String {
+    let mut found = None;
+    let arrived = || {
+        found = house.daemon.mailbox(USER).into_iter().find(|text| text.contains(words));
+        found.is_some()
+    };
+    assert!(support::wait_until(arrived), "{words}:\n{}", house.daemon.log());
+    found.unwrap_or_default()
+}
+
+#[test]
+fn what_is_released_arrives_in_the_inbox_as_it_was_sent() {
+    let house = House::start(RULES, &[]);
+    let text = letter("offer").replace("user@example.test", "jim@far.test");
+    let (zone, text) = signed(&house, &format!("{text}\r\n .\r\n  a  b\r\n\r\n"));
+    assert_eq!(verify(&zone, &text), [true], "before it is sent:\n{text}");
+    let id = kept(&house, &text);
+    assert!(house.daemon.mailbox(USER).is_empty());
+
+    let list = done(&house, &["list"]);
+    for words in [&id, USER, "jim@far.test", "offer", "ACCESS_0", "1 message"] {
+        assert!(list.contains(words), "{words}:\n{list}");
+    }
+    let shown = done(&house, &["show", &id]);
+    for words in [
+        "kept until:",
+        "quarantined until an operator releases it",
+        "thresholds.quarantine",
+        "DKIM-Signature: ",
+    ] {
+        assert!(shown.contains(words), "{words}:\n{shown}");
+    }
+    assert!(!shown.contains("Hello."), "the header alone:\n{shown}");
+    assert!(done(&house, &["show", &id, "--body"]).contains("Hello."));
+
+    let said = done(&house, &["release", &id]);
+    assert_eq!(said, "1 message released\n");
+    let arrived = in_inbox(&house, "Subject: offer").replace('\n', "\r\n");
+    assert_eq!(verify(&zone, &arrived), [true], "{arrived}");
+    assert!(arrived.contains("X-Spam-Flag: NO\r\n") && arrived.contains(" required=5.0"), "{arrived}");
+    assert!(house.daemon.messages_in("mail/example.test/user/.Junk/new").is_empty());
+    assert_eq!(done(&house, &["list"]), "nothing is in quarantine\n");
+    assert_eq!(house.daemon.metric("staffetta_quarantine_left_total{how=\"released\"}"), Some(1.0));
+    assert!(house.daemon.log().contains("order=release"), "{}", house.daemon.log());
+}
+
+#[test]
+fn lists_are_filtered_and_nothing_else_in_the_queue_is_touched() {
+    let house = House::start(RULES, &[]);
+    let first = kept(&house, &letter("first"));
+    // Control characters and a reversed name, in the subject and in the body.
+    let odd = letter("odd").replace("Subject: odd", "Subject: =?utf-8?b?G1szMW3igK5mZHA=?=");
+    let second = kept(&house, &odd.replace("Hello.", "\u{1b}]0;mine\u{7}"));
+    let held = {
+        let mut client = house.client("192.0.2.9", "mail.far.test");
+        queue_id(&client.mail("nobody-special@far.test", &[USER], &letter("clean")))
+    };
+    let count = |arguments: &[&str]| done(&house, &[&["list", "--json"], arguments].concat()).lines().count();
+    assert_eq!(count(&[]), 2);
+    assert_eq!(count(&["--sender", "@far.test", "--recipient", USER, "--domain", "example.test"]), 2);
+    assert_eq!(count(&["--sender", "joe@far.test"]), 0);
+    assert_eq!(count(&["--older", "1h"]), 0);
+    assert_eq!(count(&["--limit", "1"]), 1);
+    let shown = done(&house, &["show", &second, "--body"]);
+    assert!(shown.contains("[31mfdp") && shown.contains("\\u{1b}]0;mine\\u{7}"), "{shown}");
+    assert!(!shown.contains('\u{1b}') && !shown.contains('\u{202e}') && !shown.contains('\u{7}'), "{shown}");
+
+    for refused in [&["delete", &held][..], &["show", &held], &["release", &held, "--also-learn-ham"]] {
+        assert!(!run(&house, refused).status.success(), "{refused:?}");
+    }
+    assert!(!run(&house, &["delete"]).status.success(), "all has to be meant");
+    assert_eq!(done(&house, &["delete", &first]), "1 message deleted\n");
+    assert_eq!(done(&house, &["delete", "--sender", "jim@far.test"]), "1 message deleted\n");
+    assert_eq!(house.daemon.metric("staffetta_quarantine_left_total{how=\"deleted\"}"), Some(2.0));
+    assert!(in_inbox(&house, "Subject: clean").contains("X-Spam-Flag: NO"));
+}
+
+#[test]
+fn the_classifier_learns_from_what_is_kept_back() {
+    let house = House::start(RULES, &[]);
+    let (wanted, other) = (kept(&house, &letter("wanted")), kept(&house, &letter("other")));
+    let learnt = |arguments: &[&str]| {
+        let said = done(&house, arguments);
+        said.lines().next().unwrap_or_default().to_owned()
+    };
+    assert_eq!(
+        learnt(&["learn", "--spam", &wanted, &other]),
+        "2 learnt, 0 known before, 0 changed sides; 0 ham and 2 spam altogether"
+    );
+    assert_eq!(
+        learnt(&["release", &wanted, "--also-learn-ham"]),
+        "0 learnt, 0 known before, 1 changed sides; 1 ham and 1 spam altogether"
+    );
+    // What arrives is known again by the command that learns from mailboxes.
+    in_inbox(&house, "Subject: wanted");
+    let mailbox = house.daemon.folder().join("mail/example.test/user");
+    let again = house.daemon.tool(&["learn", "--ham", mailbox.to_str().unwrap()]);
+    let again = String::from_utf8(again.stdout).unwrap();
+    assert!(again.starts_with("0 learnt, 1 known before"), "{again}");
+    assert_eq!(
+        learnt(&["delete", "--all", "--also-learn-spam"]),
+        "0 learnt, 1 known before, 0 changed sides; 1 ham and 1 spam altogether"
+    );
+    assert_eq!(done(&house, &["list"]), "nothing is in quarantine\n");
+}
+
+/// Once, about what is new; and to nobody elsewhere, whoever an alias of ours leads to.
+#[test]
+fn recipients_are_told_of_what_is_new() {
+    let sink = Sink::start(0, &[]);
+    let rest = format!(
+        "[[domain]]\nname = \"alias.test\"\nrecipients = \"inline:{{nobody=x}}\"\ndeliver = \"discard\"\naliases = \"text:virtual\"\n\
+         [[outbound.route]]\nmatch = \"*\"\nto = \"smtp:[127.0.0.1]:{}\"\n{RULES}[antispam.quarantine]\ndays = 7\ndigest_entries_max = 2\n",
+        sink.address.port()
+    );
+    let mut house = House::start(&rest, &[("virtual", "both@alias.test user@example.test, else@far.test\n")]);
+    let made = house.daemon.tool(&["dkim", "new", "example.test"]);
+    let zone = String::from_utf8(made.stdout).unwrap();
+    house.daemon.signal("HUP");
+    let reloaded = || house.daemon.metric("staffetta_config_reloads_total{result=\"ok\"}") == Some(1.0);
+    assert!(support::wait_until(reloaded), "{}", house.daemon.log());
+    assert_eq!(done(&house, &["digest"]), "0 letters sent\n");
+
+    let evil = letter("evil").replace("Subject: evil", "Subject: =?utf-8?q?Buy=0D=0ABcc:_x=40y.test?=");
+    let mut ids = vec![kept(&house, &evil)];
+    let mut client = house.client("192.0.2.9", "mail.far.test");
+    assert_eq!(client.mail("jim@far.test", &["both@alias.test"], &letter("forked")).code, 250);
+    ids.push(kept(&house, &letter("third")));
+    assert_eq!(done(&house, &["digest"]), "1 letter sent\n");
+    let told = in_inbox(&house, "kept back for you");
+    for words in [
+        "From: Mail quarantine <postmaster@example.test>\n",
+        "To: <user@example.test>\n",
+        "Subject: 3 messages were kept back for you\n",
+        "Return-Path: <>\n",
+        "Auto-Submitted: auto-generated\n",
+        "(1 older ones are not shown.)\n",
+        "  Subject: third\n",
+        " (5.0 is marked as spam)\n",
+        "staffetta quarantine release ID\n",
+        "after 7 days",
+        &ids[1],
+    ] {
+        assert!(told.contains(words), "{words}:\n{told}");
+    }
+    assert!(!told.contains(&ids[0]), "the oldest is counted only:\n{told}");
+    assert_eq!(verify(&zone, &told.replace('\n', "\r\n")), [true], "{told}");
+
+    assert_eq!(done(&house, &["digest"]), "0 letters sent\n", "once is enough");
+    house.daemon.stop();
+    house.daemon.run();
+    assert_eq!(done(&house, &["digest"]), "0 letters sent\n", "after a restart too");
+    kept(&house, &evil);
+    assert_eq!(done(&house, &["digest"]), "1 letter sent\n");
+    let told = in_inbox(&house, "Subject: 1 message was kept back for you");
+    assert!(told.contains("  Subject: Buy Bcc: x@y.test\n") && !told.contains("\nBcc:"), "{told}");
+    assert_eq!(house.daemon.metric("staffetta_quarantine_digests_total"), Some(1.0));
+    assert!(sink.taken().is_empty(), "nobody elsewhere hears of it: {:?}", sink.taken());
+}
