@@ -78,10 +78,10 @@ fn problem(
         return None;
     }
     let grace = Duration::from_secs(settings.overdue_seconds);
-    let expired = now > settings.expires_at(entry.record.arrived).plus(grace);
+    let expired = now > settings.expires_at(entry.runs_since()).plus(grace);
     if working {
         let longest = grace + Duration::from_secs(settings.delivery_seconds_max);
-        let stuck = now > settings.expires_at(entry.record.arrived).plus(longest);
+        let stuck = now > settings.expires_at(entry.runs_since()).plus(longest);
         return stuck.then_some((Problem::Expired, Mend::Wait));
     }
     let due_now = || settle(Change::Retry { next_attempt: now, attempts: state.attempts });
@@ -131,6 +131,12 @@ mod tests {
     fn what_outlives_its_time_is_found_wherever_it_is() {
         let late = at(432_000 + 901);
         assert_eq!(found(|_| (), false, late), Some((Problem::Expired, Mend::Load)));
+        let released = |e: &mut QueueEntry| e.state.released = Some(late);
+        assert_eq!(
+            found(released, true, late.plus(Duration::from_secs(7_200))),
+            None,
+            "it has its whole time"
+        );
         let hidden = found(|e| e.state.next_attempt = at(500_000), false, late);
         assert_eq!(hidden, Some((Problem::Expired, retry_at(late))));
         assert_eq!(found(|_| (), true, late), None, "its last attempt may take its time");

@@ -268,13 +268,9 @@ impl World {
         let seed = self.seed;
         let entry = &self.messages[&id];
         assert!(recipients.len() <= self.settings.recipients_per_job);
-        let expires = self.settings.expires_at(entry.record.arrived);
+        let expires = self.settings.expires_at(entry.runs_since());
         let slack = Duration::from_secs(3 * HOUR);
-        let held_once = self.ledger.ever_held.contains(&id);
-        assert!(
-            self.now <= expires.plus(slack) || held_once,
-            "{id} tried long after it expired, seed {seed}"
-        );
+        assert!(self.now <= expires.plus(slack), "{id} tried long after it expired, seed {seed}");
         for &index in &recipients {
             assert_eq!(entry.state.recipients[index as usize].state, RecipientState::Pending, "seed {seed}");
             let twice = self.ledger.flying.insert((id, index), self.now);
@@ -361,8 +357,8 @@ impl World {
             }
             if let Change::Retry { next_attempt, .. } = change {
                 assert!(*next_attempt > self.now, "due again at once, seed {seed}");
-                let expires = self.settings.expires_at(entry.record.arrived);
-                let late = *next_attempt > expires && !self.ledger.ever_held.contains(&id);
+                let expires = self.settings.expires_at(entry.runs_since());
+                let late = *next_attempt > expires && entry.state.hold.is_none();
                 assert!(!late, "{id} due after it expires, seed {seed}");
             }
             entry.state.apply(change);

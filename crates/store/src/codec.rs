@@ -92,6 +92,8 @@ pub(crate) struct SparseState {
     pub(crate) next_attempt: Timestamp,
     #[serde(default)]
     pub(crate) warned: bool,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) released: Option<Timestamp>,
     #[serde(default)]
     pub(crate) touched: Vec<(u32, RecipientStatus)>,
 }
@@ -99,7 +101,7 @@ pub(crate) struct SparseState {
 impl SparseState {
     /// Of a message that has just been accepted.
     pub(crate) fn fresh(next_attempt: Timestamp, hold: Option<Hold>) -> Self {
-        Self { hold, attempts: 0, next_attempt, warned: false, touched: Vec::new() }
+        Self { hold, attempts: 0, next_attempt, warned: false, released: None, touched: Vec::new() }
     }
 
     /// The state in full, for so many recipients.
@@ -115,6 +117,7 @@ impl SparseState {
             attempts: self.attempts,
             next_attempt: self.next_attempt,
             warned: self.warned,
+            released: self.released,
             recipients: all,
         }
     }

@@ -59,7 +59,8 @@ impl Inner {
             },
         };
         let recipients = vec![RecipientStatus::default(); record.recipients.len()];
-        let state = MessageState { hold, attempts: 0, next_attempt, warned: false, recipients };
+        let state =
+            MessageState { hold, attempts: 0, next_attempt, warned: false, released: None, recipients };
         self.messages.insert(record.id, (QueueEntry { record, state }, chunks));
         Ok(())
     }

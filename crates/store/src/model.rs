@@ -310,6 +310,9 @@ pub struct MessageState {
     /// The sender has been warned of the delay.
     #[serde(default)]
     pub warned: bool,
+    /// When it was last taken off hold, if it ever was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub released: Option<Timestamp>,
     /// One for each of [`MessageRecord::recipients`].
     pub recipients: Vec<RecipientStatus>,
 }
@@ -339,7 +342,9 @@ impl MessageState {
             Change::Warned => self.warned = true,
             Change::Held(hold) => self.hold = Some(*hold),
             Change::Released { next_attempt } => {
-                self.hold = None;
+                if self.hold.take().is_some() {
+                    self.released = Some(*next_attempt);
+                }
                 self.next_attempt = *next_attempt;
             }
             Change::Deleted => {
@@ -406,7 +411,14 @@ impl QueueEntry {
     #[must_use]
     pub fn new(record: MessageRecord, next_attempt: Timestamp) -> Self {
         let recipients = vec![RecipientStatus::default(); record.recipients.len()];
-        let state = MessageState { hold: None, attempts: 0, next_attempt, warned: false, recipients };
+        let state =
+            MessageState { hold: None, attempts: 0, next_attempt, warned: false, released: None, recipients };
         Self { record, state }
+    }
+
+    /// Since when its time in the queue runs: since it came, or, when it was on hold, since it was released.
+    #[must_use]
+    pub fn runs_since(&self) -> Timestamp {
+        self.state.released.map_or(self.record.arrived, |released| released.max(self.record.arrived))
     }
 }

@@ -174,6 +174,12 @@ fn a_held_message_is_not_due(store: &Engine) {
     settle(&**store, 1, vec![Change::Released { next_attempt: Timestamp(4_000_000) }]).unwrap();
     assert_eq!(due(&**store, 4_000_000, 10), vec![id(1)]);
     assert_eq!((store.figures().held, store.figures().active), (1, 1));
+    let runs_since = |n| store.get(id(n)).wait().unwrap().runs_since();
+    assert_eq!(runs_since(1), Timestamp(4_000_000));
+    // What was not on hold is only due at another time.
+    settle(&**store, 1, vec![Change::Released { next_attempt: Timestamp(5_000_000) }]).unwrap();
+    assert_eq!(runs_since(1), Timestamp(4_000_000));
+    assert_eq!(runs_since(2), Timestamp(1_000_002));
 }
 
 fn a_deleted_message_is_gone(store: &Engine) {

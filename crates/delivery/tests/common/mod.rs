@@ -388,8 +388,14 @@ pub fn job_with(record: MessageRecord, hop: Hop, body: StoredBody) -> Job {
     let recipients = (0..count).map(|index| (index, route.clone())).collect();
     let status = vec![RecipientStatus::default(); record.recipients.len()];
     let now = record.arrived;
-    let state =
-        MessageState { hold: None, attempts: 0, next_attempt: now, warned: false, recipients: status };
+    let state = MessageState {
+        hold: None,
+        attempts: 0,
+        next_attempt: now,
+        warned: false,
+        released: None,
+        recipients: status,
+    };
     Job { entry: Arc::new(QueueEntry { record, state }), recipients, body, now }
 }
 

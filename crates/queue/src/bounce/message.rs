@@ -61,7 +61,7 @@ pub fn compose(report: &Report, with: &Composition<'_>) -> Option<NewMessage> {
         original: Original {
             id: record.id,
             arrived: record.arrived,
-            expires: with.settings.expires_at(record.arrived),
+            expires: with.settings.expires_at(with.entry.runs_since()),
             envid: record.envid.as_deref(),
             smtputf8: record.smtputf8,
             header: &shown,

@@ -35,7 +35,7 @@ pub(crate) fn conclude(
         return end;
     }
     let held = active.leaving == Some(Leaving::Held);
-    let expires = settings.expires_at(active.entry.record.arrived);
+    let expires = settings.expires_at(active.entry.runs_since());
     if now >= expires && !held {
         let expired = active.deferred.drain(..);
         active.failed.extend(expired.map(|d| Reported { outcome: d.outcome, expired: true, at: d.at }));
@@ -67,7 +67,7 @@ fn warning_due(active: &Active, settings: &Settings) -> Option<Timestamp> {
     let recipients = active.deferred.iter().map(|d| d.outcome.recipient);
     let wanted =
         !active.entry.state.warned && bounce::would_report(&active.entry, ReportKind::Delayed, recipients);
-    if wanted { settings.warns_at(active.entry.record.arrived) } else { None }
+    if wanted { settings.warns_at(active.entry.runs_since()) } else { None }
 }
 
 fn warn(active: &Active) -> Vec<Report> {

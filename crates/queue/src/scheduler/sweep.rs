@@ -59,7 +59,7 @@ impl Scheduler {
         let grace = Duration::from_secs(self.settings.overdue_seconds);
         let now = self.now;
         let over = |a: &Active| {
-            let from = a.since.max(self.settings.expires_at(a.entry.record.arrived));
+            let from = a.since.max(self.settings.expires_at(a.entry.runs_since()));
             !a.waiting_at.is_empty() && now > from.plus(grace)
         };
         let mut ids: Vec<QueueId> = self.active.iter().filter(|(_, a)| over(a)).map(|(id, _)| *id).collect();

@@ -670,6 +670,22 @@ fn a_message_whose_time_is_over_does_not_wait_for_its_turn_for_ever() {
     assert_eq!(bench.scheduler.figures().waiting, 0);
 }
 
+#[test]
+fn what_is_released_has_its_whole_time_and_warning_from_then_on() {
+    let mut bench = Bench::new(|settings| settings.retry_jitter_percent = 0);
+    bench.now = at(2_000_000);
+    let mut message = plain(1, 1);
+    message.state.released = Some(bench.now);
+    bench.admit(&message, "a");
+    let deferred = bench.finish(1, "a", vec![outcome(0, DeliveryResult::Deferred(Trouble::Recipient))]);
+    assert_eq!(retry_of(&deferred), Some((at(2_000_300), 1)));
+    assert!(reports(&deferred).is_empty(), "{deferred:?}");
+    bench.now = at(2_432_000);
+    bench.admit(&message, "a");
+    let ended = bench.finish(1, "a", vec![outcome(0, DeliveryResult::Deferred(Trouble::Recipient))]);
+    assert!(reports(&ended)[0].recipients.iter().all(|r| r.expired), "{ended:?}");
+}
+
 /// Anything a confused runner might say.
 #[derive(Debug, Clone)]
 enum Noise {

@@ -20,8 +20,11 @@ pub(crate) const GROUP_RECIPIENTS: u32 = 16;
 const FLAG_WARNED: u8 = 1;
 const FLAG_BODY_FILE: u8 = 2;
 const FLAG_WRECK: u8 = 4;
-/// What stands above the flags in their octet.
+/// Behind the numbers stands when it was released.
+const FLAG_RELEASED: u8 = 32;
+/// Where the reason of a hold stands among the flags, and its bits.
 const HOLD_SHIFT: u8 = 3;
+const HOLD_BITS: u8 = 3;
 
 /// One message.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -95,7 +98,9 @@ impl Row {
                 Change::Warned => self.state.warned = true,
                 Change::Held(hold) => self.state.hold = Some(*hold),
                 Change::Released { next_attempt } => {
-                    self.state.hold = None;
+                    if self.state.hold.take().is_some() {
+                        self.state.released = Some(*next_attempt);
+                    }
                     self.state.next_attempt = *next_attempt;
                 }
             }
@@ -125,6 +130,7 @@ impl Row {
             flag(self.state.warned, FLAG_WARNED)
                 | flag(self.body_file, FLAG_BODY_FILE)
                 | flag(self.wreck, FLAG_WRECK)
+                | flag(self.state.released.is_some(), FLAG_RELEASED)
                 | encode_hold(self.state.hold) << HOLD_SHIFT,
         );
         for number in [
@@ -139,6 +145,9 @@ impl Row {
             self.state.attempts.into(),
         ] {
             pack::put_number(&mut out, number);
+        }
+        if let Some(released) = self.state.released {
+            pack::put_number(&mut out, released.0);
         }
         if !self.is_wide() && !self.state.touched.is_empty() {
             rmp_serde::encode::write(&mut out, &self.state.touched).map_err(|_| Damaged)?;
@@ -162,13 +171,17 @@ impl Row {
 
     fn decode_fixed(from: &mut &[u8]) -> Result<Self, Damaged> {
         let flags = from.try_get_u8().map_err(|_| Damaged)?;
-        let hold = decode_hold(flags >> HOLD_SHIFT).ok_or(Damaged)?;
+        let hold = decode_hold((flags >> HOLD_SHIFT) & HOLD_BITS).ok_or(Damaged)?;
+        if flags >= FLAG_RELEASED << 1 {
+            return Err(Damaged);
+        }
         let mut number = || pack::number(from);
         let small = |number: u64| u32::try_from(number).map_err(|_| Damaged);
         let (next_attempt, arrived) = (Timestamp(number()?), Timestamp(number()?));
         let (generation, offset, len) = (number()?, small(number()?)?, small(number()?)?);
         let (head_octets, size) = (small(number()?)?, number()?);
         let (recipients, attempts) = (small(number()?)?, small(number()?)?);
+        let released = if flags & FLAG_RELEASED == 0 { None } else { Some(Timestamp(number()?)) };
         let warned = flags & FLAG_WARNED != 0;
         Ok(Self {
             position: Position { generation, offset, len },
@@ -178,7 +191,7 @@ impl Row {
             body_file: flags & FLAG_BODY_FILE != 0,
             wreck: flags & FLAG_WRECK != 0,
             recipients,
-            state: SparseState { hold, attempts, next_attempt, warned, touched: Vec::new() },
+            state: SparseState { hold, attempts, next_attempt, warned, released, touched: Vec::new() },
         })
     }
 }
