@@ -97,6 +97,50 @@ fn an_account_that_looks_broken_into_is_slowed_held_and_locked_until_it_is_let_i
     assert_eq!(daemon.mailbox("postmaster@example.test").len(), 3, "told once of each");
 }
 
+/// What a thief had queued before he was found out goes no further either; mail of others does.
+#[test]
+fn what_an_account_had_queued_is_held_with_it_and_can_be_released() {
+    let sink =
+        Sink::start(0, &[("later@away.test", "451 4.2.1 Not now"), ("r9@away.test", "451 4.2.1 Not now")]);
+    let route =
+        format!("[[outbound.route]]\nmatch = \"*\"\nto = \"smtp:[127.0.0.1]:{}\"\n", sink.address.port());
+    let limits = "[antispam.rates]\naccount_new_recipients_per_hour_max = 2\nslow_seconds = 0\n";
+    let daemon = strict(&format!("{route}{limits}"));
+    let mut clients = [user(&daemon), Client::hello_tls(daemon.submissions)];
+    assert_eq!(clients[1].log_in("postmaster@example.test", "secret").code, 235);
+    let mut queued = Vec::new();
+    for (client, sender) in clients.iter_mut().zip(["user@example.test", "postmaster@example.test"]) {
+        queued.push(queue_id(&client.mail(
+            sender,
+            &["later@away.test"],
+            &letter("before").replace("user@", sender.trim_end_matches("example.test")),
+        )));
+    }
+    let waits = |state: &str| daemon.queue(&["list", "--state", state]).lines().count();
+    assert!(support::wait_until(|| waits("deferred") >= 2), "{}", daemon.queue(&["list"]));
+
+    let all: Vec<String> = (1..=9).map(|number| format!("r{number}@away.test")).collect();
+    let all: Vec<&str> = all.iter().map(String::as_str).collect();
+    queued.push(queue_id(&clients[0].mail("user@example.test", &all, &letter("buy"))));
+    for id in [&queued[0], &queued[2]] {
+        let line = format!("{id}: held: account user@example.test looks broken into");
+        assert!(support::wait_until(|| daemon.log().contains(&line)), "{}", daemon.log());
+    }
+    let held = ["list", "--state", "held", "--account", "user@example.test"];
+    let listed = daemon.queue(&held);
+    assert!(listed.contains(&queued[0]) && listed.contains(&queued[2]), "{listed}");
+    let others = daemon.queue(&["list", "--account", "postmaster@example.test"]);
+    assert!(others.contains(&queued[1]) && others.contains("deferred"), "{others}");
+    assert!(sink.taken().is_empty(), "{:?}", sink.taken());
+
+    assert_eq!(daemon.tool(&["account", "unlock", "user@example.test"]).status.code(), Some(0));
+    assert_eq!(daemon.queue(&held), listed, "letting it in again releases nothing");
+    drop(daemon.queue(&["release", "--state", "held", "--account", "user@example.test"]));
+    let came = || sink.taken().len() == 1;
+    assert!(support::wait_until(came), "{}\n{}", daemon.queue(&["list"]), daemon.log());
+    assert_eq!(sink.taken()[0].to.len(), 8);
+}
+
 #[test]
 fn an_account_whose_mail_comes_back_is_slowed_and_an_exempt_one_is_not() {
     let sink = Sink::start(0, &[("gone@away.test", "550 5.1.1 No such user\r\n")]);

@@ -4,6 +4,8 @@
 //! How far it has come is for `antispam::connect::rates` to say; sessions ask in `crate::ask::rates`. A letter that cannot be
 //! queued is a line in the log: mail of others does not wait for it.
 
+pub(crate) mod queued;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -77,6 +79,9 @@ pub async fn act(services: &Services, account: &str) -> Option<Step> {
     };
     if news {
         services.shared.metrics.account_step(step);
+        if step >= Step::Hold {
+            queued::hold(&services.shared, account);
+        }
         let text = words(account, step, &over);
         services.shared.log.notice(Level::Warning, &text);
         tell_postmaster(services, &format!("{account}: {}", title(step)), &letter(account, step, &text))
@@ -116,15 +121,16 @@ fn letter(account: &str, step: Step, text: &str) -> String {
             String::new(),
         ),
         Step::Hold => (
-            "What it sends is accepted, stays in the queue and is not delivered. If it goes on, the account will be locked.",
-            "  staffetta queue list --state held\n  staffetta queue release ID\n  staffetta queue delete ID\n".to_owned(),
+            "What it sends is accepted, stays in the queue and is not delivered; so does what it had in the queue before. If \
+             it goes on, the account will be locked.",
+            held_mail(account),
         ),
         Step::Lock => (
-            "It can neither log in nor send. What it has sent lately is held in the queue. Give it another password before \
-             you let it in again.",
+            "It can neither log in nor send. What it had in the queue is held there. Give it another password before you let \
+             it in again; its mail stays held until you release it.",
             format!(
-                "  staffetta queue list --state held\n  staffetta account passwd {account}\n  \
-                 staffetta account unlock {account}\n"
+                "  staffetta account passwd {account}\n  staffetta account unlock {account}\n{}",
+                held_mail(account)
             ),
         ),
     };
@@ -133,6 +139,13 @@ fn letter(account: &str, step: Step, text: &str) -> String {
          broken into.\n{what}\n\n{then}\nSomebody who is meant to write so much can be named in [antispam.rates] \
          exempt_accounts.\n"
     )
+}
+
+/// What to do about the mail of an account.
+fn held_mail(account: &str) -> String {
+    ["list", "release", "delete"]
+        .map(|order| format!("  staffetta queue {order} --state held --account {account}\n"))
+        .concat()
 }
 
 /// Puts a letter to the postmaster into the queue, from the null sender: nobody can answer it, and it cannot come back.

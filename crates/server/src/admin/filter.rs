@@ -31,6 +31,9 @@ pub struct Filter {
     /// These words in what was last said about a waiting recipient, in any case.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
+    /// Handed in by this account, or local user; a pattern with `*` too.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub account: Option<String>,
 }
 
 impl Filter {
@@ -44,6 +47,9 @@ impl Filter {
                 message.pending().any(|r| matches_address(pattern, &r.address))
             })
             && given(&self.domain, &|domain| message.pending().any(|r| is_in_domain(domain, &r.address)))
+            && given(&self.account, &|pattern| {
+                message.account.as_deref().is_some_and(|account| matches_address(pattern, account))
+            })
             && given(&self.reason, &|words| message.pending().any(|r| says(words, r.reason())))
             && self.older_than_seconds.is_none_or(|age| message.age_seconds >= age)
             && self.younger_than_seconds.is_none_or(|age| message.age_seconds <= age)
@@ -115,7 +121,7 @@ mod tests {
             sender: "Anna.Rossi@A.test".into(),
             origin: "mx".into(),
             client: None,
-            account: None,
+            account: Some("anna@a.test".into()),
             attempts: 1,
             next_attempt: Moment::from(Timestamp(0)),
             filter: None,
@@ -159,6 +165,9 @@ mod tests {
                 want,
                 "{recipient}"
             );
+        }
+        for (account, want) in [("Anna@a.test", true), ("@a.test", true), ("anna.rossi@a.test", false)] {
+            assert_eq!(passes(Filter { account: text(account), ..Filter::default() }), want, "{account}");
         }
         for (words, want) in [("greylist", true), ("250 ok", false)] {
             assert_eq!(passes(Filter { reason: text(words), ..Filter::default() }), want, "{words}");

@@ -14,7 +14,7 @@ use crate::accounts::Login;
 use crate::clock;
 use crate::maillog::Level;
 use crate::metrics::{self, Limited};
-use crate::rates::act;
+use crate::rates::{act, queued};
 
 use super::Asker;
 
@@ -129,7 +129,7 @@ impl Asker {
         }
         let held = act(&self.services, account).await >= Some(Step::Hold);
         if held {
-            let text = format!("{id}: held: account {account} looks broken into");
+            let text = queued::line(id, account);
             self.services.shared.log.notice(Level::Warning, &text);
         }
         held

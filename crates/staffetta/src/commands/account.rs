@@ -85,7 +85,8 @@ Examples:
 Examples:
   staffetta account unlock joe@example.test
 
-Give it another password first. What counted against it is forgotten. See [antispam.rates].")]
+Give it another password first. What counted against it is forgotten. Its mail stays on hold until
+staffetta queue release --state held --account joe@example.test. See [antispam.rates].")]
     Unlock {
         /// The address
         address: Address,

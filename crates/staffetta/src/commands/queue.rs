@@ -111,7 +111,7 @@ Examples:
 #[derive(Debug, clap::Args)]
 struct SteerArgs {
     /// Queue ids
-    #[arg(conflicts_with_all = ["sender", "recipient", "domain", "older", "younger", "state", "reason"])]
+    #[arg(conflicts_with_all = ["sender", "recipient", "domain", "older", "younger", "state", "reason", "account"])]
     ids: Vec<QueueId>,
     #[command(flatten)]
     filter: FilterArgs,
@@ -133,11 +133,14 @@ struct FilterArgs {
     /// With these words in the last reply
     #[arg(long, value_name = "WORDS")]
     reason: Option<String>,
+    /// Handed in by this account, or user of this machine
+    #[arg(long, value_name = "ACCOUNT")]
+    account: Option<String>,
 }
 
 impl FilterArgs {
     fn into_filter(self) -> Filter {
-        Filter { state: self.state, reason: self.reason, ..self.about.into_filter() }
+        Filter { state: self.state, reason: self.reason, account: self.account, ..self.about.into_filter() }
     }
 }
 
