@@ -1,13 +1,15 @@
 //! Rules about what letters say: patterns over header, text, source, links and the headers of parts, and rules about rules.
 //!
-//! All patterns about one thing are compiled into one automaton, which reads a text once however many there are, in time
-//! that grows with its length only. A rule with a score is a symbol; one without is there for others to build upon. Which
+//! What all patterns about one thing need is looked for in one pass, and a pattern is tried only where that was found; each
+//! in time that grows with the length of the text only. A rule with a score is a symbol; one without is there for others to build upon. Which
 //! rules there are is known at start: [`mod@file`] reads them and says what is wrong. Alone they mark a letter and never refuse
 //! it: the group has a cap. Nothing of a text is kept or told, only which rule it was.
 
 pub mod file;
 pub mod import;
+mod literals;
 mod matching;
+mod search;
 #[cfg(test)]
 mod tests;
 

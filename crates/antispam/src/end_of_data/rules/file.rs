@@ -16,10 +16,10 @@ use std::fmt;
 
 use policy::expression::Expression;
 use policy::{Score, Symbol, SymbolDef};
-use regex::bytes::RegexBuilder;
 use serde::Deserialize;
 use toml::Spanned;
 
+use super::search;
 use crate::groups::RULES;
 
 /// Rules of all files together.
@@ -28,8 +28,6 @@ pub const RULES_MAX: usize = 1_000;
 pub const PATTERN_BYTES_MAX: usize = 4_096;
 /// Largest file, in octets.
 pub const FILE_BYTES_MAX: usize = 1 << 20;
-/// What one pattern may take when it is compiled, in octets.
-const COMPILED_BYTES_MAX: usize = 1 << 20;
 
 /// The rules that are there without saying.
 pub const OWN: &str = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/../../etc/rules.toml"));
@@ -397,16 +395,14 @@ pub(super) fn pattern(text: &str) -> Result<String, String> {
     if text.len() > PATTERN_BYTES_MAX {
         return Err(format!("the pattern is longer than {PATTERN_BYTES_MAX} octets"));
     }
-    let compiled =
-        RegexBuilder::new(text).unicode(false).multi_line(true).size_limit(COMPILED_BYTES_MAX).build();
-    match compiled {
+    match search::compile(text) {
         Ok(_) => Ok(text.to_owned()),
-        Err(regex::Error::CompiledTooBig(_)) => {
+        Err(error) if error.size_limit().is_some() => {
             Err("the pattern is too large when it is compiled".to_owned())
         }
         // The last line says what; those before show where, over several lines.
         Err(error) => {
-            let words = error.to_string();
+            let words = error.syntax_error().map_or_else(|| error.to_string(), ToString::to_string);
             Err(format!("no pattern: {}", words.lines().last().unwrap_or_default().trim()))
         }
     }

@@ -1,20 +1,16 @@
-//! Patterns at work: one automaton for each thing that is searched.
+//! Patterns at work: what is searched, and which rules hold then.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use mail::header;
 use mail_parser::{HeaderValue, MessageParser};
 use policy::{MessageFacts, Symbol};
-use regex::bytes::{RegexSet, RegexSetBuilder};
 
 use super::TEXT_BYTES_MAX;
 use super::file::{Condition, Field, FieldPart, Rule, Target};
+use super::search::Search;
 use crate::letter::Letter;
 
-/// What one automaton may take, in octets.
-const COMPILED_BYTES_MAX: usize = 16 << 20;
-/// What one automaton may take while it works, for each thread.
-const WORKING_BYTES_MAX: usize = 1 << 20;
 /// Octets of fields that are searched for one pattern.
 const FIELDS_BYTES_MAX: usize = 32 << 10;
 
@@ -28,7 +24,7 @@ pub(super) struct Patterns {
 
 #[derive(Debug)]
 struct Set {
-    automaton: RegexSet,
+    patterns: Search,
     /// In the order of the patterns: the rule, and whether it holds when nothing matches.
     rules: Vec<(Symbol, bool)>,
 }
@@ -49,15 +45,11 @@ impl Patterns {
         }
         let mut sets = Vec::with_capacity(by_target.len());
         for (target, rules) in by_target {
-            let automaton = RegexSetBuilder::new(rules.iter().map(|(_, pattern, _)| pattern))
-                .unicode(false)
-                .multi_line(true)
-                .size_limit(COMPILED_BYTES_MAX)
-                .dfa_size_limit(WORKING_BYTES_MAX)
-                .build()
+            let patterns = rules.iter().map(|(_, pattern, _)| pattern.clone()).collect();
+            let patterns = Search::new(patterns)
                 .map_err(|error| format!("the rules about {target:?} do not fit together: {error}"))?;
             let rules = rules.into_iter().map(|(name, _, negated)| (name, negated)).collect();
-            sets.push((target, Set { automaton, rules }));
+            sets.push((target, Set { patterns, rules }));
         }
         Ok(Self { sets, existing })
     }
@@ -65,14 +57,13 @@ impl Patterns {
     /// The rules that hold.
     pub(super) fn matching(&self, letter: &Letter, facts: &MessageFacts) -> BTreeSet<Symbol> {
         let mut seen = BTreeSet::new();
+        let subject = Field { name: "subject".to_owned(), part: FieldPart::Decoded };
         let mut header = Fields { facts, decoded: BTreeMap::new() };
         for (target, set) in &self.sets {
             match target {
                 Target::Body => {
-                    let subject =
-                        header.text(&Field { name: "subject".to_owned(), part: FieldPart::Decoded });
                     let texts = letter.parts.iter().filter_map(|part| Some(part.text.as_ref()?.shown()));
-                    set.search(&[joined(&subject, texts, squeezed)], &mut seen);
+                    set.search(&[joined(header.text(&subject), texts, squeezed)], &mut seen);
                 }
                 Target::Source => {
                     let texts = letter.parts.iter().filter_map(|part| Some(part.text.as_ref()?.source()));
@@ -102,13 +93,9 @@ impl Patterns {
 impl Set {
     /// Searches texts for all patterns.
     fn search(&self, texts: &[impl AsRef<str>], seen: &mut BTreeSet<Symbol>) {
-        let mut matched = vec![false; self.rules.len()];
+        let mut matched = vec![false; self.patterns.len()];
         for text in texts {
-            for number in self.automaton.matches(text.as_ref().as_bytes()) {
-                if let Some(matched) = matched.get_mut(number) {
-                    *matched = true;
-                }
-            }
+            self.patterns.search(text.as_ref(), &mut matched);
         }
         for ((symbol, negated), matched) in self.rules.iter().zip(matched) {
             if matched != *negated {
@@ -137,22 +124,30 @@ fn joined<'a>(first: &str, texts: impl Iterator<Item = &'a str>, put: impl Fn(&s
 
 /// Paragraphs as lines, and white space within as one space: how a text was broken into lines does not matter.
 fn squeezed(text: &str, out: &mut String) {
+    out.reserve(text.len());
     let mut breaks = 0;
     let mut space = false;
-    for c in text.chars() {
-        if c == '\n' {
-            breaks += 1;
-        } else if c.is_whitespace() {
+    let mut rest = text;
+    while let Some(first) = rest.chars().next() {
+        if first.is_whitespace() {
+            breaks += usize::from(first == '\n');
             space = true;
-        } else {
-            if breaks > 1 {
-                out.push('\n');
-            } else if breaks == 1 || space {
-                out.push(' ');
-            }
-            (breaks, space) = (0, false);
-            out.push(c);
+            rest = rest.get(first.len_utf8()..).unwrap_or_default();
+            continue;
         }
+        if breaks > 1 {
+            out.push('\n');
+        } else if space {
+            out.push(' ');
+        }
+        (breaks, space) = (0, false);
+        // White space that is not ASCII begins with one of these octets; most of what does is a letter.
+        let may_be_space = |octet: &u8| matches!(octet, 0x09..=0x0d | b' ' | 0xc2 | 0xe1..=0xe3);
+        let run = rest.bytes().skip(first.len_utf8()).position(|octet| may_be_space(&octet));
+        let (word, behind) =
+            rest.split_at_checked(run.map_or(rest.len(), |at| first.len_utf8() + at)).unwrap_or((rest, ""));
+        out.push_str(word);
+        rest = behind;
     }
 }
 
@@ -172,10 +167,10 @@ fn of_part(head: &[u8], name: &str) -> String {
 /// The header of a message, each field as rules want it, worked out once.
 struct Fields<'a> {
     facts: &'a MessageFacts,
-    decoded: BTreeMap<Field, String>,
+    decoded: BTreeMap<&'a Field, String>,
 }
 
-impl Fields<'_> {
+impl<'a> Fields<'a> {
     fn is_there(&self, wanted: &Field) -> bool {
         match wanted.name.as_str() {
             "all" => true,
@@ -185,13 +180,12 @@ impl Fields<'_> {
         }
     }
 
-    fn text(&mut self, wanted: &Field) -> String {
-        if let Some(known) = self.decoded.get(wanted) {
-            return known.clone();
+    fn text(&mut self, wanted: &'a Field) -> &str {
+        if !self.decoded.contains_key(wanted) {
+            let text = self.make(wanted);
+            self.decoded.insert(wanted, text);
         }
-        let text = self.make(wanted);
-        self.decoded.insert(wanted.clone(), text.clone());
-        text
+        self.decoded.get(wanted).map_or("", String::as_str)
     }
 
     fn make(&self, wanted: &Field) -> String {
