@@ -4,7 +4,8 @@
 //! certain; nothing at all until enough of both classes is learnt. The names are those that SpamAssassin has made known;
 //! the classifier is another ([`crate::learn`]). The model is a file that whoever learns replaces: it is looked at for
 //! each message, and read again when it has changed. One that cannot be read leaves the last good one in use; without one
-//! the check is unfinished. The work is done on threads of the pool; evidence is figures, never words of the message.
+//! the check is unfinished. A model is read, and all but short messages are judged, on threads of the pool; evidence is
+//! figures, never words of the message.
 
 use std::fs::{self, File};
 use std::io::{self, Read as _};
@@ -44,6 +45,8 @@ const LEVELS: [(f64, SymbolDef); 8] = [
     (0.95, BAYES_80),
     (0.99, BAYES_95),
 ];
+/// How much longer it takes to judge a letter than to hash it.
+const HASHING_TIMES: usize = 4;
 /// From here on [`BAYES_999`] too.
 const NEARLY_CERTAIN: f64 = 0.999;
 
@@ -77,8 +80,17 @@ impl Check<EndOfData> for Bayes {
     fn run<'a>(&'a self, facts: &'a MessageFacts, found: &'a mut Findings) -> Work<'a> {
         Box::pin(async move {
             let (kept, content) = (Arc::clone(&self.kept), facts.content.clone());
-            let judged = work::heavy(move || judge(&kept, &content));
-            match judged.await {
+            let judged = match kept.at_hand() {
+                // The usual thing where nobody has taught it: nothing to be handed to another thread.
+                Some(None) => return,
+                Some(Some(_)) => {
+                    let length = usize::try_from(content.len()).unwrap_or(usize::MAX);
+                    let work = length.saturating_mul(HASHING_TIMES);
+                    work::hashing(work, move || judge(&kept, &content)).await
+                }
+                None => work::heavy(move || judge(&kept, &content)).await,
+            };
+            match judged {
                 Ok(Ok(None)) => {}
                 Ok(Ok(Some(opinion))) => tell(&opinion, found),
                 Ok(Err(why)) => found.unfinished(&why),
@@ -146,6 +158,13 @@ fn stamp(path: &Path) -> Option<Stamp> {
 }
 
 impl Kept {
+    /// The model as it is now, when nothing has to be read for that; `Some(None)` when there is none.
+    fn at_hand(&self) -> Option<Option<Arc<Model>>> {
+        let now = stamp(&self.folder.join("model"));
+        let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        (now == state.read_from).then(|| state.model.clone())
+    }
+
     /// The model as it is now; none when there is too little to judge by.
     fn current(&self) -> Result<Option<Arc<Model>>, LearnError> {
         let now = stamp(&self.folder.join("model"));
@@ -176,6 +195,7 @@ mod tests {
         let check = Bayes::new(folder.path().join("bayes"));
         let spam = message("a@far.test", &letter(Class::Spam, 9001));
         assert_eq!(testing::symbols(&run(&check, &spam).await), Vec::<&str>::new());
+        assert!(matches!(check.kept.at_hand(), Some(None)), "no other thread is needed to know that");
 
         filled(&folder.path().join("bayes"), 220).fit().unwrap().unwrap();
         let seen = run(&check, &spam).await;
@@ -183,6 +203,7 @@ mod tests {
         let ham = message("a@far.test", &letter(Class::Ham, 9001));
         let seen = run(&check, &ham).await;
         assert!(seen.has("BAYES_00") || seen.has("BAYES_05"), "{:?}", seen.findings());
+        assert!(matches!(check.kept.at_hand(), Some(Some(_))), "it was read once");
         assert!(seen.findings().iter().all(|finding| !finding.evidence.contains("meeting")), "no words");
     }
 
