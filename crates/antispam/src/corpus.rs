@@ -114,7 +114,8 @@ fn book() -> ScoreBook {
             .push(policy::SymbolDef::configured(&timeout, policy::Score::ZERO, None, "unfinished").unwrap());
     }
     let composites = composites::all();
-    ScoreBook::new(policy::Definitions { symbols, groups: groups::all(), composites }).unwrap()
+    ScoreBook::new(policy::Definitions { symbols, groups: groups::all(), composites, unused: Vec::new() })
+        .unwrap()
 }
 
 #[tokio::test]

@@ -6,7 +6,10 @@ use std::sync::Arc;
 
 use mail::Domain;
 use net::{DnsSettings, Resolver, ResolverError};
-use policy::{Check, CheckSettings, Checks, Definitions, Pipeline, StageMarker, SymbolError};
+use policy::{
+    Check, CheckSettings, Checks, Definitions, EndOfData, Pipeline, StageMarker, Symbol, SymbolDef,
+    SymbolError,
+};
 use store::StateStore;
 use tables::Table;
 
@@ -202,8 +205,37 @@ pub fn set_up(parts: &Parts<'_>) -> Result<Made, SetUpError> {
 fn definitions(settings: &Settings, all: &Pipeline) -> Definitions {
     let mut groups = groups::all();
     groups.extend(dnsbl::settings::groups(&settings.dnsbl, settings.dnsbl_cap));
-    Definitions { symbols: all.symbols(), groups, composites: composites::all() }
+    let symbols = all.symbols();
+    let unused = unused(&symbols);
+    Definitions { symbols, groups, composites: composites::all(), unused }
 }
+
+/// What other configurations find: a file of scores that was made for one of them is none the worse.
+fn unused(symbols: &[SymbolDef]) -> Vec<Symbol> {
+    let zones = [dnsbl::settings::defaults(), dnsbl::settings::domain_defaults()].concat();
+    let lists = zones.iter().flat_map(|zone| zone.symbols().unwrap_or_default());
+    let rules = Rules::open(&[], true, Path::new("")).map(|rules| Check::<EndOfData>::symbols(&rules));
+    let mut all: Vec<Symbol> = lists.chain(rules.unwrap_or_default()).map(|def| def.symbol).collect();
+    all.extend(OPTIONAL.map(Symbol::new));
+    all.retain(|symbol| symbols.iter().all(|def| def.symbol != *symbol));
+    all
+}
+
+/// Symbols of checks that are there when something is configured for them.
+const OPTIONAL: [&str; 12] = [
+    "SPAM_TRAP",
+    "SPAM_TRAP_TIMEOUT",
+    "ACCESS_TIMEOUT",
+    "CLAMAV_VIRUS",
+    "CLAMAV_TIMEOUT",
+    "SPAMASSASSIN_SCORE",
+    "SPAMASSASSIN_TIMEOUT",
+    "RSPAMD_SCORE",
+    "RSPAMD_TIMEOUT",
+    "PYZOR_LISTED",
+    "PYZOR_TIMEOUT",
+    "POLICY_TIMEOUT",
+];
 
 /// Operators' tables, in the order of the configuration.
 fn access(all: &mut Pipeline, parts: &Parts<'_>, opening: &mut Opening<'_>) -> Result<(), SetUpError> {
@@ -313,6 +345,23 @@ mod tests {
             let book = ScoreBook::new(made.definitions).unwrap();
             let lists = Settings::default().thresholds.lists_problem(&book, false);
             assert_eq!(lists, None, "lists alone never refuse");
+        }
+    }
+
+    /// The file that comes with the program fits all configurations; a name that nobody knows fits none.
+    #[tokio::test]
+    async fn the_scores_that_come_with_the_program_fit_whatever_is_asked() {
+        let shipped = include_str!("../../../etc/scores.toml");
+        let zone = "[[dnsbl]]\nzone = \"zen.dnsbl.test\"\n\
+                    rules = [{ reply = \"127.0.0.2\", symbol = \"ZEN_SBL\", score = 4.0 }]\n";
+        for text in ["", "dnsbl = []\nown_rules = false\n", zone] {
+            let definitions = set_up_with(text).unwrap().definitions;
+            let with =
+                |more: &str| ScoreBook::with_file(definitions.clone(), &shipped.replace("[symbols]\n", more));
+            assert_eq!(with("[symbols]\n").err(), None, "{text}");
+            assert_eq!(with("[symbols]\nSPAM_TRAP = 9.0\n").err(), None, "{text}");
+            let wrong = with("[symbols]\nZEN_SBLL = 9.0\n").unwrap_err();
+            assert!(wrong.len() == 1 && wrong[0].message.contains("`ZEN_SBLL`"), "{wrong:?}");
         }
     }
 

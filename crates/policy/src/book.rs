@@ -7,7 +7,7 @@ pub mod file;
 mod render;
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::expression::{Expression, ExpressionError};
 use crate::score::Score;
@@ -78,6 +78,9 @@ pub struct Definitions {
     pub groups: Vec<GroupDef>,
     /// Composites.
     pub composites: Vec<CompositeDef>,
+    /// Names that the program knows and this configuration has no use for, such as those of lists that are not asked: a file
+    /// may speak of them, and nothing ever finds them.
+    pub unused: Vec<Symbol>,
 }
 
 /// Why definitions do not fit together. `key` and the words are for operators, since files define too.
@@ -133,6 +136,8 @@ pub struct ScoreBook {
     order: Vec<Symbol>,
     /// Groups before those they are within.
     inner_first: Vec<String>,
+    /// What composites may name although it is never seen.
+    unused: BTreeSet<Symbol>,
 }
 
 impl ScoreBook {
@@ -142,7 +147,7 @@ impl ScoreBook {
     /// Every [`DefinitionError`]: malformed names, symbols with two meanings, groups or symbols that are not there,
     /// circles.
     pub fn new(definitions: Definitions) -> Result<Self, Vec<DefinitionError>> {
-        let mut book = Self::default();
+        let mut book = Self { unused: definitions.unused.into_iter().collect(), ..Self::default() };
         let mut errors = Vec::new();
         for group in definitions.groups {
             errors.extend(book.define_group(group).err());
@@ -314,7 +319,9 @@ impl ScoreBook {
         }
         for composite in self.composites.values() {
             let key = format!("composites.{}.when", composite.symbol);
-            let unknown = composite.when.symbols().into_iter().filter(|s| !self.symbols.contains_key(*s));
+            let is_known =
+                |symbol: &Symbol| self.symbols.contains_key(symbol) || self.unused.contains(symbol);
+            let unknown = composite.when.symbols().into_iter().filter(|symbol| !is_known(symbol));
             errors.extend(unknown.map(|symbol| wrong(&key, &self.no_such_symbol(symbol.as_str()))));
         }
         if errors.is_empty() {

@@ -260,7 +260,7 @@ mod tests {
         ScoreBook::new(Definitions {
             symbols: vec![SymbolDef::grouped("LISTED", Score::points(30), LISTS, "x")],
             groups: vec![GroupDef::new(LISTS, Score::points(cap))],
-            composites: Vec::new(),
+            ..Definitions::default()
         })
         .unwrap()
     }

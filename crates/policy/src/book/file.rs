@@ -138,6 +138,9 @@ impl<'t> File<'t> {
         let place = format!("symbols.{name}");
         let same = |def: &SymbolDef| def.symbol == *name;
         if !self.definitions.symbols.iter().any(same) {
+            if self.definitions.unused.iter().any(|unused| *unused == *name) {
+                return;
+            }
             let message = self.no_such_symbol(name);
             self.wrong(key.span(), place, message);
             return;

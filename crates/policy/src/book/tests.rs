@@ -24,12 +24,25 @@ pub(crate) fn definitions() -> Definitions {
             when: "SPF_FAIL & (ZEN_SBL | ZEN_XBL)".into(),
             members: Members::Keep,
         }],
+        unused: vec![Symbol::new("PSBL")],
     }
 }
 
 fn told(text: &str) -> Vec<String> {
     let errors = ScoreBook::with_file(definitions(), text).unwrap_err();
     errors.iter().map(ToString::to_string).collect()
+}
+
+/// A file that was made with other lists, or for them.
+#[test]
+fn what_is_known_and_not_asked_may_be_named_and_is_never_seen() {
+    let text = "[symbols]\nPSBL = 4.5\n[composites]\n\
+                BOTH = { when = \"PSBL | ZEN_SBL\", score = 1.0, meaning = \"one of two lists\" }\n";
+    let book = ScoreBook::with_file(definitions(), text).unwrap();
+    assert_eq!(book.worth(&Symbol::new("PSBL")), None);
+    assert!(book.composite(&Symbol::new("BOTH")).is_some());
+    let typed = told(&text.replace("PSBL", "PSBLL"));
+    assert!(typed.len() == 1 && typed[0].contains("there is no symbol `PSBLL`"), "{typed:?}");
 }
 
 #[test]

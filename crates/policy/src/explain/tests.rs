@@ -23,7 +23,7 @@ fn book() -> ScoreBook {
             SymbolDef::new("SPF_FAIL", Score::tenths(55), "SPF says the client may not send for the domain"),
         ],
         groups: vec![GroupDef::new(LISTS, Score::points(8))],
-        composites: Vec::new(),
+        ..Definitions::default()
     })
     .unwrap()
 }

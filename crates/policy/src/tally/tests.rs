@@ -34,6 +34,7 @@ fn book() -> ScoreBook {
             composite("FORGED", 70, "SPF_FAIL & !KNOWN & (SBL | XBL)", Members::Replace),
             composite("FORGED_COP", 10, "FORGED & COP", Members::Keep),
         ],
+        ..Definitions::default()
     })
     .unwrap()
 }

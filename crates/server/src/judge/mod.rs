@@ -24,7 +24,7 @@ use std::time::Duration;
 
 use antispam::authentication::Us;
 use antispam::backscatter::Marks;
-use antispam::connect::dnsbl::lists::Lists;
+use antispam::connect::dnsbl::{lists::Lists, settings::contradictions};
 use antispam::correspondents::Correspondents;
 use antispam::end_of_data::content_checks::ContentChecks;
 use antispam::rcpt::greylist::Greylist;
@@ -192,12 +192,14 @@ fn book(settings: &Settings, definitions: Definitions, base: &Path) -> Result<Sc
     };
     let file = base.join(file);
     let text = std::fs::read_to_string(&file).map_err(|error| Error::Path { path: file.clone(), error })?;
-    ScoreBook::with_file(definitions, &text).map_err(|errors| {
+    let book = ScoreBook::with_file(definitions, &text).map_err(|errors| {
         let at = |e: &policy::book::file::FileError| {
             format!("{}:{}: {}: {}", file.display(), e.line, e.key, e.message)
         };
         Error::Scores(errors.iter().map(at).collect::<Vec<_>>().join("\n"))
-    })
+    })?;
+    let wrong = contradictions(&settings.dnsbl, settings.dnsbl_cap, &book);
+    if wrong.is_empty() { Ok(book) } else { Err(Error::Scores(wrong.join("\n"))) }
 }
 
 fn lines(errors: &[policy::book::DefinitionError]) -> String {

@@ -7,7 +7,7 @@ use std::fmt;
 
 use mail::Domain;
 use policy::book::GroupDef;
-use policy::{Score, SymbolDef};
+use policy::{Score, ScoreBook, Symbol, SymbolDef};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -216,6 +216,40 @@ pub fn check(zones: &[ZoneSettings]) -> Result<(), Vec<ZoneError>> {
         }
     }
     if errors.is_empty() { Ok(()) } else { Err(errors) }
+}
+
+/// What a file of scores says otherwise than the configuration does about lists, one line each. Of what the configuration
+/// leaves as it is by default the file may say anything: then there is one place that says it.
+#[must_use]
+pub fn contradictions(zones: &[ZoneSettings], dnsbl_cap: Score, book: &ScoreBook) -> Vec<String> {
+    let plain = [defaults(), domain_defaults()].concat();
+    let worth = |zones: &[ZoneSettings]| -> BTreeMap<String, Score> {
+        zones.iter().flat_map(|zone| &zone.rules).map(|rule| (rule.symbol.clone(), rule.score)).collect()
+    };
+    let caps = |zones: &[ZoneSettings], cap: Score| -> BTreeMap<String, Score> {
+        let groups = groups(zones, cap).into_iter();
+        groups.filter_map(|group| Some((group.name.into_owned(), group.cap?))).collect()
+    };
+    let (usual_worth, usual_caps) = (worth(&plain), caps(&plain, CAP));
+    let mut wrong = Vec::new();
+    let mut compare = |(what, name, here): (&str, &str, Score),
+                       usual: Option<&Score>,
+                       there: Option<Score>| {
+        if let Some(there) = there.filter(|there| *there != here && usual != Some(&here)) {
+            wrong.push(format!(
+                "{what} {name} is {here} in [antispam] and {there} in the file of scores: leave it out of that file"
+            ));
+        }
+    };
+    for (name, cap) in caps(zones, dnsbl_cap) {
+        let there = book.group(&name).and_then(|group| group.cap);
+        compare(("the cap of the group", &name, cap), usual_caps.get(&name), there);
+    }
+    for (name, score) in worth(zones) {
+        let there = Symbol::parse(&name).ok().and_then(|symbol| book.worth(&symbol)).map(|worth| worth.score);
+        compare(("the score of", &name, score), usual_worth.get(&name), there);
+    }
+    wrong
 }
 
 /// The groups of lists: [`GROUP`] with the cap of all, and those that lists name, within it.

@@ -125,9 +125,50 @@ fn the_defaults_are_sound_and_all_together_stay_below_the_reject_threshold() {
     let definitions = Definitions {
         symbols: zones.iter().flat_map(|zone| zone.symbols().unwrap()).collect(),
         groups: groups(&zones, CAP),
-        composites: Vec::new(),
+        ..Definitions::default()
     };
     let book = ScoreBook::new(definitions).unwrap();
     assert_eq!(book.group("spamhaus").unwrap().cap, Some(Score::points(6)));
     assert_eq!(book.ceiling_of_lists(), Some(CAP));
+}
+
+/// Neither the configuration nor the file of scores is passed over in silence when the other says something else.
+#[test]
+fn what_stands_in_two_places_must_be_the_same() {
+    let zone = |score: i32, cap: i32| ZoneSettings {
+        group: Some("spamhaus".to_owned()),
+        group_cap: Some(Score::points(cap)),
+        rules: vec![RuleSettings {
+            symbol: "ZEN_SBL".to_owned(),
+            score: Score::points(score),
+            ..zone("zen.dnsbl.test").rules.remove(0)
+        }],
+        ..zone("zen.dnsbl.test")
+    };
+    let told = |zones: &[ZoneSettings], cap: i32, file: &str| {
+        let definitions = Definitions {
+            symbols: zones.iter().flat_map(|zone| zone.symbols().unwrap()).collect(),
+            groups: groups(zones, Score::points(cap)),
+            ..Definitions::default()
+        };
+        let book = ScoreBook::with_file(definitions, file).unwrap();
+        contradictions(zones, Score::points(cap), &book).join("\n")
+    };
+    let file = "[groups]\ndnsbl = { cap = 8.0 }\nspamhaus = { cap = 6.0 }\n[symbols]\nZEN_SBL = 4.0\n";
+    assert_eq!(told(&[zone(4, 6)], 8, file), "", "they say the same");
+    assert_eq!(told(&[zone(3, 5)], 7, ""), "", "there is no file");
+    assert_eq!(
+        told(&defaults(), 8, &file.replace("8.0", "7.0").replace("4.0", "3.0")),
+        "",
+        "the file changes defaults"
+    );
+    let wrong = told(&[zone(3, 5)], 7, file);
+    for words in [
+        "the cap of the group dnsbl is 7.0 in [antispam] and 8.0 in the file",
+        "the cap of the group spamhaus is 5.0",
+        "the score of ZEN_SBL is 3.0",
+    ] {
+        assert!(wrong.contains(words), "{words}: {wrong}");
+    }
+    assert_eq!(wrong.lines().count(), 3);
 }
