@@ -190,6 +190,21 @@ fn bounces_hold_an_accounts_mail_and_never_lock_it() {
 }
 
 #[test]
+fn who_guesses_recipients_waits_for_each_answer() {
+    let house = House::start("[antispam.rates]\nguessing_seconds = 1\n", &[]);
+    let mut guesser = house.client("192.0.2.9", "mail.far.test");
+    assert_eq!(guesser.command("MAIL FROM:<joe@far.test>").code, 250);
+    let mut guess = |name: usize| {
+        let began = Instant::now();
+        assert_eq!(codes(&guesser.command(&format!("RCPT TO:<guess{name}@example.test>"))), "550 5.1.1");
+        began.elapsed()
+    };
+    let took: Vec<Duration> = (0..5).map(&mut guess).collect();
+    assert!(took[3] >= Duration::from_secs(1) && took[4] >= Duration::from_secs(1), "{took:?}");
+    assert!(took[..3].iter().all(|one| *one < Duration::from_secs(1)), "{took:?}");
+}
+
+#[test]
 fn an_account_has_so_many_messages_and_recipients_an_hour() {
     let limits = "[antispam.rates]\naccount_messages_per_hour_max = 2\naccount_recipients_per_hour_max = 3\n";
     let daemon = strict(&format!("{AWAY}{limits}"));

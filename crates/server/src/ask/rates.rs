@@ -22,7 +22,21 @@ use super::Asker;
 /// minutes (RFC 5321 §4.5.3.2.2).
 const SLOW_SECONDS_MAX: u64 = 120;
 
+/// Unknown recipients of a session that are answered at once: addresses are mistyped, and people leave.
+const GUESSES_MIN: usize = 3;
+/// The answer about an unknown recipient waits for so many seconds at most, whatever the settings say (RFC 5321 §4.5.3.2.3
+/// gives a client five minutes).
+const GUESSING_SECONDS_MAX: u64 = 30;
+
 impl Asker {
+    /// A stranger who guesses recipients waits for each answer.
+    pub(super) async fn slow_guessing(&self) {
+        let seconds = self.services.config.antispam.rates.guessing_seconds.min(GUESSING_SECONDS_MAX);
+        if seconds > 0 && self.case.unknown_recipients() > GUESSES_MIN && self.counted().is_some() {
+            tokio::time::sleep(Duration::from_secs(seconds)).await;
+        }
+    }
+
     /// The network of a stranger who is counted.
     fn counted(&self) -> Option<ClientNetwork> {
         let antispam = &self.services.config.antispam;

@@ -51,6 +51,7 @@ impl Asker {
                 if matches!(reason, RecipientRefusal::Unknown) {
                     self.case.unknown_recipient();
                     self.count(Event::Failure, 1);
+                    self.slow_guessing().await;
                 }
                 let reply = Reply::new(code, enhanced, words);
                 let key = key(&self.services.config, reason, &accepted_as);

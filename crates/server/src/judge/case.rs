@@ -284,6 +284,12 @@ impl Case {
         self.unknown_recipients += 1;
     }
 
+    /// How many recipients of this session do not exist.
+    #[must_use]
+    pub const fn unknown_recipients(&self) -> usize {
+        self.unknown_recipients
+    }
+
     /// A recipient was refused for what it is, whatever the score: the record tells what else was known. `key`: what of the
     /// configuration says so.
     pub fn turned_away(&mut self, recipient: &Address, (source, key): (Source, &str), reply: &Reply) {

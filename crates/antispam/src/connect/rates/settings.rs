@@ -19,6 +19,9 @@ pub struct RateSettings {
     pub recipients_per_hour_max: u64,
     /// Failures of a stranger's network in an hour: unknown recipients, refused logins, refused mail.
     pub failures_per_hour_max: u64,
+    /// Seconds that a stranger waits for the answer about a recipient who does not exist, from the fourth of a session on:
+    /// who guesses names gets slow answers. At most 30; 0: none waits.
+    pub guessing_seconds: u64,
     /// Messages of an account in an hour.
     pub account_messages_per_hour_max: u64,
     /// Recipients of an account in an hour.
@@ -45,6 +48,7 @@ impl Default for RateSettings {
             messages_per_hour_max: 20_000,
             recipients_per_hour_max: 100_000,
             failures_per_hour_max: 1_000,
+            guessing_seconds: 1,
             account_messages_per_hour_max: 1_000,
             account_recipients_per_hour_max: 5_000,
             account_new_recipients_per_hour_max: 200,
