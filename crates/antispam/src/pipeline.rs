@@ -222,7 +222,7 @@ fn unused(symbols: &[SymbolDef]) -> Vec<Symbol> {
 }
 
 /// Symbols of checks that are there when something is configured for them.
-const OPTIONAL: [&str; 12] = [
+const OPTIONAL: [&str; 13] = [
     "SPAM_TRAP",
     "SPAM_TRAP_TIMEOUT",
     "ACCESS_TIMEOUT",
@@ -234,6 +234,7 @@ const OPTIONAL: [&str; 12] = [
     "RSPAMD_TIMEOUT",
     "PYZOR_LISTED",
     "PYZOR_TIMEOUT",
+    "POLICY_SCORE",
     "POLICY_TIMEOUT",
 ];
 
@@ -359,7 +360,6 @@ mod tests {
             let with =
                 |more: &str| ScoreBook::with_file(definitions.clone(), &shipped.replace("[symbols]\n", more));
             assert_eq!(with("[symbols]\n").err(), None, "{text}");
-            assert_eq!(with("[symbols]\nSPAM_TRAP = 9.0\n").err(), None, "{text}");
             let wrong = with("[symbols]\nZEN_SBLL = 9.0\n").unwrap_err();
             assert!(wrong.len() == 1 && wrong[0].message.contains("`ZEN_SBLL`"), "{wrong:?}");
         }

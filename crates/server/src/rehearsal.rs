@@ -113,13 +113,20 @@ pub async fn check(loaded: &Loaded) -> Vec<config::Finding> {
     words.lines().map(finding).collect()
 }
 
-/// A judge by the defaults, of no domain in particular.
+/// A judge by the defaults, of no domain in particular; with the checks that need a table or another program, so that what
+/// they find is told too.
 ///
 /// # Errors
 /// None that is the caller's to mend.
 pub async fn default_judge() -> Result<Arc<Judge>, Error> {
-    let text = "hostname = \"localhost\"\n[dns]\nservers = [\"127.0.0.1\"]\n";
-    let loaded = config::parse(text, Path::new("defaults.toml"));
+    let scanners: String = ["clamd", "spamd", "rspamd", "pyzor", "policy"]
+        .map(|kind| format!("[[antispam.scanner]]\nkind = \"{kind}\"\naddress = \"127.0.0.1:9\"\n"))
+        .concat();
+    let text = format!(
+        "hostname = \"localhost\"\n[dns]\nservers = [\"127.0.0.1\"]\n\
+         [antispam]\nspam_traps = \"static:trap\"\n{scanners}"
+    );
+    let loaded = config::parse(&text, Path::new("defaults.toml"));
     judge(&loaded.map_err(|report| Error::Scores(report.lines().join("\n")))?).await
 }
 
