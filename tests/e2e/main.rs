@@ -16,6 +16,7 @@ mod content_orders;
 mod corpus;
 mod dkim;
 mod judging;
+mod learning;
 mod lists;
 mod modes;
 mod observing;

@@ -11,10 +11,13 @@
 pub mod calibrate;
 pub mod feature;
 pub mod filter;
+pub mod junk;
 pub mod model;
 pub mod samples;
+pub mod settings;
 pub mod tokens;
 pub mod train;
+pub mod waiting;
 
 mod files;
 #[cfg(test)]
@@ -23,6 +26,7 @@ pub(crate) mod tests;
 pub use filter::{Filter, LEARNT_MIN, LearnError, Learnt, SAMPLES_MAX};
 pub use model::{Model, Opinion, Verdict};
 pub use samples::Class;
+pub use settings::LearnSettings;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};

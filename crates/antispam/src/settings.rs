@@ -20,7 +20,7 @@ use crate::end_of_data::attachments::AttachmentSettings;
 use crate::end_of_data::authentication::DmarcSettings;
 use crate::end_of_data::content_checks::Inner;
 use crate::end_of_data::links::LinkSettings;
-use crate::learn::BayesSettings;
+use crate::learn::{BayesSettings, LearnSettings};
 use crate::quarantine::QuarantineSettings;
 use crate::rcpt::greylist::GreylistSettings;
 use crate::remote::settings::ScannerSettings;
@@ -81,6 +81,8 @@ pub struct Settings {
     pub correspondent_days: u32,
     /// The classifier that learns.
     pub bayes: BayesSettings,
+    /// What the classifier learns by itself.
+    pub learn: LearnSettings,
     /// Bounces of what we never sent.
     pub backscatter: BackscatterSettings,
     /// What is kept back: for how long, and who is told when.
@@ -185,6 +187,7 @@ impl Default for Settings {
             greylist: GreylistSettings::default(),
             correspondent_days: 30,
             bayes: BayesSettings::default(),
+            learn: LearnSettings::default(),
             backscatter: BackscatterSettings::default(),
             quarantine: QuarantineSettings::default(),
             forward_tagged: false,

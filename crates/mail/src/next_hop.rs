@@ -267,6 +267,12 @@ impl MaildirTemplate {
         &self.root
     }
 
+    /// The names beneath [`Self::root`], with their placeholders.
+    #[must_use]
+    pub fn levels(&self) -> &[String] {
+        &self.below
+    }
+
     /// Fills the placeholders in. `None` when a name would come out empty, as `.` or `..`, or with a slash or control
     /// character: such a mailbox has no place (answered 5.1.3).
     #[must_use]

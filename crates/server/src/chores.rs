@@ -1,5 +1,5 @@
 //! What is done now and then: look at the disk's space, at certificates and tables, watch over the queue and what is kept
-//! back.
+//! back, let the classifier learn.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -10,6 +10,7 @@ use tokio::task::JoinSet;
 
 use crate::clock;
 use crate::control::Daemon;
+use crate::learning::{self, rounds::Places};
 use crate::maillog::Level;
 use crate::memory;
 use crate::quarantine::digest;
@@ -39,6 +40,7 @@ pub fn start(tasks: &mut JoinSet<()>, loaded: &Loaded, current: &Current, daemon
     tasks.spawn(rates::tend(current.clone()));
     tasks.spawn(auditor::rounds(current.clone(), Arc::clone(daemon)));
     tasks.spawn(digest::rounds(current.clone(), Arc::clone(daemon)));
+    tasks.spawn(learning::rounds::rounds(current.clone(), Places::of(loaded)));
 }
 
 /// Tells when the store begins to refuse mail (the disk is nearly full, say) and when it takes mail again. MAIL asks the

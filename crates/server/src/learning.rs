@@ -1,10 +1,18 @@
-//! The classifier for the commands: what it has learnt is in the data folder, and needs no server that runs.
+//! The classifier for the commands and for the daemon: what it has learnt is in the data folder, and needs no server that
+//! runs.
 //!
-//! The server reads the model, and again when it has changed; the commands write it. Nothing is done here.
+//! The server reads the model, and again when it has changed; whoever learns writes it. What the daemon learns by itself
+//! is in [`rounds`]; by which verdicts, in [`teacher`].
+
+pub mod junk;
+pub mod rounds;
+pub mod teacher;
 
 pub use antispam::learn::filter::load;
+pub use antispam::learn::junk::Watch;
 pub use antispam::learn::model::{Expert, Reason};
 pub use antispam::learn::tokens::{READ_BYTES_MAX, Read, features, named, read};
+pub use antispam::learn::waiting;
 pub use antispam::learn::{
     Class, Filter, LEARNT_MIN, LearnError, Learnt, Model, Opinion, SAMPLES_MAX, Verdict,
 };

@@ -17,6 +17,7 @@ use antispam::connect::rates::Rates;
 use crate::accounts::{Accounts, Failures};
 use crate::clock::IdMaker;
 use crate::judge::{Clerk, History, Judge};
+use crate::learning::teacher::Teacher;
 use crate::limits::{BodyRoom, SessionCounts};
 use crate::maillog::MailLog;
 use crate::metrics::Metrics;
@@ -90,6 +91,8 @@ pub struct Shared {
     pub history: Arc<History>,
     /// Who writes down what is judged.
     pub clerk: Arc<dyn Clerk>,
+    /// Letters from which the classifier learns by itself.
+    pub teacher: Teacher,
     /// The mail log.
     pub log: MailLog,
     /// Names for messages.

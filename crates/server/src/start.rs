@@ -29,6 +29,7 @@ use crate::control::Daemon;
 use crate::error::Error;
 use crate::health::{self, Health};
 use crate::judge::{History, Registrar};
+use crate::learning::teacher::Teacher;
 use crate::limits::{BodyRoom, SessionCounts};
 use crate::maillog::{self, Level, MailLog};
 use crate::metrics::Metrics;
@@ -37,7 +38,7 @@ use crate::reload::Reloader;
 use crate::runner::{Message, Runner, RunnerHandle};
 use crate::services::{Current, Shared};
 use crate::signals::Signals;
-use crate::{accounts, aliases, chores, local, memory, rates};
+use crate::{accounts, aliases, chores, learning, local, memory, rates};
 
 /// How long the state store may take to write down what it has, at the end: no mail waits for it.
 const STATE_PATIENCE: Duration = Duration::from_secs(3);
@@ -180,6 +181,7 @@ async fn serve(
     tasks.shutdown().await;
     current.get().agents.close().await;
     rates::save(&current.get(), false).await;
+    learning::rounds::put_down(&shared, &assemble::learnt_folder(&loaded));
     close_state(&shared, &loaded.data_dir().join("state.export")).await;
     let _ = shared.store.close().await;
     shared.log.notice(Level::Info, "stopped");
@@ -203,13 +205,16 @@ fn shared(loaded: &Loaded, runner: RunnerHandle) -> Result<Shared, Error> {
     let rates = Arc::new(Rates::new(Arc::clone(&state)));
     let metrics = Arc::new(Metrics::new()?);
     let history = Arc::new(History::start(Arc::clone(&state)));
-    let clerk = Arc::new(Registrar::new(log.clone(), Arc::clone(&metrics), Arc::clone(&history)));
+    let teacher = Teacher::default();
+    let clerk =
+        Arc::new(Registrar::new(log.clone(), Arc::clone(&metrics), Arc::clone(&history), teacher.clone()));
     Ok(Shared {
         store,
         state,
         metrics,
         history,
         clerk,
+        teacher,
         log,
         ids: IdMaker::default(),
         room: BodyRoom::new(loaded.config.server.body_memory_bytes_max),

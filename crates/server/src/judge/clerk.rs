@@ -6,8 +6,10 @@
 use std::sync::Arc;
 
 use mail::{Address, QueueId};
-use policy::{Decision, Score, StageReport, VerdictRecord};
+use policy::{Content, Decision, Score, StageReport, VerdictRecord};
 
+use crate::learning::Class;
+use crate::learning::teacher::Teacher;
 use crate::maillog::{MailLog, VerdictLine};
 use crate::metrics::Metrics;
 
@@ -23,6 +25,9 @@ pub trait Clerk: Send + Sync {
 
     /// A verdict.
     fn decided(&self, verdict: Told);
+
+    /// A letter is sure to be this.
+    fn learns(&self, _content: &Content, _class: Class) {}
 }
 
 /// A verdict, and what is not in its record.
@@ -43,13 +48,14 @@ pub struct Registrar {
     log: MailLog,
     metrics: Arc<Metrics>,
     history: Arc<History>,
+    teacher: Teacher,
 }
 
 impl Registrar {
     /// A clerk who writes there.
     #[must_use]
-    pub fn new(log: MailLog, metrics: Arc<Metrics>, history: Arc<History>) -> Self {
-        Self { log, metrics, history }
+    pub fn new(log: MailLog, metrics: Arc<Metrics>, history: Arc<History>, teacher: Teacher) -> Self {
+        Self { log, metrics, history, teacher }
     }
 }
 
@@ -65,6 +71,10 @@ impl Clerk for Registrar {
         let Told { record, id, required, days } = verdict;
         self.log.verdict(&VerdictLine { id, record: &record, required });
         self.history.keep(record, days);
+    }
+
+    fn learns(&self, content: &Content, class: Class) {
+        self.teacher.take(content, class);
     }
 }
 

@@ -17,6 +17,7 @@ use store::{Edit, SenderProof, StoreError};
 
 use crate::clock;
 use crate::intake::submission::header_of;
+use crate::learning::teacher;
 use crate::session::body::ReceivedBody;
 
 use super::case::{Case, required};
@@ -119,6 +120,10 @@ impl Case {
         let rules: Vec<_> = facts.recipients.iter().map(|address| judge.rules.of(address)).collect();
         let decision = self.after_data(&facts, &rules, left()).await;
         self.tell_message(&facts, &decision, &rules);
+        let tallies = decision.recipients.iter().map(|copy| &copy.tally);
+        if let Some(class) = teacher::sure(&judge.settings.learn, tallies).filter(|_| facts.is_stranger()) {
+            self.clerk.learns(&facts.content, class);
+        }
         let sender = self.sender_proof(&facts, &decision, &rules);
         let prepended = lines(&decision.prepend);
         let mut judged = self.judged(&facts, decision, &rules);

@@ -14,6 +14,7 @@ use crate::assemble;
 use crate::clock::{self, IdMaker};
 use crate::control::Daemon;
 use crate::judge::{History, NoClerk};
+use crate::learning::teacher::Teacher;
 use crate::limits::{BodyRoom, SessionCounts};
 use crate::maillog::{MailLog, Settings};
 use crate::metrics::Metrics;
@@ -57,6 +58,7 @@ async fn house() -> House {
         metrics: Arc::new(Metrics::new().unwrap()),
         history: Arc::new(History::start(Arc::clone(&state))),
         clerk: Arc::new(NoClerk),
+        teacher: Teacher::default(),
         log,
         ids: IdMaker::default(),
         room: BodyRoom::new(1 << 20),

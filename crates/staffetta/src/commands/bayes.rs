@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use serde_json::json;
-use server::learning::{Expert, Filter, LEARNT_MIN, load};
+use server::learning::{Expert, Filter, LEARNT_MIN, load, waiting};
 
 use super::learn::FilterPlace;
 use super::{Outcome, print_all, score, with_causes};
@@ -126,13 +126,14 @@ fn status(as_json: bool, place: &FilterPlace) -> Outcome {
     let features: usize = model.iter().flat_map(|model| &model.experts.0).map(Expert::len).sum();
     let fitted = model.as_ref().map(|model| model.counts);
     let waits = model.as_ref().is_some_and(|model| model.state != filter.samples().state());
+    let to_be_learnt = waiting::count(&folder)?;
     let missing = [counts.ham, counts.spam].map(|count| LEARNT_MIN.saturating_sub(count));
     if as_json {
         let object = json!({
             "ham": counts.ham, "spam": counts.spam, "samples_max": samples_max, "bytes": filter.samples().bytes(),
             "missing_ham": missing[0], "missing_spam": missing[1], "judges": model.is_some(), "features": features,
             "fitted_ham": fitted.map(|fitted| fitted.ham), "fitted_spam": fitted.map(|fitted| fitted.spam),
-            "changes_wait": waits, "damaged_records": damage.records, "trouble": trouble,
+            "changes_wait": waits, "to_be_learnt": to_be_learnt, "damaged_records": damage.records, "trouble": trouble,
         });
         print_all(format!("{object:#}\n").as_bytes())?;
         return Ok(if trouble.is_none() { ExitCode::SUCCESS } else { ExitCode::FAILURE });
@@ -155,6 +156,11 @@ fn status(as_json: bool, place: &FilterPlace) -> Outcome {
         text.push_str(
             "what was learnt since waits until there is more: staffetta bayes fit takes it in now\n",
         );
+    }
+    if to_be_learnt > 0 {
+        text.push_str(&format!(
+            "{to_be_learnt} more wait to be learnt: by the server within a minute, or by staffetta learn\n"
+        ));
     }
     if damage.records > 0 || damage.torn_bytes > 0 {
         text.push_str(&format!(

@@ -1,6 +1,7 @@
 //! `staffetta learn`: teaches the classifier what is spam and what is ham. Needs no server; one that runs takes the new
 //! model up with the next message.
 
+mod junk;
 pub(super) mod messages;
 
 use std::io::{self, IsTerminal as _, Write as _};
@@ -9,7 +10,7 @@ use std::process::ExitCode;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use serde_json::json;
-use server::learning::{Class, Filter, LEARNT_MIN, Learnt, Read, SAMPLES_MAX, read};
+use server::learning::{Class, Filter, LEARNT_MIN, Learnt, Read, SAMPLES_MAX, read, waiting};
 
 use super::{ConfigFile, Outcome, print_all};
 
@@ -24,12 +25,13 @@ const SHOWN_EVERY: usize = 50;
 Examples:
   staffetta learn --ham ~/Maildir                      what was kept: its inbox, not its subfolders
   staffetta learn --spam ~/Maildir/.Junk old-junk.mbox
-  staffetta learn --spam - < message.eml               from a program that moves mail to Junk
+  staffetta learn --spam --later - < message.eml       from an IMAP server that moves mail to Junk
+  staffetta learn --junk-folders                       what users have moved there, and out of there
   staffetta learn --forget message.eml                 it was neither
 
 Nothing is judged before 200 of each are learnt; some thousands of each, of the last months, are good. A message is learnt
 once; learnt again as the other, it changes sides. Kept are numbers that stand for words, not the words.")]
-#[command(group = clap::ArgGroup::new("what").required(true).args(["spam", "ham", "forget"]))]
+#[command(group = clap::ArgGroup::new("what").required(true).args(["spam", "ham", "forget", "junk_folders"]))]
 pub(crate) struct Args {
     /// They are spam
     #[arg(long)]
@@ -40,8 +42,14 @@ pub(crate) struct Args {
     /// Take back what was learnt from them
     #[arg(long)]
     forget: bool,
+    /// Learn from the Junk folders of all Maildirs, as the server does with [antispam.learn] junk_folders_minutes
+    #[arg(long, conflicts_with_all = ["paths", "later", "filter"])]
+    junk_folders: bool,
+    /// Only put them down: the server learns them within a minute, and nobody waits for it
+    #[arg(long, conflicts_with = "forget")]
+    later: bool,
     /// Files with one message, mailbox files, Maildirs, folders with all that is in them; - for standard input
-    #[arg(required = true, value_name = "PATH")]
+    #[arg(required_unless_present = "junk_folders", value_name = "PATH")]
     paths: Vec<PathBuf>,
     /// Print an object instead, for programs
     #[arg(long)]
@@ -84,6 +92,7 @@ pub(super) fn teach(
 ) -> Result<String, Box<dyn std::error::Error>> {
     let mut done = Done::default();
     let mut filter = Filter::open(&folder, true)?;
+    waiting::take_in(&folder, &mut filter, samples_max)?;
     done.take(&mut filter, messages, Some(class), samples_max)?;
     if filter.is_stale() {
         filter.fit()?;
@@ -92,7 +101,13 @@ pub(super) fn teach(
 }
 
 pub(crate) fn run(args: &Args) -> Outcome {
+    if args.junk_folders {
+        return junk::run(&args.place.config, args.json);
+    }
     let (folder, samples_max) = args.place.find()?;
+    if args.later {
+        return later(&folder, args);
+    }
     let class = if args.spam { Class::Spam } else { Class::Ham };
     let mut files = Vec::new();
     let mut piped = Vec::new();
@@ -106,6 +121,8 @@ pub(crate) fn run(args: &Args) -> Outcome {
     let mut done = Done::default();
     let bar = Bar::new(files.len());
     let mut filter = Filter::open(&folder, true)?;
+    // In the order in which it was said: what waits came before.
+    waiting::take_in(&folder, &mut filter, samples_max)?;
     done.take(&mut filter, piped, (!args.forget).then_some(class), samples_max)?;
     for batch in files.chunks(BATCH) {
         let (read, failed) = read_all(batch, &bar);
@@ -123,6 +140,36 @@ pub(crate) fn run(args: &Args) -> Outcome {
     let text = if args.json { done.object(&filter, is_stale)? } else { done.text(&filter, args.forget) };
     print_all(text.as_bytes())?;
     Ok(if done.failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Lets messages wait to be learnt.
+fn later(folder: &Path, args: &Args) -> Outcome {
+    let class = if args.spam { Class::Spam } else { Class::Ham };
+    let mut messages_read = Vec::new();
+    for path in &args.paths {
+        if path == Path::new("-") {
+            messages::each_of(&mut io::stdin().lock(), &mut |message| {
+                messages_read.push((read(message), class));
+            })?;
+            continue;
+        }
+        let at = |error: io::Error| format!("{}: {error}", path.display());
+        for file in messages::files(path).map_err(at)? {
+            messages::each(&file, |message| messages_read.push((read(message), class))).map_err(at)?;
+        }
+    }
+    let count = messages_read.len();
+    if !waiting::put(folder, messages_read)? {
+        let max = waiting::WAITING_MAX;
+        return Err(format!("{max} messages wait to be learnt already; learn without --later").into());
+    }
+    let text = if args.json {
+        format!("{}\n", json!({ "waiting": count }))
+    } else {
+        format!("{count} to be learnt\n")
+    };
+    print_all(text.as_bytes())?;
+    Ok(ExitCode::SUCCESS)
 }
 
 /// What was done so far.

@@ -1,0 +1,136 @@
+//! What the daemon learns by itself, a round a minute: from Junk folders when their time has come, from sure verdicts, and what
+//! others let wait (`staffetta learn --later`). All of it waits beside the filter first, and is learnt together.
+//!
+//! On threads that may block, one round at a time. While the filter is somebody else's it waits. Trouble is told once,
+//! until it is another.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use antispam::learn::junk::Watch;
+use config::Loaded;
+use tokio::time::Instant;
+
+use super::junk::{Looked, look, mailboxes};
+use super::{Filter, LearnError, learnt_folder, waiting};
+use crate::maillog::Level;
+use crate::services::{Current, Services, Shared};
+
+/// Time between two rounds.
+const EVERY: Duration = Duration::from_secs(60);
+/// Messages of Junk folders that are read in one round.
+pub const READS_MAX: usize = 1_000;
+
+/// Makes rounds until the future is dropped.
+pub async fn rounds(current: Current, places: Places) {
+    let mut ticks = tokio::time::interval(EVERY);
+    let mut round = Round { places, next_look: Instant::now(), told: Vec::new() };
+    loop {
+        ticks.tick().await;
+        round.go(&current.get()).await;
+    }
+}
+
+/// Where things are, for the life of the daemon.
+#[derive(Debug, Clone)]
+pub struct Places {
+    filter: PathBuf,
+    base: PathBuf,
+}
+
+impl Places {
+    /// Those of a configuration.
+    #[must_use]
+    pub fn of(loaded: &Loaded) -> Self {
+        Self { filter: learnt_folder(loaded), base: loaded.base_dir.clone() }
+    }
+}
+
+struct Round {
+    places: Places,
+    next_look: Instant,
+    told: Vec<String>,
+}
+
+impl Round {
+    async fn go(&mut self, services: &Arc<Services>) {
+        let mut troubles = Vec::new();
+        let minutes = services.config.antispam.learn.junk_folders_minutes;
+        if minutes > 0 && Instant::now() >= self.next_look {
+            match self.look(services).await {
+                Ok(looked) => {
+                    let wait = if looked.is_cut { 0 } else { minutes.saturating_mul(60) };
+                    self.next_look = Instant::now() + Duration::from_secs(wait);
+                    troubles.extend(looked.troubles);
+                }
+                Err(error) => troubles.push(error),
+            }
+        }
+        match self.learn(services).await {
+            Ok(None) => {}
+            Ok(Some(text)) => services.shared.log.notice(Level::Info, &text),
+            Err(error) => troubles.push(error),
+        }
+        for trouble in troubles.iter().filter(|trouble| !self.told.contains(trouble)) {
+            let text = format!("the classifier could not learn: {trouble}");
+            services.shared.log.notice(Level::Warning, &text);
+        }
+        self.told = troubles;
+    }
+
+    async fn look(&self, services: &Arc<Services>) -> Result<Looked, String> {
+        let (places, services) = (self.places.clone(), Arc::clone(services));
+        let looked = tokio::task::spawn_blocking(move || {
+            let config = &services.config;
+            let trash = &config.antispam.learn.trash_folders;
+            let watch = Watch { filter: &places.filter, junk: &config.delivery.maildir.junk_folder, trash };
+            look(&mailboxes(config, &places.base), &watch, READS_MAX)
+        });
+        looked.await.map_err(|panic| panic.to_string())?.map_err(|error| error.to_string())
+    }
+
+    /// Learns all that waits; gives what was learnt, in words.
+    async fn learn(&self, services: &Arc<Services>) -> Result<Option<String>, String> {
+        let (folder, services) = (self.places.filter.clone(), Arc::clone(services));
+        let learnt = tokio::task::spawn_blocking(move || {
+            let sure = services.shared.teacher.drain();
+            if !sure.is_empty() {
+                // Without room they teach nothing: there is more than enough to learn.
+                waiting::put(&folder, sure)?;
+            }
+            take_in(&folder, services.config.antispam.bayes.samples_max)
+        });
+        learnt.await.map_err(|panic| panic.to_string())?.map_err(|error| error.to_string())
+    }
+}
+
+/// Lets what sure verdicts have taught wait beside the filter. For the end of the daemon; blocks.
+pub fn put_down(shared: &Shared, filter: &Path) {
+    let sure = shared.teacher.drain();
+    if !sure.is_empty()
+        && let Err(error) = waiting::put(filter, sure)
+    {
+        shared.log.notice(Level::Warning, &format!("the classifier could not learn: {error}"));
+    }
+}
+
+fn take_in(folder: &Path, samples_max: u64) -> Result<Option<String>, LearnError> {
+    if waiting::is_empty(folder) {
+        return Ok(None);
+    }
+    let mut filter = match Filter::open(folder, false) {
+        Err(LearnError::Busy(_)) => return Ok(None),
+        opened => opened?,
+    };
+    let new = waiting::take_in(folder, &mut filter, samples_max)?;
+    if filter.is_stale() {
+        filter.fit()?;
+    }
+    let counts = filter.samples().counts();
+    let text = format!(
+        "the classifier has learnt {new} messages; {} ham and {} spam altogether",
+        counts.ham, counts.spam
+    );
+    Ok((new > 0).then_some(text))
+}
