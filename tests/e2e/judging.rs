@@ -363,6 +363,36 @@ fn haste_is_noticed() {
     assert!(text.contains("EARLY_TALKER") && text.contains("EARLY_PIPELINING"), "{text}");
 }
 
+/// A stranger's greeting waits for what DNS says of its address; that of a client whose mail was welcome does not, and
+/// nothing is decided before it is known all the same.
+#[test]
+fn who_was_welcome_is_greeted_at_once() {
+    // Answers that nobody may remember.
+    let more = "11.2.0.192.in-addr.arpa. 0 IN PTR mail.open.test.\nmail.open.test. 0 IN A 192.0.2.11\n\
+                open.test. 60 IN MX 10 mail.open.test.\n10.2.0.192.in-addr.arpa. 0 IN PTR other.open.test.\n";
+    let dns = Dns::start(&format!("{ZONE}{more}"));
+    let house = House::asking(dns.addr, ("", ""), &[]);
+    let mut client = house.client("192.0.2.11", "mail.open.test");
+    assert_eq!(client.mail("joe@open.test", &["user@example.test"], &letter("welcome")).code, 250);
+    for pointer in ["11.2.0.192.in-addr.arpa", "10.2.0.192.in-addr.arpa"] {
+        dns.trouble(pointer, support::Trouble::Silent);
+    }
+    let greeted = |ip: &str| {
+        let (began, mut client) = (Instant::now(), house.raw(ip));
+        assert_eq!(client.reply().code, 220);
+        (client, began.elapsed())
+    };
+    let (_, waited) = greeted("192.0.2.10");
+    assert!(waited >= Duration::from_secs(1), "{waited:?}");
+    let (mut client, waited) = greeted("192.0.2.11");
+    assert!(waited < Duration::from_secs(1), "{waited:?}");
+    assert_eq!(client.command("EHLO mail.open.test").code, 250);
+    assert_eq!(client.command("MAIL FROM:<joe@open.test>").code, 250);
+    assert_eq!(client.command("RCPT TO:<nobody@example.test>").code, 550);
+    let (_, text) = house.explain(&[&house.session_that_refused("nobody@example.test")]);
+    assert!(text.contains("client   192.0.2.11, HELO") && !text.contains("RDNS_OK"), "waited for: {text}");
+}
+
 #[test]
 fn who_comes_back_in_time_is_let_in() {
     let house = House::start("[antispam.greylist]\nmode = \"always\"\ndelay_seconds = 1\n", &[]);

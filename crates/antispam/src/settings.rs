@@ -54,9 +54,11 @@ pub struct Settings {
     /// Networks whose clients are not judged as strangers: their mail comes from this host, or through a proxy on it.
     /// Loopback by default. This permits nothing: see `trusted_networks` for who may relay.
     pub exempt_networks: Networks,
-    /// Seconds that a stranger's greeting may wait for the checks of its address. 4; those that pass are not made to wait
-    /// again while the answers are remembered.
+    /// Seconds that a stranger's greeting may wait for the checks of its address. 4.
     pub greeting_seconds_max: u64,
+    /// Seconds for which a client whose mail went to an inbox is known: it is greeted at once, and the checks of its address
+    /// go on meanwhile. 86,400, a day; 0: nobody is known.
+    pub known_client_seconds: u64,
     /// Seconds that the checks of HELO, MAIL and RCPT may take, each. 8.
     pub command_seconds_max: u64,
     /// Seconds that a client may be kept waiting by its connection, HELO and MAIL together; each has one at least. 14. What
@@ -177,6 +179,7 @@ impl Default for Settings {
             authserv_id: None,
             exempt_networks: loopback(),
             greeting_seconds_max: 4,
+            known_client_seconds: 86_400,
             command_seconds_max: 8,
             waiting_seconds_max: 14,
             verdict_seconds_max: 30,

@@ -21,6 +21,7 @@ use crate::session::facts::ClientFacts;
 
 use super::Judge;
 use super::clerk::{Clerk, NoClerk, Told};
+use super::known::Asking;
 use super::waits::Waits;
 
 /// Verdicts of one session that are kept at most; further ones are logged and counted.
@@ -32,11 +33,13 @@ pub struct Case {
     /// The session's name.
     pub(super) id: Arc<str>,
     began: Timestamp,
-    connect: Option<Arc<ConnectFacts>>,
+    pub(super) connect: Option<Arc<ConnectFacts>>,
+    /// The checks of the address of a client who was greeted without waiting for them.
+    pub(super) asking: Option<Asking>,
     helo: Option<Arc<HeloFacts>>,
     pub(super) mail: Option<Arc<MailFacts>>,
     /// What authentication found about the client.
-    auth: AuthFacts,
+    pub(super) auth: AuthFacts,
     /// The same, and about the sender of the transaction.
     pub(super) sender_auth: AuthFacts,
     pub(super) dossier: Dossier,
@@ -49,7 +52,7 @@ pub struct Case {
     /// Verdicts that are to be kept so far.
     kept: usize,
     /// For how long checks have kept it waiting.
-    waits: Waits,
+    pub(super) waits: Waits,
 }
 
 impl Case {
@@ -59,6 +62,7 @@ impl Case {
             id,
             began,
             connect: None,
+            asking: None,
             helo: None,
             mail: None,
             auth: AuthFacts::default(),
@@ -86,15 +90,17 @@ impl Case {
         &self.id
     }
 
-    /// A client has connected. Waits for the checks of its address.
+    /// A client has connected. Waits for the checks of its address, unless its mail was welcome lately.
     pub async fn connected(&mut self, client: &ClientFacts) {
-        let facts = self.connect_facts(client);
-        let report = self.judge.pipeline.connect.run(&facts, self.judge.greeting_time()).await;
-        self.waits.in_session(report.took);
-        self.clerk.checked(&report);
-        self.auth.learn(report.learnt.clone());
-        self.dossier.add(report);
-        self.connect = Some(Arc::new(facts));
+        let facts = Arc::new(self.connect_facts(client));
+        if facts.known {
+            self.asking = Some(Asking::about(&self.judge, &facts));
+        } else {
+            let report = self.judge.pipeline.connect.run(&facts, self.judge.greeting_time()).await;
+            let took = report.took;
+            self.address_checked(report, took);
+        }
+        self.connect = Some(facts);
     }
 
     /// The client, or its account, is asked to come back for doing too much: for the record. `why`: who says so, by which
@@ -134,7 +140,7 @@ impl Case {
             local: client.local,
             door: door(client.door),
             trusted: client.trusted || self.judge.is_exempt(ip),
-            known: false,
+            known: self.judge.known.knows(ip, self.began),
             before_greeting: BeforeGreeting::NotWatched,
             auth: AuthFacts::default(),
         }
@@ -151,6 +157,7 @@ impl Case {
     /// HELO or EHLO.
     pub async fn helo(&mut self, name: &str, client: &ClientFacts) {
         self.end_transaction();
+        self.know_address().await;
         let Some(connect) = &self.connect else { return };
         let facts = Arc::new(HeloFacts {
             connect: Arc::clone(connect),

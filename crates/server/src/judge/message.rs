@@ -124,6 +124,7 @@ impl Case {
         if let Some(class) = teacher::sure(&judge.settings.learn, tallies).filter(|_| facts.is_stranger()) {
             self.clerk.learns(&facts.content, class);
         }
+        self.welcome(&facts, &decision);
         let sender = self.sender_proof(&facts, &decision, &rules);
         let prepended = lines(&decision.prepend);
         let mut judged = self.judged(&facts, decision, &rules);
@@ -137,6 +138,14 @@ impl Case {
         judged.edits.extend(prepended.map(Edit::Prepend));
         judged.trace = known.map(|known| known.trace).unwrap_or_default();
         Ok(judged)
+    }
+
+    /// Who brings what everybody gets into the inbox is known from then on.
+    fn welcome(&self, facts: &MessageFacts, decision: &MessageDecision) {
+        let inbox = |copy: &policy::Decision| copy.action == Action::Accept && copy.would.is_none();
+        if decision.verdict.action() == Action::Accept && decision.recipients.iter().all(inbox) {
+            self.judge.known.welcome(facts.connect().client, facts.at);
+        }
     }
 
     /// What others say of a message in our name is not passed on, whoever they are (RFC 8601 §5); the checks have seen it.

@@ -10,6 +10,7 @@ mod clerk;
 mod content;
 mod greylist;
 mod history;
+mod known;
 mod message;
 mod reference;
 mod refused;
@@ -42,6 +43,7 @@ use crate::limits::BodyRoom;
 pub use case::{Case, KEPT_PER_SESSION_MAX};
 pub use clerk::{Clerk, NoClerk, Registrar, Told};
 pub use history::{Found, History, Wanted};
+use known::KnownClients;
 pub use message::{Copy, Judged, Submitted};
 pub use refused::Why;
 use rules::RuleSet;
@@ -71,6 +73,8 @@ pub struct Judge {
     vouching: Vec<String>,
     /// Room for messages that are being judged.
     memory: BodyRoom,
+    /// Who is greeted at once.
+    known: KnownClients,
 }
 
 impl Judge {
@@ -101,6 +105,7 @@ impl Judge {
             marks,
             vouching: vouching(&settings),
             memory: BodyRoom::new(settings.judging_memory_bytes_max),
+            known: KnownClients::new(settings.known_client_seconds),
             settings,
         })
     }
