@@ -2,6 +2,7 @@
 
 use support::{Client, Daemon, Sink};
 
+use crate::judging::House;
 use crate::{PROGRAM, letter, queue_id};
 
 const USER: &str = "user@example.test";
@@ -89,4 +90,32 @@ fn bodies_are_delivered_as_the_tables_have_them() {
     }
     let ends = |end: &str| mails.iter().filter(|mail| mail.ends_with(end)).count();
     assert_eq!((ends("\nend\n"), ends("\n0123456789abcdef\n")), (1, 1));
+}
+
+/// In every mode; and the letter is taken otherwise as it came.
+#[test]
+fn files_that_an_operator_does_not_trust_are_renamed() {
+    let rest = "[antispam]\nmode = \"tag\"\nheader_checks = \"regexp:fields\"\nbody_checks = \"regexp:lines\"\n\
+                [antispam.attachments]\nrename = [\"js\", \"is:executable\"]\n";
+    // A table does not bring a name back.
+    let fields = "/^Content-Type: text.javascript/ REPLACE Content-Type: text/javascript; name=other.js\n";
+    let house = House::start(rest, &[("fields", fields), ("lines", "/^hello/ REPLACE good day\n")]);
+    let text = "From: joe@far.test\r\nTo: user@example.test\r\nSubject: files\r\nDate: Sun, 22 Nov 2026 02:00:00 +0000\r\n\
+        Message-ID: <f@far.test>\r\nMIME-Version: 1.0\r\nContent-Type: multipart/mixed; boundary=b\r\n\r\n\
+        --b\r\n\r\nhello\r\n--b\r\nContent-Type: text/javascript; name=\"run.js\"\r\n\r\nalert(1)\r\n\
+        --b\r\nContent-Type: application/pdf; name=\"good.pdf\"\r\n\r\n%PDF\r\n--b--\r\n";
+    let mut client = house.client("192.0.2.9", "mail.far.test");
+    let id = queue_id(&client.mail("joe@far.test", &["user@example.test"], text));
+    let arrived = house.daemon.wait_for_mail("user@example.test", 1).concat();
+    for words in [
+        "--b\nContent-Type: application/octet-stream;\n\tname=\"run.js.renamed\"\nContent-Disposition: attachment;\n\t\
+         filename=\"run.js.renamed\"\n\nalert(1)\n--b\n",
+        "Content-Type: application/pdf; name=\"good.pdf\"\n\n%PDF\n",
+        "\n\ngood day\n--b\n",
+    ] {
+        assert!(arrived.contains(words), "{words}:\n{arrived}");
+    }
+    assert!(!arrived.contains("text/javascript"), "{arrived}");
+    let (_, told) = house.explain(&[&id]);
+    assert!(told.contains("ATTACHMENT_RENAMED") && told.contains("run.js"), "{told}");
 }

@@ -3,11 +3,12 @@
 //!
 //! Files are known by what they are called and by their first octets; zip, gzip and tar are looked into, within bounds
 //! ([`inspect`]). What is only likely to be bad is points, in one group with a cap; alone it never refuses. What operators
-//! put into `[antispam.attachments]` is an order and acts in every mode. Nothing is changed: a part cannot be renamed or
-//! taken out without breaking signatures. Never runs anything, and never tells what is in a file but for its name.
+//! put into `[antispam.attachments]` is an order and acts in every mode. Nothing is changed but names, and those only where
+//! operators want that ([`rename`]): it breaks signatures. Never runs anything, and never tells what is in a file but for its name.
 
 pub mod inspect;
 mod kinds;
+pub mod rename;
 mod settings;
 #[cfg(test)]
 mod tests;
@@ -18,6 +19,7 @@ use std::time::Duration;
 
 use mail::Reply;
 use policy::{Check, EndOfData, Findings, MessageFacts, Order, Ruling, Source, SymbolDef, Work};
+use store::Edit;
 
 use crate::groups::{ATTACHMENTS, symbols};
 use crate::letter::{self, Letter};
@@ -37,6 +39,7 @@ symbols! { ATTACHMENTS:
     ATTACHMENT_UNSEEN, 3, "an archive is too large, or nested too deep, to be seen as a whole";
     ATTACHMENT_OPAQUE, 3, "an archive of a kind that is not looked into";
     ATTACHMENT_LISTED, 30, "a file is attached that [antispam.attachments] score names";
+    ATTACHMENT_RENAMED, 0, "a file is attached that [antispam.attachments] rename names";
 }
 
 /// See above.
@@ -71,6 +74,7 @@ impl Check<EndOfData> for Attachments {
             ATTACHMENT_UNSEEN,
             ATTACHMENT_OPAQUE,
             ATTACHMENT_LISTED,
+            ATTACHMENT_RENAMED,
         ]
     }
 
@@ -95,6 +99,22 @@ impl Check<EndOfData> for Attachments {
     }
 }
 
+/// The names that are to be changed in a message, by an operator's list; none when that is empty.
+///
+/// # Errors
+/// In words: the message cannot be read, or looked into.
+pub async fn renamed(settings: &AttachmentSettings, facts: &MessageFacts) -> Result<Vec<Edit>, String> {
+    if settings.rename.is_empty() {
+        return Ok(Vec::new());
+    }
+    let letter = letter::of(facts).await?;
+    if !letter.parts.iter().any(inspect::is_file) {
+        return Ok(Vec::new());
+    }
+    let inspected = inspected(Arc::clone(&letter)).await?;
+    Ok(rename::edits(&letter, &inspected, &settings.rename))
+}
+
 /// A few hundred octets may unpack to millions: however short the letter, this is done on another thread.
 async fn inspected(letter: Arc<Letter>) -> Result<Inspected, String> {
     work::heavy(move || Inspected::of(&letter)).await.map_err(|broken| broken.to_string())
@@ -105,10 +125,13 @@ impl Attachments {
         for (sign, evidence) in &inspected.signs {
             found.saw(symbol(*sign).symbol, evidence);
         }
-        if let Some(file) =
-            inspected.files.iter().find(|file| self.settings.score.iter().any(|one| one.matches(file)))
-        {
-            found.saw(ATTACHMENT_LISTED.symbol, &file.shown());
+        let symbols =
+            [(ATTACHMENT_LISTED, &self.settings.score), (ATTACHMENT_RENAMED, &self.settings.rename)];
+        for (symbol, matchers) in symbols {
+            let hit = inspected.files.iter().find(|file| matchers.iter().any(|one| one.matches(file)));
+            if let Some(file) = hit {
+                found.saw(symbol.symbol, &file.shown());
+            }
         }
         let lists = [("reject", &self.settings.reject), ("quarantine", &self.settings.quarantine)];
         for (list, matchers) in lists {

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use antispam::authentication;
 use antispam::backscatter::out::Sender;
+use antispam::end_of_data::attachments::rename;
 use antispam::end_of_data::content_checks::Note;
 use mail::{Address, Disposition, NextHop, QueueId, Reply};
 use policy::headers::{OURS, spam_fields};
@@ -129,8 +130,11 @@ impl Case {
         let prepended = lines(&decision.prepend);
         let mut judged = self.judged(&facts, decision, &rules);
         // Tables act on everybody's mail.
-        judged.edits.extend(scan.edits);
         judged.notes = scan.notes;
+        let is_taken = judged.refused.is_none();
+        let renamed =
+            if is_taken { judge.renamed(&facts, left(), &mut judged.notes).await } else { Vec::new() };
+        judged.edits.extend(rename::over(renamed, scan.edits));
         judged.sender = sender;
         // After the tables: these fields go whatever a table has made of them.
         judged.edits.extend(self.unforged(&facts.header));

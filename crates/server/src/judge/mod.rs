@@ -14,6 +14,7 @@ mod known;
 mod message;
 mod reference;
 mod refused;
+mod renaming;
 mod rules;
 mod waits;
 

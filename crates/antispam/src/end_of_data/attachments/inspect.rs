@@ -64,6 +64,8 @@ pub struct Inspectable {
     pub media: String,
     /// What was seen of it, or of what is in it.
     pub signs: Vec<Sign>,
+    /// The part that it is, or is packed into: its place among those of the letter.
+    pub part: usize,
 }
 
 impl Inspectable {
@@ -101,8 +103,10 @@ impl Inspected {
             out: Self::default(),
             decoded_left: DECODED_BYTES_MAX,
             unpacked_left: UNPACKED_BYTES_MAX,
+            current: 0,
         };
-        for part in letter.parts.iter().filter(|part| is_file(part)) {
+        for (number, part) in letter.parts.iter().enumerate().filter(|(_, part)| is_file(part)) {
+            purse.current = number;
             purse.part(letter, part);
         }
         purse.out
@@ -113,6 +117,8 @@ struct Purse {
     out: Inspected,
     decoded_left: usize,
     unpacked_left: usize,
+    /// The part that is looked at.
+    current: usize,
 }
 
 /// A file on its way: where it lies, and under which entry its signs are kept.
@@ -163,7 +169,12 @@ impl Purse {
             return None;
         }
         let name: String = kinds::compared(name);
-        self.out.files.push(Inspectable { name, media: media.to_owned(), signs: Vec::new() });
+        self.out.files.push(Inspectable {
+            name,
+            media: media.to_owned(),
+            signs: Vec::new(),
+            part: self.current,
+        });
         Some(number)
     }
 

@@ -13,7 +13,7 @@ const ENTRIES_MAX: usize = 500;
 /// Longest entry, in octets.
 const ENTRY_BYTES_MAX: usize = 128;
 
-/// `[antispam.attachments]`: files that are refused, kept back, or held against a letter. Each entry is the end of a name
+/// `[antispam.attachments]`: files that are refused, kept back, renamed, or held against a letter. Each entry is the end of a name
 /// (`exe`, `tar.gz`), a media type (`application/hta`, `audio/*`), or what a file is found to be: `is:executable`,
 /// `is:macros`, `is:encrypted`, `is:bomb`, `is:opaque`, `is:unseen`. Files within zip, gzip and tar are looked at too.
 /// Nothing is listed by default: what is dangerous is points then, and never refuses alone.
@@ -26,6 +26,10 @@ pub struct AttachmentSettings {
     /// Letters with these are kept in quarantine, in every mode.
     #[serde(deserialize_with = "bounded")]
     pub quarantine: Vec<Matcher>,
+    /// These get `.renamed` behind their name and are told to be octets, in every mode, so that nothing starts at a double click.
+    /// That breaks the letter's signatures. A file in an archive has the archive renamed.
+    #[serde(deserialize_with = "bounded")]
+    pub rename: Vec<Matcher>,
     /// Letters with these get the points of ATTACHMENT_LISTED.
     #[serde(deserialize_with = "bounded")]
     pub score: Vec<Matcher>,
