@@ -107,6 +107,8 @@ fn a_sender_on_every_default_list_with_a_clean_letter_is_delivered() {
         "UCEPROTECT_1",
         "SPF_PASS",
     ];
+    let answer = "66.2.0.192.bl.spamcop.net. A: 127.0.0.2";
+    assert!(text.contains("DNS:") && text.contains(answer), "{answer}:\n{text}");
     for symbol in symbols {
         assert!(text.contains(symbol), "{symbol}:\n{text}");
         let counted = daemon.metric(&format!("staffetta_symbols_total{{symbol=\"{symbol}\"}}"));

@@ -51,8 +51,8 @@ impl Dossier {
     /// What a stage has brought. What counts for a recipient only is taken for the transaction's: see
     /// [`Self::add_recipient`].
     pub fn add(&mut self, report: StageReport) {
-        let part = Part::of(report);
-        self.file(part);
+        let natural = report.stage.scope();
+        self.file(Part::of(report), natural);
     }
 
     /// True when something was found that decides alone, about anybody.
@@ -66,7 +66,7 @@ impl Dossier {
     pub fn add_recipient(&mut self, address: Address, report: StageReport) -> usize {
         let mut part = Part::of(report);
         let own = part.take_own();
-        self.file(part);
+        self.file(part, Scope::Recipient);
         self.recipients.push((address, own));
         self.recipients.len() - 1
     }
@@ -119,8 +119,9 @@ impl Dossier {
         self.session.left_out + self.transaction.left_out + own
     }
 
-    /// Puts what counts for the session there, and the rest into the transaction.
-    fn file(&mut self, part: Part) {
+    /// Puts what counts for the session there, and the rest into the transaction. `natural`: what the stage it was found at
+    /// counts for.
+    fn file(&mut self, part: Part, natural: Scope) {
         let Part { findings, rulings, unfinished, dns, times, left_out } = part;
         for finding in findings {
             self.part(finding.scope).add_finding(finding);
@@ -132,12 +133,12 @@ impl Dossier {
             self.part(one.scope).add_unfinished(one);
         }
         for answer in dns {
-            self.transaction.add_dns(answer);
+            self.part(natural).add_dns(answer);
         }
         for time in times {
             self.part(time.stage.scope()).add_time(time);
         }
-        self.transaction.left_out += left_out;
+        self.part(natural).left_out += left_out;
     }
 
     fn part(&mut self, scope: Scope) -> &mut Part {
@@ -251,6 +252,22 @@ mod tests {
         assert_eq!(names(&dossier, Some(0)), ["C", "PROBING", "M", "B"]);
         dossier.end_transaction();
         assert_eq!(names(&dossier, Some(0)), ["C", "PROBING"]);
+    }
+
+    #[test]
+    fn what_dns_said_of_a_client_is_told_of_all_its_mail() {
+        let answers = |stage, question: &str| StageReport {
+            dns: vec![DnsAnswer::new(question, "127.0.0.2")],
+            ..StageReport::new(stage)
+        };
+        let mut dossier = Dossier::default();
+        dossier.add(answers(Stage::Connect, "client A"));
+        dossier.end_transaction();
+        dossier.add(answers(Stage::EndOfData, "link A"));
+        assert_eq!(dossier.dns().count(), 2);
+        dossier.end_transaction();
+        let left: Vec<&str> = dossier.dns().map(|answer| answer.question.as_str()).collect();
+        assert_eq!(left, ["client A"]);
     }
 
     #[test]
