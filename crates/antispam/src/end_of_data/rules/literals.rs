@@ -8,6 +8,8 @@ use regex_syntax::hir::{Class, Hir, HirKind};
 
 /// Shortest text that is worth looking for, in octets.
 const BYTES_MIN: usize = 3;
+/// Signs that are rare enough by themselves.
+const RARE: &[u8] = b"$%";
 /// Longest text that is looked for, in octets: what comes behind tells little more.
 const BYTES_MAX: usize = 8;
 /// Texts for one pattern.
@@ -142,7 +144,7 @@ fn behind(first: &[Vec<u8>], second: &[Vec<u8>]) -> Texts {
 
 /// All of them are long enough to be rare.
 fn is_telling(texts: &[Vec<u8>]) -> bool {
-    shortest(texts) >= BYTES_MIN
+    texts.iter().all(|text| text.len() >= BYTES_MIN || text.iter().any(|octet| RARE.contains(octet)))
 }
 
 fn shortest(texts: &[Vec<u8>]) -> usize {
@@ -184,6 +186,7 @@ mod tests {
             ("(?:first|[0-9]+second)", &["first", "second"]),
             ("a longer text than that", &["a longer"]),
             ("\\xff\\xfe\\xfd", &["\u{fffd}\u{fffd}\u{fffd}"]),
+            ("(?:(?:us)?\\s?[$]|usd|eur) ?[0-9]", &["$", "eur", "usd"]),
         ] {
             assert_eq!(texts(pattern).unwrap(), want, "{pattern}");
         }
