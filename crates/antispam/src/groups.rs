@@ -45,7 +45,7 @@ pub fn all() -> Vec<GroupDef> {
         (HEADER, 60),
         (CONTENT, 90),
     ];
-    let content = [(BAYES, 40), (MIME, 40), (ATTACHMENTS, 70), (LINKS, 50), (RULES, 50)];
+    let content = [(BAYES, 52), (MIME, 40), (ATTACHMENTS, 70), (LINKS, 50), (RULES, 50)];
     let group = |(name, tenths): (&'static str, i32)| GroupDef::new(name, Score::tenths(tenths));
     let outer = caps.into_iter().map(group);
     outer.chain(content.into_iter().map(|row| group(row).within(CONTENT))).collect()

@@ -30,8 +30,8 @@ symbols! { BAYES:
     BAYES_60, 5, "by what was learnt, spam with 60 to 80 %";
     BAYES_80, 15, "by what was learnt, spam with 80 to 95 %";
     BAYES_95, 30, "by what was learnt, spam with 95 to 99 %";
-    BAYES_99, 35, "by what was learnt, spam with 99 % or more";
-    BAYES_999, 2, "by what was learnt, spam with 99.9 % or more";
+    BAYES_99, 45, "by what was learnt, spam with 99 % or more";
+    BAYES_999, 7, "by what was learnt, spam with 99.9 % or more";
 }
 
 /// Which symbol, below which probability.
