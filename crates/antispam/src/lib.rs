@@ -33,5 +33,5 @@ mod settings;
 mod testing;
 
 pub use opening::{OpenError, OpenErrors};
-pub use pipeline::{Made, Parts, SetUpError, set_up};
+pub use pipeline::{Made, OF_LETTERS, Parts, SetUpError, set_up};
 pub use settings::{DomainOverrides, RecipientSettings, Settings};

@@ -49,6 +49,9 @@ use crate::remote::Scanners;
 use crate::remote::settings::ScannerError;
 use crate::settings::Settings;
 
+/// The checks after DATA that look at nothing but the letter, but for what was learnt.
+pub const OF_LETTERS: [&str; 5] = ["header_sanity", "mime", "rules", "links", "attachments"];
+
 /// What the checks work with.
 pub struct Parts<'a> {
     /// What an operator wants.

@@ -74,6 +74,14 @@ impl<S: StageMarker> Checks<S> {
         self.all.push(Entry { check, settings });
     }
 
+    /// Those of these names alone, in their order.
+    #[must_use]
+    pub fn only(&self, names: &[&str]) -> Self {
+        let wanted = self.all.iter().filter(|entry| names.contains(&entry.check.name()));
+        let all = wanted.map(|entry| Entry { check: Arc::clone(&entry.check), settings: entry.settings });
+        Self { all: all.collect() }
+    }
+
     /// The names of the checks, in their order.
     pub fn names(&self) -> impl Iterator<Item = &str> {
         self.all.iter().map(|entry| entry.check.name())

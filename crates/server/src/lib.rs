@@ -29,6 +29,7 @@ pub mod rates;
 pub mod rehearsal;
 pub mod reload;
 pub mod runner;
+pub mod scoring;
 pub mod services;
 pub mod session;
 pub mod signals;

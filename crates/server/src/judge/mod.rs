@@ -31,11 +31,11 @@ use antispam::correspondents::Correspondents;
 use antispam::end_of_data::content_checks::ContentChecks;
 use antispam::rcpt::greylist::Greylist;
 use antispam::remote::Scanners;
-use antispam::{Made, Settings};
+use antispam::{Made, OF_LETTERS, Settings};
 use config::Config;
 use mail::Timestamp;
 use net::Resolver;
-use policy::{Definitions, Pipeline, Score, ScoreBook};
+use policy::{Checks, Definitions, EndOfData, Pipeline, Score, ScoreBook};
 use tables::Table;
 
 use crate::error::Error;
@@ -126,6 +126,12 @@ impl Judge {
     pub fn checks(&self) -> impl Iterator<Item = &str> {
         let Pipeline { connect, helo, mail, rcpt, end_of_data } = &self.pipeline;
         connect.names().chain(helo.names()).chain(mail.names()).chain(rcpt.names()).chain(end_of_data.names())
+    }
+
+    /// The checks that look at nothing but the letter; what was learnt is not among them.
+    #[must_use]
+    pub fn of_letters(&self) -> Checks<EndOfData> {
+        self.pipeline.end_of_data.only(&OF_LETTERS)
     }
 
     /// What symbols are worth.

@@ -62,10 +62,10 @@ pub(crate) struct Args {
 #[derive(Debug, clap::Args)]
 pub(super) struct FilterPlace {
     #[command(flatten)]
-    config: ConfigFile,
+    pub(super) config: ConfigFile,
     /// The filter's folder; bayes in the configured data folder when not given
     #[arg(long, value_name = "FOLDER")]
-    filter: Option<PathBuf>,
+    pub(super) filter: Option<PathBuf>,
 }
 
 impl FilterPlace {

@@ -1,36 +1,47 @@
-//! `staffetta score`: what the classifier says of messages in files. Needs no server.
+//! `staffetta score`: what checks of contents and the classifier say of messages in files. Needs no server and no network.
 
 use std::io::{self, BufRead as _};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use mail::Timestamp;
 use serde_json::json;
-use server::learning::{Model, features, load, named};
+use server::learning::{Model, features, load, named, read};
+use server::scoring::{Scored, Scorer};
+use tokio::runtime::Runtime;
 
+use super::check::with_crlf;
 use super::learn::{FilterPlace, messages};
 use super::{Outcome, print_all};
 
 /// Reasons that are shown.
 const REASONS: usize = 15;
+/// How much the classifier adds to what is printed at most, either way: less than what two scores differ by, so that it
+/// only orders those that are the same.
+const ORDERING: f64 = 0.0004;
 /// Lines that are gathered before they are printed.
 const LINES: usize = 200;
 
-/// How likely messages are spam, by what was learnt
+/// How much speaks against messages, by what they say and by what was learnt
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
   staffetta score message.eml
-  staffetta score --explain message.eml                what decided
+  staffetta score --explain message.eml                every symbol
+  staffetta score --classifier-only message.eml        how likely it is spam, by what was learnt alone
   find ~/Maildir/cur -type f | staffetta score -       file names on standard input
   staffetta score ~/Maildir | sort -k2 -g | tail       the most suspicious
 
-A line for each: path, score from 0 to 1, and ham, unsure or spam, with tabs between. Of a mailbox file every message
-has its line. Checks other than the classifier have no part in this score.")]
+A line for each: path, points, and ham, unsure or spam, with tabs between. Of a mailbox file every message has its line.
+The points are those of the header, the parts, the text, the links and the attachments, and of the classifier when it has
+learnt enough: what a server gives besides for who sends and from where is not in them, and nothing is looked up. Spam is
+what reaches the threshold `tag`, ham what stays below `greylist`. Of equal points the classifier makes the order, behind
+the third digit. With --classifier-only the score is from 0 to 1.")]
 pub(crate) struct Args {
     /// Files with one message, mailbox files, Maildirs, folders; - for file names on standard input
     #[arg(required = true, value_name = "PATH")]
     paths: Vec<PathBuf>,
-    /// By the classifier alone; nothing else has a part in it yet
+    /// By the classifier alone
     #[arg(long)]
     classifier_only: bool,
     /// Print what decided, too
@@ -63,9 +74,14 @@ impl From<Explained> for Args {
 }
 
 pub(crate) fn run(args: &Args) -> Outcome {
-    let (folder, _) = args.place.find()?;
-    let model = load(&folder)?.ok_or("too little was learnt to judge: see staffetta bayes status")?;
-    let mut scoring = Scoring { model: &model, args, text: String::new(), lines: 0, failed: false };
+    let judging = if args.classifier_only {
+        let (folder, _) = args.place.find()?;
+        let model = load(&folder)?.ok_or("too little was learnt to judge: see staffetta bayes status")?;
+        Judging::Classifier(Box::new(model))
+    } else {
+        whole(&args.place)?
+    };
+    let mut scoring = Scoring { judging: &judging, args, text: String::new(), lines: 0, failed: false };
     for path in &args.paths {
         if path == Path::new("-") {
             for line in io::stdin().lock().lines() {
@@ -81,8 +97,29 @@ pub(crate) fn run(args: &Args) -> Outcome {
     Ok(if scoring.failed { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
 
+/// Who judges.
+enum Judging {
+    Classifier(Box<Model>),
+    /// All checks of contents; the model only orders equals.
+    Whole(Runtime, Box<Scorer>, Option<Box<Model>>),
+}
+
+/// With a folder named, by the defaults: then no configuration is needed.
+fn whole(place: &FilterPlace) -> Result<Judging, Box<dyn std::error::Error>> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let (scorer, model) = match &place.filter {
+        Some(folder) => (runtime.block_on(Scorer::new(None, Some(folder)))?, load(folder)?),
+        None => {
+            let loaded = place.config.load().ok_or("the configuration cannot be read")?;
+            let model = load(&server::learning::learnt_folder(&loaded))?;
+            (runtime.block_on(Scorer::new(Some(&loaded), None))?, model)
+        }
+    };
+    Ok(Judging::Whole(runtime, Box::new(scorer), model.map(Box::new)))
+}
+
 struct Scoring<'a> {
-    model: &'a Model,
+    judging: &'a Judging,
     args: &'a Args,
     text: String,
     lines: usize,
@@ -91,9 +128,26 @@ struct Scoring<'a> {
 
 impl Scoring<'_> {
     fn file(&mut self, path: &Path) -> io::Result<()> {
-        let (model, args) = (self.model, self.args);
+        let (judging, args) = (self.judging, self.args);
         let text = &mut self.text;
-        if let Err(error) = messages::each(path, |message| text.push_str(&line(model, args, path, message))) {
+        let put = |message: &[u8]| {
+            text.push_str(&match judging {
+                Judging::Classifier(model) => line(model, args, path, message),
+                Judging::Whole(runtime, scorer, model) => {
+                    let read = read(message);
+                    // As when it came.
+                    let at = if read.seconds > 0 {
+                        Timestamp::from_seconds(read.seconds)
+                    } else {
+                        server::clock::now()
+                    };
+                    let scored = runtime.block_on(scorer.score(with_crlf(message), at));
+                    let likely = model.as_ref().map(|model| model.judge(&read.features).score);
+                    whole_line(&scored, likely, args, path)
+                }
+            });
+        };
+        if let Err(error) = messages::each(path, put) {
             eprintln!("{}: {error}", path.display());
             self.failed = true;
         }
@@ -107,6 +161,29 @@ impl Scoring<'_> {
         self.lines = 0;
         Ok(())
     }
+}
+
+fn whole_line(scored: &Scored, likely: Option<f64>, args: &Args, path: &Path) -> String {
+    let (path, called) = (path.display(), scored.called.as_str());
+    if args.json {
+        let lines = scored.lines.iter();
+        let symbols: Vec<_> = lines
+            .map(|line| json!({"symbol": line.symbol, "points": line.points.as_f64(), "evidence": line.evidence}))
+            .collect();
+        let score = scored.points.as_f64();
+        let object = json!({"path": path.to_string(), "score": score, "verdict": called, "symbols": symbols});
+        return format!("{object}\n");
+    }
+    let ordered = scored.points.as_f64() + ORDERING * likely.map_or(0.0, |likely| 2.0 * likely - 1.0);
+    let mut text = format!("{path}\t{ordered:.15}\t{called}\n");
+    if args.explain {
+        for line in &scored.lines {
+            let evidence =
+                if line.evidence.is_empty() { String::new() } else { format!("  [{}]", line.evidence) };
+            text.push_str(&format!("  {:>+8}  {}{evidence}\n", line.points, line.symbol));
+        }
+    }
+    text
 }
 
 fn line(model: &Model, args: &Args, path: &Path, message: &[u8]) -> String {
@@ -144,4 +221,47 @@ fn line(model: &Model, args: &Args, path: &Path, message: &[u8]) -> String {
         text.push_str(&format!("  {:+.3}  {shown}\n", reason.weight));
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LETTER: &str =
+        "From: a@b.test\nSubject: cheap viagra\nDate: Sat, 18 Nov 2026 10:26:40 +0000\n\nno prescription\n";
+
+    fn lines(args: &Args, likely: Option<f64>) -> String {
+        let judging = whole(&args.place).unwrap();
+        let Judging::Whole(runtime, scorer, None) = judging else { panic!("nothing was learnt") };
+        let at = Timestamp(1_795_000_000_000);
+        let scored = runtime.block_on(scorer.score(with_crlf(LETTER.as_bytes()), at));
+        whole_line(&scored, likely, args, Path::new("x.eml"))
+    }
+
+    #[test]
+    fn the_whole_score_is_told_with_or_without_its_symbols_and_needs_no_classifier() {
+        use clap::Parser as _;
+        #[derive(clap::Parser)]
+        struct Command {
+            #[command(flatten)]
+            args: Args,
+        }
+        let folder = tempfile::tempdir().unwrap();
+        let with = |more: &[&str]| {
+            let filter = folder.path().to_str().unwrap();
+            let words = ["score", "--filter", filter, "x.eml"].into_iter().chain(more.iter().copied());
+            Command::parse_from(words).args
+        };
+        // PILLS, no Message-ID, neither To nor Cc.
+        let plain = lines(&with(&[]), None);
+        assert_eq!(plain, "x.eml\t3.000000000000000\tham\n");
+        let explained = lines(&with(&["--explain"]), None);
+        assert!(
+            explained.contains("    +2.0  PILLS\n") && explained.contains("    +0.5  MESSAGE_ID_MISSING"),
+            "{explained}"
+        );
+        let object: serde_json::Value = serde_json::from_str(&lines(&with(&["--json"]), None)).unwrap();
+        assert_eq!((&object["score"], &object["symbols"][0]["symbol"]), (&json!(3.0), &json!("PILLS")));
+        assert!(lines(&with(&[]), Some(0.9)) > plain, "the classifier orders what has the same points");
+    }
 }
