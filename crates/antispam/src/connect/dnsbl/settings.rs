@@ -276,7 +276,7 @@ fn without_key(zone: &str) -> &str {
     let customers = rest.to_ascii_lowercase().ends_with(".dq.spamhaus.net");
     let digits = first.bytes().any(|b| b.is_ascii_digit());
     let plain = first.bytes().all(|b| b.is_ascii_alphanumeric());
-    let looks_random = plain && (first.len() >= 20 || first.len() >= 12 && digits);
+    let looks_random = plain && (first.len() >= 20 || first.len() >= 8 && digits);
     if (customers || looks_random) && rest.contains('.') { rest } else { zone }
 }
 

@@ -58,6 +58,7 @@ fn keys_are_not_shown() {
         ("zen.dq.spamhaus.net", "zen.dq.spamhaus.net"),
         ("a1b2c3d4e5f6g7.bl.example.test", "bl.example.test"),
         ("abcdefghijklmnopqrstuvwxyz.bl.example.test", "bl.example.test"),
+        ("s3cr3tk3y.bl.example.test", "bl.example.test"),
         ("dnsbl-1.uceprotect.net", "dnsbl-1.uceprotect.net"),
         ("zen.spamhaus.org", "zen.spamhaus.org"),
         ("hostkarma.junkemailfilter.com", "hostkarma.junkemailfilter.com"),
