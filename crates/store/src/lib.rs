@@ -8,6 +8,7 @@
 mod body;
 mod codec;
 pub mod disk;
+mod draft;
 pub mod edits;
 pub mod embedded;
 pub mod journal;
@@ -19,7 +20,8 @@ mod sled_db;
 pub mod state;
 
 pub use body::{BodyWriter, SpooledBody};
-pub use edits::{BodyEditor, edited};
+pub use draft::Draft;
+pub use edits::{BodyEditor, BodyPiece, body_pieces, edited};
 pub use embedded::{EmbeddedStore, OpenError, Recovery};
 pub use memory::MemoryStore;
 pub use model::*;
