@@ -18,6 +18,7 @@ mod dkim;
 mod judging;
 mod learning;
 mod lists;
+mod milters;
 mod modes;
 mod observing;
 mod quarantine;

@@ -46,6 +46,8 @@ use crate::rcpt::own_domain::OwnDomain;
 use crate::rcpt::spam_trap::SpamTrap;
 use crate::rcpt::spf::Spf;
 use crate::remote::Scanners;
+use crate::remote::milter::Milters;
+use crate::remote::milter::settings::MilterError;
 use crate::remote::settings::ScannerError;
 use crate::settings::Settings;
 
@@ -96,6 +98,8 @@ pub struct Made {
     pub content: ContentChecks,
     /// Programs besides us that look at messages.
     pub scanners: Scanners,
+    /// Programs that follow sessions and change messages.
+    pub milters: Milters,
     /// The marks by which bounces of our own mail are known.
     pub marks: Marks,
     /// All tables of an operator's, for who tells of their trouble.
@@ -120,6 +124,9 @@ pub enum SetUpError {
     /// A scanner that cannot be.
     #[error(transparent)]
     Scanner(#[from] ScannerError),
+    /// A milter that cannot be.
+    #[error(transparent)]
+    Milter(#[from] MilterError),
     /// Settings for a check that is not there.
     #[error("[antispam.check.{name}]: there is no such check; there are {there}")]
     NoSuchCheck {
@@ -186,11 +193,13 @@ pub fn set_up(parts: &Parts<'_>) -> Result<Made, SetUpError> {
     add.to(&mut all.end_of_data, Bayes::new(parts.learnt.clone()));
 
     let (resolver, of) = (&parts.resolver, |name: &str| add.of(name));
-    let scanners = Scanners::set_up(&settings.scanner, resolver, &parts.hostname, &mut all, of)?;
+    let mut scanners = Scanners::set_up(&settings.scanner, resolver, &parts.hostname, &mut all, of)?;
+    let milters = Milters::new(&settings.milter, &settings.scanner, resolver)?;
+    scanners.watch(&milters);
     let content = ContentChecks::open(settings, &mut opening);
     let tables = opening.finish()?;
     known(settings, &all)?;
-    let definitions = definitions(settings, &all);
+    let definitions = definitions(settings, &all, &milters);
     Ok(Made {
         pipeline: all,
         definitions,
@@ -199,16 +208,17 @@ pub fn set_up(parts: &Parts<'_>) -> Result<Made, SetUpError> {
         correspondents,
         content,
         scanners,
+        milters,
         marks: parts.marks.clone(),
         tables,
     })
 }
 
 /// What the symbols of these checks are worth by default, with groups and composites.
-fn definitions(settings: &Settings, all: &Pipeline) -> Definitions {
+fn definitions(settings: &Settings, all: &Pipeline, milters: &Milters) -> Definitions {
     let mut groups = groups::all();
     groups.extend(dnsbl::settings::groups(&settings.dnsbl, settings.dnsbl_cap));
-    let symbols = all.symbols();
+    let symbols: Vec<SymbolDef> = all.symbols().into_iter().chain(milters.symbols()).collect();
     let unused = unused(&symbols);
     Definitions { symbols, groups, composites: composites::all(), unused }
 }

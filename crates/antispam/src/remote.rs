@@ -5,6 +5,8 @@
 //! Scanner (a check) ─▶ Station: breaker, time limit, retry ─▶ Protocol: one dialogue on one connection ─▶ Findings
 //! ```
 //!
+//! Milters (`milter`), which follow a session step by step and change messages, are asked in their order, beside the others.
+//!
 //! A scanner that does not answer is unknown, never clean (I9): its `NAME_TIMEOUT` says so, and `on_unknown` holds. Waiting
 //! is done in the session's own task, within the one deadline after DATA; no scanner waits for another. Messages are shown
 //! as they were received, octet for octet and without a copy. What a scanner answers is a peer's word: bounded, and read
@@ -15,6 +17,7 @@ pub mod breaker;
 mod clamd;
 mod delegation;
 mod line;
+pub mod milter;
 pub mod pyzor;
 mod rspamd;
 pub mod settings;
@@ -38,6 +41,7 @@ use policy::{
 
 use crate::work;
 use delegation::Delegate;
+use milter::Milters;
 use settings::{Kind, PolicyStage, ScannerError, ScannerSettings};
 use station::Station;
 
@@ -46,10 +50,11 @@ const MARGIN: Duration = Duration::from_secs(1);
 /// Characters of a scanner's words that are told.
 const SHOWN_CHARS_MAX: usize = 100;
 
-/// All scanners, as they do.
+/// All scanners and milters, as they do.
 #[derive(Debug, Default)]
 pub struct Scanners {
     all: Vec<Arc<Station>>,
+    look_at_everything: bool,
 }
 
 /// How a scanner does.
@@ -272,20 +277,22 @@ pub(crate) trait Protocol: Send + Sync + 'static {
 
 /// A scanner as a check.
 struct Scanner<P> {
+    settings: ScannerSettings,
     station: Arc<Station>,
     protocol: P,
 }
 
 impl<P: Protocol> Scanner<P> {
     fn check(
+        settings: &ScannerSettings,
         station: Arc<Station>,
         protocol: Result<P, SymbolError>,
     ) -> Result<Arc<dyn Check<EndOfData>>, SymbolError> {
-        Ok(Arc::new(Self { station, protocol: protocol? }))
+        Ok(Arc::new(Self { settings: settings.clone(), station, protocol: protocol? }))
     }
 
     async fn look(&self, facts: &MessageFacts, found: &mut Findings) {
-        let settings = self.station.settings();
+        let settings = &self.settings;
         if facts.content.len() > settings.message_bytes_max() {
             self.station.count(End::TooLarge);
             // What nobody looked at is not clean; an opinion that was not heard is nothing.
@@ -320,7 +327,7 @@ async fn octets(content: &Content) -> Result<Bytes, String> {
 
 impl<P: Protocol> Check<EndOfData> for Scanner<P> {
     fn name(&self) -> &str {
-        self.station.settings().name()
+        self.settings.name()
     }
 
     fn symbols(&self) -> Vec<SymbolDef> {
@@ -332,15 +339,15 @@ impl<P: Protocol> Check<EndOfData> for Scanner<P> {
     }
 
     fn on_unknown(&self) -> OnUnknown {
-        self.station.settings().on_unknown()
+        self.settings.on_unknown()
     }
 
     fn is_certain(&self) -> bool {
-        self.station.settings().kind.is_certain()
+        self.settings.kind.is_certain()
     }
 
     fn applies(&self, facts: &MessageFacts) -> bool {
-        self.station.settings().everyone() || facts.is_stranger()
+        self.settings.everyone() || facts.is_stranger()
     }
 
     fn run<'a>(&'a self, facts: &'a MessageFacts, found: &'a mut Findings) -> Work<'a> {
@@ -363,15 +370,17 @@ impl Scanners {
         settings::check_all(all)?;
         let mut stations = Vec::new();
         for (number, scanner) in all.iter().enumerate() {
-            let station = Arc::new(Station::new(scanner.clone(), resolver.clone()));
+            let station = Arc::new(Station::new(scanner.contact(), resolver.clone()));
             stations.push(Arc::clone(&station));
             let set = of_check(scanner.name());
             let why = |error: SymbolError| ScannerError { number, key: "name", why: error.to_string() };
             let check = match scanner.kind {
-                Kind::Clamd => Scanner::check(station, clamd::Clamd::new(number, scanner)),
-                Kind::Spamd => Scanner::check(station, spamd::Spamd::new(scanner, hostname.as_str())),
-                Kind::Rspamd => Scanner::check(station, rspamd::Rspamd::new(number, scanner)),
-                Kind::Pyzor => Scanner::check(station, pyzor::Pyzor::new(scanner)),
+                Kind::Clamd => Scanner::check(scanner, station, clamd::Clamd::new(number, scanner)),
+                Kind::Spamd => {
+                    Scanner::check(scanner, station, spamd::Spamd::new(scanner, hostname.as_str()))
+                }
+                Kind::Rspamd => Scanner::check(scanner, station, rspamd::Rspamd::new(number, scanner)),
+                Kind::Pyzor => Scanner::check(scanner, station, pyzor::Pyzor::new(scanner)),
                 Kind::Policy => {
                     let delegate = Arc::new(Delegate::new(number, scanner, station).map_err(why)?);
                     match scanner.stage.unwrap_or_default() {
@@ -383,7 +392,14 @@ impl Scanners {
             };
             pipeline.end_of_data.add(check.map_err(why)?, set);
         }
-        Ok(Self { all: stations })
+        // True when one of them looks at the mail of our own users, when it is there.
+        let looks = |scanner: &ScannerSettings| scanner.everyone() && scanner.sees_messages();
+        Ok(Self { all: stations, look_at_everything: all.iter().any(looks) })
+    }
+
+    /// Milters are watched over with them.
+    pub(crate) fn watch(&mut self, milters: &Milters) {
+        self.all.extend(milters.stations());
     }
 
     /// How they do.
@@ -401,8 +417,7 @@ impl Scanners {
     /// True when one of them looks at the mail of our own users, when it is there.
     #[must_use]
     pub fn look_at_everything(&self) -> bool {
-        let looks = |scanner: &ScannerSettings| scanner.everyone() && scanner.sees_messages();
-        self.all.iter().any(|station| looks(station.settings()))
+        self.look_at_everything
     }
 }
 

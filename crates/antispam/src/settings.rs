@@ -23,6 +23,7 @@ use crate::end_of_data::links::LinkSettings;
 use crate::learn::{BayesSettings, LearnSettings};
 use crate::quarantine::QuarantineSettings;
 use crate::rcpt::greylist::GreylistSettings;
+use crate::remote::milter::settings::MilterSettings;
 use crate::remote::settings::ScannerSettings;
 
 /// How strangers and their mail are judged while they are on the line.
@@ -135,6 +136,8 @@ pub struct Settings {
     pub spam_traps: Option<Spec>,
     /// Programs besides us that look at messages: `ClamAV`, `SpamAssassin`, rspamd, Pyzor, policy servers.
     pub scanner: Vec<ScannerSettings>,
+    /// Milters, in the order in which they are asked: OpenDKIM, rspamd, clamav-milter.
+    pub milter: Vec<MilterSettings>,
     /// Settings of single checks by their name: mode, on_unknown, budget_ms.
     pub check: BTreeMap<String, CheckSettings>,
     /// Recipients for whom something else holds than for their domain.
@@ -210,6 +213,7 @@ impl Default for Settings {
             attachments: AttachmentSettings::default(),
             spam_traps: None,
             scanner: Vec::new(),
+            milter: Vec::new(),
             check: BTreeMap::new(),
             recipient: Vec::new(),
         }

@@ -78,6 +78,10 @@ pub struct ListenerSettings {
     /// Networks whose connections must begin with a PROXY protocol header (version 1 or 2): your load balancers.
     /// From elsewhere such a header is refused. Empty, the default: nobody.
     pub proxy_protocol_from: Networks,
+    /// Names of the milters (`[[antispam.milter]]`) that are shown what comes in here, in this order. Not set: all, in theirs;
+    /// `[]`: none.
+    #[schemars(example = &["opendkim"])]
+    pub milters: Option<Vec<String>>,
 }
 
 impl Default for ListenerSettings {
@@ -87,6 +91,7 @@ impl Default for ListenerSettings {
             bind: Vec::new(),
             auth: None,
             proxy_protocol_from: Networks::default(),
+            milters: None,
         }
     }
 }

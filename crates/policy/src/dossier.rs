@@ -71,6 +71,18 @@ impl Dossier {
         self.recipients.len() - 1
     }
 
+    /// More of one recipient, by its number.
+    pub fn add_to_recipient(&mut self, number: usize, report: StageReport) {
+        let mut part = Part::of(report);
+        let own = part.take_own();
+        self.file(part, Scope::Recipient);
+        if let Some((_, part)) = self.recipients.get_mut(number) {
+            own.findings.into_iter().for_each(|finding| part.add_finding(finding));
+            own.rulings.into_iter().for_each(|ruling| part.add_ruling(ruling));
+            own.unfinished.into_iter().for_each(|one| part.add_unfinished(one));
+        }
+    }
+
     /// The recipient was refused: what counted for it alone is forgotten. Those after it move up.
     pub fn forget_recipient(&mut self, number: usize) {
         if number < self.recipients.len() {
@@ -248,8 +260,11 @@ mod tests {
         assert_eq!(names(&dossier, Some(a)), ["C", "PROBING", "M", "A"]);
         assert_eq!(names(&dossier, Some(b)), ["C", "PROBING", "M", "B"]);
         assert_eq!(names(&dossier, None), ["C", "PROBING", "M"]);
+        let all = Finding::new("ALL").counts_for(Scope::Transaction);
+        dossier.add_to_recipient(b, report(Stage::Rcpt, vec![Finding::new("MORE"), all]));
+        assert_eq!(names(&dossier, Some(b)), ["C", "PROBING", "M", "ALL", "B", "MORE"]);
         dossier.forget_recipient(a);
-        assert_eq!(names(&dossier, Some(0)), ["C", "PROBING", "M", "B"]);
+        assert_eq!(names(&dossier, Some(0)), ["C", "PROBING", "M", "ALL", "B", "MORE"]);
         dossier.end_transaction();
         assert_eq!(names(&dossier, Some(0)), ["C", "PROBING"]);
     }

@@ -49,7 +49,7 @@ pub use record::{About, RecipientRecord, VerdictRecord};
 pub use ruling::{Order, Ruling, Source};
 pub use score::{Score, ScoreError};
 pub use stage::{Connect, EndOfData, Helo, Mail, Rcpt, Scope, Stage, StageMarker};
-pub use symbol::{Symbol, SymbolDef, SymbolError};
+pub use symbol::{Symbol, SymbolDef, SymbolError, timeout_symbol};
 pub use tally::Tally;
 pub use thresholds::{Rules, Setting, Threshold, ThresholdOverrides, Thresholds};
 pub use verdict::{Action, DecidedBy, Verdict};

@@ -6,6 +6,7 @@
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, PoisonError, RwLock};
 
+use antispam::remote::milter::Choice;
 use net::{Accepted, ListenerKind, ListenerSettings};
 use smtp::{PeerInfo, Role};
 use tokio::io::AsyncWriteExt;
@@ -110,6 +111,7 @@ async fn serve(
     let facts = ClientFacts {
         port: peer.port(),
         local: Some(local.ip()),
+        milters: door.milters.as_ref().map_or(Choice::All, |names| Choice::Named(names.as_slice().into())),
         ..ClientFacts::new(metrics_door(door.kind), Some(peer.ip()), trusted)
     };
     let info = PeerInfo {

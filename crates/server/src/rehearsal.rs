@@ -21,7 +21,7 @@ use policy::{
     VerdictRecord,
 };
 use serde::Serialize;
-use smtp::MailParameters;
+use smtp::{MailParameters, RecipientParameters};
 use store::{MemoryState, NewBody};
 
 use crate::accounts::manage;
@@ -204,7 +204,7 @@ impl Stagehand<'_> {
             Ok(_) => {
                 let is_ours = self.router.is_ours(&recipient.domain);
                 self.case
-                    .recipient(recipient, said.with_tag.as_ref(), is_ours)
+                    .recipient(recipient, said.with_tag.as_ref(), (is_ours, &RecipientParameters::default()))
                     .await
                     .err()
                     .map(|reply| *reply)
@@ -232,7 +232,8 @@ impl Stagehand<'_> {
             body: NewBody::Memory(vec![bytes]),
             room: None,
         };
-        let submitted = Submitted { id: QueueId(0), recipients, addressed, body: &mut body };
+        let submitted =
+            Submitted { id: QueueId(0), recipients, addressed, body: &mut body, missing: &|_| Vec::new() };
         let judged = self.case.message(submitted).await;
         let judged = judged.map_err(|error| Error::Store(error.to_string()))?;
         self.step(Stage::EndOfData, said, judged.refused);

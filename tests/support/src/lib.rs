@@ -9,6 +9,7 @@ mod clamd;
 mod client;
 mod daemon;
 mod dns;
+mod milter;
 mod sink;
 mod tls;
 
@@ -24,6 +25,7 @@ pub use clamd::{Clamd, attached, infected};
 pub use client::{Client, Reply};
 pub use daemon::Daemon;
 pub use dns::{Dns, Trouble};
+pub use milter::Milter;
 pub use sink::{Sink, Taken};
 
 /// Set to 1, an absent program fails its tests instead of skipping them.

@@ -23,6 +23,7 @@ const ANSWER_LINES_MAX: usize = 32;
 
 /// A policy server, at its stage.
 pub(crate) struct Delegate {
+    settings: ScannerSettings,
     station: Arc<Station>,
     points: SymbolDef,
     key: String,
@@ -37,7 +38,7 @@ impl Delegate {
     ) -> Result<Self, SymbolError> {
         let meaning = "SCORE of a policy server, times its points";
         let points = SymbolDef::configured(&settings.symbol("SCORE"), Score::points(1), None, meaning)?;
-        Ok(Self { station, points, key: format!("antispam.scanner[{number}]") })
+        Ok(Self { settings: settings.clone(), station, points, key: format!("antispam.scanner[{number}]") })
     }
 
     async fn ask(&self, request: &str, found: &mut Findings) {
@@ -158,7 +159,7 @@ macro_rules! check {
     ($stage:ident, $facts:ident, |$given:ident| $about:expr) => {
         impl Check<$stage> for Delegate {
             fn name(&self) -> &str {
-                self.station.settings().name()
+                self.settings.name()
             }
 
             fn symbols(&self) -> Vec<SymbolDef> {
@@ -170,7 +171,7 @@ macro_rules! check {
             }
 
             fn on_unknown(&self) -> OnUnknown {
-                self.station.settings().on_unknown()
+                self.settings.on_unknown()
             }
 
             fn is_certain(&self) -> bool {
@@ -178,7 +179,7 @@ macro_rules! check {
             }
 
             fn applies(&self, facts: &$facts) -> bool {
-                self.station.settings().everyone() || facts.is_stranger()
+                self.settings.everyone() || facts.is_stranger()
             }
 
             fn run<'a>(&'a self, $given: &'a $facts, found: &'a mut Findings) -> Work<'a> {
@@ -265,7 +266,7 @@ mod tests {
         let settings =
             ScannerSettings::new(super::super::settings::Kind::Policy, "127.0.0.1:1".parse().unwrap());
         let resolver = super::super::tests::resolver();
-        let station = Arc::new(Station::new(settings.clone(), resolver));
+        let station = Arc::new(Station::new(settings.contact(), resolver));
         let delegate = Delegate::new(0, &settings, station).unwrap();
         let act = |action: &str| {
             let mut found = Findings::default();

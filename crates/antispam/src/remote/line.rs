@@ -10,7 +10,7 @@ use super::Failure;
 /// Octets of one line of an answer.
 pub(crate) const LINE_BYTES_MAX: usize = 16 << 10;
 
-trait Socket: AsyncRead + AsyncWrite + Send + Unpin {}
+trait Socket: AsyncRead + AsyncWrite + Send + Sync + Unpin {}
 
 impl Socket for TcpStream {}
 impl Socket for UnixStream {}
@@ -62,6 +62,18 @@ impl Line {
             line.pop();
         }
         Ok(String::from_utf8_lossy(&line).into_owned())
+    }
+
+    /// Hands what has come to `take`: at least one octet.
+    pub(crate) async fn some(&mut self, take: impl FnOnce(&[u8])) -> Result<(), Failure> {
+        let octets = self.stream.fill_buf().await.map_err(lost)?;
+        let count = octets.len();
+        if count == 0 {
+            return Err(Failure::Lost("the connection was closed before the answer".to_owned()));
+        }
+        take(octets);
+        self.stream.consume(count);
+        Ok(())
     }
 
     /// So many octets.

@@ -5,6 +5,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::address::Address;
+use super::station::Contact;
 
 /// Longest time that an operator may let a scanner take, in seconds: who sends waits for all of it.
 pub const SECONDS_MAX: u64 = 120;
@@ -155,6 +156,19 @@ impl ScannerSettings {
         }
     }
 
+    /// How it is reached.
+    #[must_use]
+    pub fn contact(&self) -> Contact {
+        Contact {
+            name: self.name().to_owned(),
+            address: self.address.clone(),
+            seconds_max: self.seconds_max,
+            retries: self.retries,
+            breaker_failures: self.breaker_failures,
+            breaker_seconds: self.breaker_seconds,
+        }
+    }
+
     /// Its name.
     #[must_use]
     pub fn name(&self) -> &str {
@@ -198,11 +212,7 @@ impl ScannerSettings {
     pub fn check(&self, number: usize) -> Result<(), ScannerError> {
         let wrong = |key, why: String| Err(ScannerError { number, key, why });
         let name = self.name();
-        let plain = name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_');
-        if !plain || name.len() > NAME_BYTES_MAX || Symbol::parse(&name.to_ascii_uppercase()).is_err() {
-            let why = format!(
-                "`{name}`: write lower-case letters, digits and _, a letter first, at most {NAME_BYTES_MAX}"
-            );
+        if let Err(why) = named(name) {
             return wrong("name", why);
         }
         if !(1..=SECONDS_MAX).contains(&self.seconds_max) {
@@ -227,6 +237,15 @@ impl ScannerSettings {
     }
 }
 
+/// A name that symbols can begin with, or what to write.
+pub(crate) fn named(name: &str) -> Result<(), String> {
+    let plain = name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_');
+    if plain && name.len() <= NAME_BYTES_MAX && Symbol::parse(&name.to_ascii_uppercase()).is_ok() {
+        return Ok(());
+    }
+    Err(format!("`{name}`: write lower-case letters, digits and _, a letter first, at most {NAME_BYTES_MAX}"))
+}
+
 /// All scanners are as they must be, and each has a name of its own.
 ///
 /// # Errors
@@ -242,19 +261,19 @@ pub fn check_all(all: &[ScannerSettings]) -> Result<(), ScannerError> {
     Ok(())
 }
 
-const fn seconds_max() -> u64 {
+pub(crate) const fn seconds_max() -> u64 {
     10
 }
 
-const fn retries() -> u32 {
+pub(crate) const fn retries() -> u32 {
     1
 }
 
-const fn breaker_failures() -> u32 {
+pub(crate) const fn breaker_failures() -> u32 {
     5
 }
 
-const fn breaker_seconds() -> u64 {
+pub(crate) const fn breaker_seconds() -> u64 {
     30
 }
 

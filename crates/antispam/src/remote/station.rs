@@ -16,7 +16,6 @@ use tokio::time::{Instant, sleep, timeout};
 use super::address::Address;
 use super::breaker::{Breaker, Change, Limits};
 use super::line::Line;
-use super::settings::ScannerSettings;
 use super::{End, Failure, Notice, Status};
 
 /// Seconds until an address of a scanner counts as dead.
@@ -28,10 +27,27 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// Notices that are kept until somebody reads them.
 const NOTICES_MAX: usize = 16;
 
+/// What a station goes by.
+#[derive(Debug, Clone)]
+pub struct Contact {
+    /// Its name.
+    pub name: String,
+    /// Where it listens.
+    pub address: Address,
+    /// Seconds that an asking may take.
+    pub seconds_max: u64,
+    /// How often it is asked again.
+    pub retries: u32,
+    /// Failures in a row that open the breaker; 0 never does.
+    pub breaker_failures: u32,
+    /// Seconds for which it is left alone then.
+    pub breaker_seconds: u64,
+}
+
 /// See above.
 #[derive(Debug)]
 pub struct Station {
-    settings: ScannerSettings,
+    contact: Contact,
     resolver: Resolver,
     breaker: Mutex<Breaker>,
     figures: [AtomicU64; End::ALL.len()],
@@ -39,15 +55,15 @@ pub struct Station {
 }
 
 impl Station {
-    /// A scanner by these settings.
+    /// A scanner that is reached so.
     #[must_use]
-    pub fn new(settings: ScannerSettings, resolver: Resolver) -> Self {
+    pub fn new(contact: Contact, resolver: Resolver) -> Self {
         let limits = Limits {
-            failures: settings.breaker_failures,
-            pause: Duration::from_secs(settings.breaker_seconds),
+            failures: contact.breaker_failures,
+            pause: Duration::from_secs(contact.breaker_seconds),
         };
         Self {
-            settings,
+            contact,
             resolver,
             breaker: Mutex::new(Breaker::new(limits)),
             figures: Default::default(),
@@ -55,16 +71,16 @@ impl Station {
         }
     }
 
-    /// As an operator has it.
+    /// Its name.
     #[must_use]
-    pub fn settings(&self) -> &ScannerSettings {
-        &self.settings
+    pub fn name(&self) -> &str {
+        &self.contact.name
     }
 
     /// How long an asking may take.
     #[must_use]
     pub fn time_max(&self) -> Duration {
-        Duration::from_secs(self.settings.seconds_max)
+        Duration::from_secs(self.contact.seconds_max)
     }
 
     /// How it does.
@@ -73,7 +89,7 @@ impl Station {
         let is_asked = self.breaker.lock().unwrap_or_else(PoisonError::into_inner).is_closed();
         let ends = End::ALL.iter().zip(&self.figures);
         Status {
-            scanner: self.settings.name().to_owned(),
+            scanner: self.contact.name.clone(),
             is_asked,
             ends: ends.map(|(end, count)| (*end, count.load(Ordering::Relaxed))).collect(),
         }
@@ -97,23 +113,57 @@ impl Station {
     where
         Fut: Future<Output = Result<A, Failure>>,
     {
-        let now = Instant::now();
-        if !self.breaker.lock().unwrap_or_else(PoisonError::into_inner).admit(now.into_std()) {
-            self.count(End::NotAsked);
-            return Err(Failure::NotAsked);
-        }
-        let asking = Asking { station: self, begun: now, ended: false };
+        self.admit()?;
+        let asking = Asking { station: self, begun: Instant::now(), ended: false };
         let asked = timeout(self.time_max(), self.attempts(attempt)).await;
-        let asked = asked.unwrap_or(Err(Failure::TimedOut { seconds: self.settings.seconds_max }));
+        let asked = asked.unwrap_or(Err(Failure::TimedOut { seconds: self.contact.seconds_max }));
         asking.ended(asked.as_ref().err());
+        if asked.is_ok() {
+            self.count(End::Answered);
+        }
         asked
     }
 
-    async fn attempts<A, Fut>(&self, attempt: impl Fn() -> Fut) -> Result<A, Failure>
+    /// May it be asked at all? For dialogues of several parts, before the first.
+    pub(crate) fn admit(&self) -> Result<(), Failure> {
+        let now = Instant::now().into_std();
+        if self.breaker.lock().unwrap_or_else(PoisonError::into_inner).admit(now) {
+            return Ok(());
+        }
+        self.count(End::NotAsked);
+        Err(Failure::NotAsked)
+    }
+
+    /// One part of a dialogue, which may take `limit`, and no longer than the `left` that the client has for it. A failure is
+    /// counted; whether the whole has come to an answer is for the caller to count.
+    pub(crate) async fn part<A>(
+        &self,
+        (limit, left): (Duration, Duration),
+        work: impl Future<Output = Result<A, Failure>>,
+    ) -> Result<A, Failure> {
+        let asking = Asking { station: self, begun: Instant::now(), ended: false };
+        match timeout(limit.min(left), work).await {
+            Ok(done) => {
+                asking.ended(done.as_ref().err());
+                done
+            }
+            Err(_) => {
+                let failure = Failure::TimedOut { seconds: limit.min(left).as_secs() };
+                // Cut short, it has not had its time: then it was given up, and is not to blame.
+                if limit <= left {
+                    asking.ended(Some(&failure));
+                }
+                Err(failure)
+            }
+        }
+    }
+
+    /// Attempts at something that may go better when it is tried again.
+    pub(crate) async fn attempts<A, Fut>(&self, attempt: impl Fn() -> Fut) -> Result<A, Failure>
     where
         Fut: Future<Output = Result<A, Failure>>,
     {
-        let mut left = self.settings.retries;
+        let mut left = self.contact.retries;
         loop {
             match attempt().await {
                 Err(failure) if failure.is_worth_another() && left > 0 => {
@@ -127,12 +177,12 @@ impl Station {
 
     /// How long one attempt of several may take, where silence is all there is to hear of a failure.
     pub(crate) fn attempt_time_max(&self) -> Duration {
-        self.time_max() / self.settings.retries.saturating_add(1)
+        self.time_max() / self.contact.retries.saturating_add(1)
     }
 
     /// Where datagrams are to go: the first address of its host.
     pub(crate) async fn datagrams_to(&self) -> Result<SocketAddr, Failure> {
-        let Address::Inet(host, port) = &self.settings.address else {
+        let Address::Inet(host, port) = &self.contact.address else {
             return Err(Failure::Unreachable("no datagrams are sent to files".to_owned()));
         };
         let first = self.addresses(host).await?.first().copied();
@@ -153,7 +203,7 @@ impl Station {
     /// A fresh connection.
     pub(crate) async fn connect(&self) -> Result<Line, Failure> {
         let unreachable = |why: String| Failure::Unreachable(why);
-        match &self.settings.address {
+        match &self.contact.address {
             Address::Unix(path) => {
                 let stream = UnixStream::connect(path).await;
                 let named = |error| unreachable(format!("{}: {error}", path.display()));
@@ -171,13 +221,13 @@ impl Station {
 
     fn told(&self, change: Option<Change>, why: &str) {
         let Some(change) = change else { return };
-        let scanner = self.settings.name().to_owned();
+        let scanner = self.contact.name.clone();
         let notice = match change {
             Change::Opened => Notice::Opened {
                 scanner,
                 why: why.to_owned(),
-                failures: self.settings.breaker_failures,
-                seconds: self.settings.breaker_seconds,
+                failures: self.contact.breaker_failures,
+                seconds: self.contact.breaker_seconds,
             },
             Change::Closed => Notice::Closed { scanner },
         };
@@ -198,7 +248,9 @@ struct Asking<'a> {
 impl Asking<'_> {
     fn ended(mut self, failure: Option<&Failure>) {
         self.ended = true;
-        self.station.count(failure.map_or(End::Answered, Failure::end));
+        if let Some(failure) = failure {
+            self.station.count(failure.end());
+        }
         let mut breaker = self.station.breaker.lock().unwrap_or_else(PoisonError::into_inner);
         let failure = failure.filter(|failure| failure.is_the_scanners());
         let change = match failure {

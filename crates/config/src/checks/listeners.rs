@@ -40,6 +40,7 @@ fn one(findings: &mut Findings<'_, '_>, listener: &ListenerSettings, place: &Pla
             .help(format!("add `bind = [\"[::]:{port}\"]`"));
         findings.push(problem);
     }
+    milters(findings, listener, place);
     if findings.config.tls.is_none() {
         without_tls(findings, listener, place);
     }
@@ -48,6 +49,23 @@ fn one(findings: &mut Findings<'_, '_>, listener: &ListenerSettings, place: &Pla
             .error(&place.key("auth"), format!("a {kind} listener without authentication"))
             .label("nobody could send here")
             .help("leave `auth` out (then it is required), or make it an mx listener");
+        findings.push(problem);
+    }
+}
+
+/// Mail would pass unseen by a milter that is not there.
+fn milters(findings: &mut Findings<'_, '_>, listener: &ListenerSettings, place: &Place) {
+    let there: Vec<&str> =
+        findings.config.antispam.milter.iter().map(|milter| milter.name.as_str()).collect();
+    for (item, name) in listener.milters.iter().flatten().enumerate() {
+        if there.contains(&name.as_str()) {
+            continue;
+        }
+        let names = if there.is_empty() { "there are none".to_owned() } else { there.join(", ") };
+        let problem = findings
+            .error(&place.key("milters").item(item), format!("there is no milter `{name}`"))
+            .label("not the `name` of any [[antispam.milter]]")
+            .help(format!("write one of these: {names}; or add a section [[antispam.milter]]"));
         findings.push(problem);
     }
 }

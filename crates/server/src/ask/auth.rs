@@ -79,6 +79,7 @@ impl Asker {
             return Answer::Reply(Reply::new(535, (5, 7, 8), "This account may not act as another"));
         }
         self.facts.account = Some(account.clone());
+        self.facts.mechanism = Some(mechanism.name());
         Answer::Authenticated { account, reply: login.reply() }
     }
 

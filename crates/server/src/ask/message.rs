@@ -19,7 +19,7 @@ use crate::session::transaction::Transaction;
 use super::Asker;
 
 /// Why a message was not taken.
-enum Refused {
+pub(super) enum Refused {
     /// Something of ours stood in the way, or it is not the sender's to send: there is no verdict of it yet.
     Ours(Why<'static>, Reply),
     /// A rule or the score.
@@ -59,6 +59,7 @@ impl Asker {
             return reply;
         };
         self.sink = Some(sink);
+        self.case.data().await;
         Reply::plain(354, "End data with <CR><LF>.<CR><LF>")
     }
 
@@ -136,7 +137,9 @@ impl Asker {
             self.or_late(submission::check_identity(services, &self.facts, &head)).await?;
         }
         // The checks see the message as it came. Then their edits, then what is missing, then the signature over all that.
-        let mut judged = self.judge(&transaction, &mut body).await?;
+        let mut judged = self.judge(&transaction, &mut body, ours).await?;
+        let mut transaction = transaction;
+        self.change(&mut transaction, &mut body, &mut judged).await?;
         let mut edits = judged.edits.clone();
         let mut top = trace::received(services, &self.facts, &transaction);
         top.extend_from_slice(&judged.trace);
@@ -183,10 +186,20 @@ impl Asker {
     }
 
     /// What the judge says of a message as a whole, and whether it is taken at all.
-    async fn judge(&mut self, transaction: &Transaction, body: &mut ReceivedBody) -> Result<Judged, Refused> {
+    async fn judge(
+        &mut self,
+        transaction: &Transaction,
+        body: &mut ReceivedBody,
+        ours: bool,
+    ) -> Result<Judged, Refused> {
         let recipients = accepted(transaction).collect();
         let addressed = Addressed::together(transaction.recipients.iter().map(|r| r.addressed));
-        let submitted = Submitted { id: transaction.id, recipients, addressed, body };
+        let services = Arc::clone(&self.services);
+        let completes = ours && services.config.submission.add_missing_headers;
+        let missing = |head: &[u8]| {
+            if completes { submission::missing(&services, transaction.id, head) } else { Vec::new() }
+        };
+        let submitted = Submitted { id: transaction.id, recipients, addressed, body, missing: &missing };
         let judged = self.case.message(submitted).await;
         let unread =
             |error| Refused::Ours(NOT_STORED, intake::refusal(&self.services, transaction.id, &error));

@@ -5,6 +5,7 @@
 
 mod auth;
 mod message;
+mod milters;
 mod rates;
 pub(crate) mod recipient;
 mod sender;
@@ -113,6 +114,7 @@ impl Asker {
     pub async fn end(&mut self) {
         self.sink = None;
         self.transaction = None;
+        self.case.end().await;
     }
 
     /// What the client sent before it was greeted, in octets.

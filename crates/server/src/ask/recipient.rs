@@ -39,10 +39,12 @@ impl Asker {
         match verdict {
             Ok(finals) => {
                 let is_ours = self.services.router.is_ours(&accepted_as.domain);
-                if let Err(reply) = self.case.recipient(&accepted_as, with_tag.as_ref(), is_ours).await {
+                let more = (is_ours, &params);
+                if let Err(reply) = self.case.recipient(&accepted_as, with_tag.as_ref(), more).await {
                     if reply.is_permanent() {
                         self.count(Event::Failure, 1);
                     }
+                    self.case.milters_hear_refused(&accepted_as, &params, &reply).await;
                     return self.refuse_recipient(RecipientRefusal::Policy, bare, *reply);
                 }
                 self.add(accepted_as, (finals, addressed), params)
@@ -56,6 +58,7 @@ impl Asker {
                 let reply = Reply::new(code, enhanced, words);
                 let key = key(&self.services.config, reason, &accepted_as);
                 self.case.turned_away(&accepted_as, (source(reason), &key), &reply);
+                self.case.milters_hear_refused(&accepted_as, &params, &reply).await;
                 self.refuse_recipient(reason, bare, reply)
             }
         }

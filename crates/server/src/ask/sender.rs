@@ -30,9 +30,11 @@ impl Asker {
             return reply;
         }
         self.case.sender(&reverse_path, &params, (&self.facts, is_ours)).await;
+        let id = self.services.shared.ids.next();
+        self.case.milters_hear(id, &params, &self.facts).await;
         let reply = Reply::new(250, (2, 1, 0), "Ok");
         self.transaction = Some(Transaction {
-            id: self.services.shared.ids.next(),
+            id,
             reverse_path,
             tagged_sender,
             body_type: params.body,

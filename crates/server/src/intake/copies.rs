@@ -39,8 +39,12 @@ impl Copies {
     ) -> Self {
         let mut copies = Self::default();
         let mut seen: HashSet<&Address> = HashSet::new();
-        for (number, recipient) in accepted.iter().enumerate() {
-            let own = judged.copies.get(number);
+        let all =
+            accepted.iter().enumerate().map(|(number, recipient)| (recipient, judged.copies.get(number)));
+        // Whoever gets it by another name gets it.
+        let (discarded, wanted): (Vec<_>, Vec<_>) =
+            all.partition(|(_, own)| own.is_some_and(|copy| copy.discarded));
+        for (recipient, own) in wanted.into_iter().chain(discarded) {
             let redirect = own.and_then(|copy| copy.redirect.as_ref()).map(std::slice::from_ref);
             for address in redirect.unwrap_or(&recipient.finals) {
                 if !seen.insert(address) {

@@ -9,11 +9,11 @@ use std::sync::Arc;
 use mail::{Address, Reply, ReversePath, Timestamp};
 use policy::judge::{AtRcpt, Client, Greylist, Greylisting, at_rcpt};
 use policy::{
-    About, Action, AuthFacts, BeforeGreeting, ConnectFacts, DecidedBy, Decision, Door, Dossier, Facts,
-    HeloFacts, MailFacts, Order, RcptFacts, Rules, Ruling, Score, Source, Stage, StageReport, Threshold,
-    Verdict, VerdictRecord,
+    About, Action, AuthFacts, BeforeGreeting, ConnectFacts, DecidedBy, Decision, Door, Dossier, Evidence,
+    Facts, HeloFacts, MailFacts, Order, RcptFacts, Rules, Ruling, Score, Source, Stage, StageReport,
+    Threshold, Verdict, VerdictRecord,
 };
-use smtp::MailParameters;
+use smtp::{MailParameters, RecipientParameters};
 
 use crate::clock;
 use crate::metrics;
@@ -22,6 +22,7 @@ use crate::session::facts::ClientFacts;
 use super::Judge;
 use super::clerk::{Clerk, NoClerk, Told};
 use super::known::Asking;
+use super::milters;
 use super::waits::Waits;
 
 /// Verdicts of one session that are kept at most; further ones are logged and counted.
@@ -53,6 +54,8 @@ pub struct Case {
     kept: usize,
     /// For how long checks have kept it waiting.
     pub(super) waits: Waits,
+    /// Who else follows it.
+    pub(super) milters: milters::Told,
 }
 
 impl Case {
@@ -74,6 +77,7 @@ impl Case {
             clerk: Arc::new(NoClerk),
             kept: 0,
             waits: Waits::default(),
+            milters: milters::Told::default(),
         }
     }
 
@@ -101,6 +105,7 @@ impl Case {
             self.address_checked(report, took);
         }
         self.connect = Some(facts);
+        self.milters = milters::Told::new(self.judge.milters.session(&client.milters));
     }
 
     /// The client, or its account, is asked to come back for doing too much: for the record. `why`: who says so, by which
@@ -234,7 +239,7 @@ impl Case {
         &mut self,
         recipient: &Address,
         said: Option<&Address>,
-        is_ours: bool,
+        (is_ours, params): (bool, &RecipientParameters),
     ) -> Result<(), Box<Reply>> {
         let Some(mail) = self.mail.clone() else { return Ok(()) };
         let facts = RcptFacts {
@@ -252,7 +257,18 @@ impl Case {
         self.clerk.checked(&report);
         let number = self.dossier.add_recipient(recipient.clone(), report);
         let rules = self.judge.rules.of(recipient);
-        let decision = self.decide(&facts, number, &rules).await;
+        let mut decision = self.decide(&facts, number, &rules).await;
+        if matches!(decision.verdict, Verdict::Accept)
+            && let Some(report) = self.milters_recipient((recipient, is_ours), params).await
+        {
+            self.dossier.add_to_recipient(number, report);
+            decision = at_rcpt(&self.at_rcpt(
+                &facts,
+                &self.dossier.evidence(Some(number)),
+                &rules,
+                Greylist::Passed,
+            ));
+        }
         match decision.verdict.reply(&self.id) {
             Some(reply) => {
                 self.tell_refusal(&mail, (recipient, &decision, &rules), &reply);
@@ -269,21 +285,31 @@ impl Case {
 
     async fn decide(&self, facts: &RcptFacts, number: usize, rules: &Rules) -> Decision {
         let evidence = self.dossier.evidence(Some(number));
-        let mut case = AtRcpt {
-            book: &self.judge.book,
-            evidence: &evidence,
-            rules,
-            first: self.first.as_deref(),
-            client: client_of(facts),
-            greylisting: self.judge.greylisting(&facts.recipient),
-            greylist: Greylist::NotAsked,
-        };
+        let mut case = self.at_rcpt(facts, &evidence, rules, Greylist::NotAsked);
         let decision = at_rcpt(&case);
         if !matches!(decision.verdict, Verdict::AskGreylist) {
             return decision;
         }
         case.greylist = self.ask_greylist(facts).await;
         at_rcpt(&case)
+    }
+
+    fn at_rcpt<'a>(
+        &'a self,
+        facts: &RcptFacts,
+        evidence: &'a Evidence<'a>,
+        rules: &'a Rules,
+        greylist: Greylist,
+    ) -> AtRcpt<'a> {
+        AtRcpt {
+            book: &self.judge.book,
+            evidence,
+            rules,
+            first: self.first.as_deref(),
+            client: client_of(facts),
+            greylisting: self.judge.greylisting(&facts.recipient),
+            greylist,
+        }
     }
 
     /// A recipient was refused because there is nobody of that name.
@@ -341,6 +367,7 @@ impl Case {
         self.first = None;
         self.dossier.end_transaction();
         self.waits.end_transaction();
+        self.milters.session.end_message();
     }
 }
 

@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use policy::Content;
 use store::{NewBody, StoreError};
 
 use crate::limits::{BodyRoom, Room};
@@ -11,9 +10,10 @@ use crate::session::body::ReceivedBody;
 
 /// A message in one piece, with the room it takes; the room is given back when this is dropped.
 pub(super) struct Whole {
-    pub(super) content: Content,
+    pub(super) octets: Bytes,
     pub(super) header: Bytes,
-    _room: Option<Room>,
+    /// Its room, when it was not in memory before.
+    pub(super) room: Option<Room>,
 }
 
 /// Puts a message together. A body in memory is joined in place, so that it is not there twice; one in a file is read.
@@ -52,7 +52,7 @@ pub(super) async fn whole(
         }
     };
     let header = bytes.slice(..mail::header::body_offset(&bytes).min(bytes.len()));
-    Ok(Whole { content: Content::Memory(bytes), header, _room: room })
+    Ok(Whole { octets: bytes, header, room })
 }
 
 fn joined(mut chunks: Vec<Bytes>) -> Bytes {
@@ -77,7 +77,7 @@ mod tests {
             ReceivedBody { body: NewBody::Memory(chunks), head: Vec::new(), bytes: 20, room: None };
         let whole = whole(&mut body, &BodyRoom::new(1 << 20), Duration::ZERO).await.unwrap();
         assert_eq!(whole.header, "Subject: a\r\n\r\n");
-        assert!(matches!(&whole.content, Content::Memory(all) if all == "Subject: a\r\n\r\ntext\r\n"));
+        assert_eq!(whole.octets, "Subject: a\r\n\r\ntext\r\n");
         assert!(matches!(&body.body, NewBody::Memory(all) if all.concat() == b"Subject: a\r\n\r\ntext\r\n"));
     }
 }

@@ -3,16 +3,17 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use antispam::authentication;
+use antispam::authentication::{self, Authenticated};
 use antispam::backscatter::out::Sender;
 use antispam::end_of_data::attachments::rename;
 use antispam::end_of_data::content_checks::Note;
+use antispam::remote::milter::Changes;
 use mail::{Address, Disposition, NextHop, QueueId, Reply};
 use policy::headers::{OURS, spam_fields};
 use policy::judge::{AfterData, AfterDataRecipient, Client, Greylist, after_data};
 use policy::{
-    About, Action, Addressed, Facts, MessageDecision, MessageFacts, Mode, Rules, Score, Shared, Stage,
-    StageReport, Verdict, VerdictRecord,
+    About, Action, Addressed, Content, Facts, MessageDecision, MessageFacts, Mode, Order, Rules, Ruling,
+    Score, Shared, Stage, StageReport, Verdict, VerdictRecord,
 };
 use store::{Edit, SenderProof, StoreError};
 
@@ -21,8 +22,9 @@ use crate::intake::submission::header_of;
 use crate::learning::teacher;
 use crate::session::body::ReceivedBody;
 
+use super::Judge;
 use super::case::{Case, required};
-use super::content::whole;
+use super::content::{Whole, whole};
 
 /// How long DNS is asked for the keys and policies of a message: the rest of the time is for its tables.
 const VERIFYING_TIME_MAX: Duration = Duration::from_secs(10);
@@ -37,7 +39,12 @@ pub struct Submitted<'a> {
     pub addressed: Addressed,
     /// Its octets.
     pub body: &'a mut ReceivedBody,
+    /// What a header lacks that our own users' mail is given; milters see it.
+    pub missing: Missing<'a>,
 }
+
+/// What a header lacks, as edits of it.
+type Missing<'a> = &'a (dyn Fn(&[u8]) -> Vec<Edit> + Send + Sync);
 
 /// A verdict in the queue's terms.
 #[derive(Debug, Default)]
@@ -60,6 +67,8 @@ pub struct Judged {
     pub notes: Vec<Note>,
     /// Whether the sender is who it says; none when nobody has looked.
     pub sender: Option<SenderProof>,
+    /// What milters want changed of envelope and body; the header is among the edits.
+    pub changes: Changes,
 }
 
 /// What becomes of one recipient's copy.
@@ -83,41 +92,42 @@ impl Case {
     pub async fn message(&mut self, submitted: Submitted<'_>) -> Result<Judged, StoreError> {
         let Some(mail) = self.mail.clone() else { return Ok(Judged::default()) };
         let (judge, started) = (Arc::clone(&self.judge), Instant::now());
+        let is_shown = !self.milters.session.is_empty();
         // A table that is asked about everybody may have ordered something about our own, too.
-        if !mail.is_stranger() && !judge.looks_at_everything() && !self.dossier.has_rulings() {
+        let is_judged = mail.is_stranger() || judge.looks_at_everything() || self.dossier.has_rulings();
+        if !is_judged && !is_shown {
             let edits = self.unforged(&header_of(submitted.body));
             return Ok(Judged { edits, ..Judged::default() });
         }
         let deadline = judge.verdict_time();
         let left = || deadline.saturating_sub(started.elapsed());
-        let message = whole(submitted.body, &judge.memory, left()).await?;
-        let mut facts = MessageFacts {
+        let mut message = whole(submitted.body, &judge.memory, left()).await?;
+        let facts = MessageFacts {
             mail,
             at: clock::now(),
             queue_id: submitted.id,
             recipients: submitted.recipients.into(),
             header: message.header.clone(),
-            content: message.content.clone(),
+            content: Content::Memory(message.octets.clone()),
             addressed: submitted.addressed,
             auth: self.sender_auth.clone(),
             shared: Shared::default(),
         };
-        let known = if facts.is_stranger() {
-            let time = left().min(VERIFYING_TIME_MAX);
-            let verified = authentication::of_message(&judge.resolver, &judge.us, &facts, time);
-            tokio::time::timeout(left(), verified).await.ok().flatten()
+        let scan = judge.content.run(&facts, left()).await;
+        let (mut notes, tables) = (scan.notes, scan.edits);
+        // What the tables refuse milters do not see at all.
+        let (checked, shown) = if is_shown && !scan.rulings.iter().any(refuses) {
+            let with = (tables.as_slice(), submitted.missing, &mut notes);
+            let checking = self.check_with_milters(facts, &mut message, with, left());
+            let (checked, shown) = Box::pin(checking).await;
+            (checked, Some(shown))
         } else {
-            None
+            (judge.check(facts, left()).await, None)
         };
-        if let Some(known) = &known {
-            facts.auth.learn(known.facts.clone());
-        }
-        let report = judge.pipeline.end_of_data.run(&facts, left()).await;
+        let Checked { facts, known, report } = checked;
         self.clerk.checked(&report);
         self.dossier.add(report);
-        let scan = judge.content.run(&facts, left()).await;
-        let rulings = scan.rulings;
-        self.dossier.add(StageReport { rulings, ..StageReport::new(Stage::EndOfData) });
+        self.dossier.add(StageReport { rulings: scan.rulings, ..StageReport::new(Stage::EndOfData) });
         let rules: Vec<_> = facts.recipients.iter().map(|address| judge.rules.of(address)).collect();
         let decision = self.after_data(&facts, &rules, left()).await;
         self.tell_message(&facts, &decision, &rules);
@@ -128,20 +138,52 @@ impl Case {
         self.welcome(&facts, &decision);
         let sender = self.sender_proof(&facts, &decision, &rules);
         let prepended = lines(&decision.prepend);
-        let mut judged = self.judged(&facts, decision, &rules);
-        // Tables act on everybody's mail.
-        judged.notes = scan.notes;
-        let is_taken = judged.refused.is_none();
-        let renamed =
-            if is_taken { judge.renamed(&facts, left(), &mut judged.notes).await } else { Vec::new() };
-        judged.edits.extend(rename::over(renamed, scan.edits));
-        judged.sender = sender;
-        // After the tables: these fields go whatever a table has made of them.
-        judged.edits.extend(self.unforged(&facts.header));
+        let judged = self.judged(&facts, decision, &rules);
+        let (mut edits, changes) = match shown {
+            Some(shown) => shown,
+            None if judged.refused.is_none() => {
+                let renamed = judge.renamed(&facts, left(), &mut notes).await;
+                (self.own_edits(&facts, rename::over(renamed, tables)), Changes::default())
+            }
+            None => Default::default(),
+        };
         // Last: what a rule adds is not removed for being ours to write.
-        judged.edits.extend(prepended.map(Edit::Prepend));
-        judged.trace = known.map(|known| known.trace).unwrap_or_default();
-        Ok(judged)
+        edits.extend(prepended.map(Edit::Prepend));
+        let trace = known.map(|known| known.trace).unwrap_or_default();
+        Ok(Judged { edits, notes, sender, trace, changes, ..judged })
+    }
+
+    /// Asks all checks, with milters beside them; the second: the edits, and what else milters have changed. They see what
+    /// tables have made of the message, with files renamed and with what it lacked.
+    async fn check_with_milters(
+        &mut self,
+        facts: MessageFacts,
+        message: &mut Whole,
+        (tables, missing, notes): (&[Edit], Missing<'_>, &mut Vec<Note>),
+        time: Duration,
+    ) -> (Checked, (Vec<Edit>, Changes)) {
+        let (judge, started) = (Arc::clone(&self.judge), Instant::now());
+        let renamed = judge.renamed(&facts, time, notes).await;
+        let mut edits = self.own_edits(&facts, rename::over(renamed, tables.to_vec()));
+        edits.extend(missing(&store::edited(&facts.header, &edits).concat()));
+        let left = time.saturating_sub(started.elapsed());
+        let mut milters = std::mem::take(&mut self.milters);
+        let shown = milters.shown(&judge, message, &edits, left);
+        let (checked, (report, changes)) = tokio::join!(judge.check(facts, left), shown);
+        self.milters = milters;
+        self.clerk.checked(&report);
+        self.dossier.add(report);
+        (checked, (changed(edits, &changes), changes))
+    }
+
+    /// Edits of ours and of operators' tables, which act on everybody's mail.
+    fn own_edits(&self, facts: &MessageFacts, tables: Vec<Edit>) -> Vec<Edit> {
+        // What other hosts and our own users say of their mail is theirs; strangers may not say it in our name.
+        let mut edits = if facts.is_stranger() { forged_fields() } else { Vec::new() };
+        edits.extend(tables);
+        // After the tables: these fields go whatever a table has made of them.
+        edits.extend(self.unforged(&facts.header));
+        edits
     }
 
     /// Who brings what everybody gets into the inbox is known from then on.
@@ -243,7 +285,6 @@ impl Case {
     }
 
     fn judged(&self, facts: &MessageFacts, decision: MessageDecision, rules: &[Arc<Rules>]) -> Judged {
-        // What other hosts and our own users say of their mail is theirs; strangers may not say it in our name.
         let stranger = facts.is_stranger();
         let refused = decision.verdict.reply(&facts.queue_id.to_string());
         let discarded = decision.verdict.action() == Action::Discard;
@@ -259,12 +300,53 @@ impl Case {
             bcc: decision.bcc,
             hold: decision.hold,
             filter: decision.filter,
-            trace: Vec::new(),
-            edits: if stranger { forged_fields() } else { Vec::new() },
-            notes: Vec::new(),
-            sender: None,
+            ..Judged::default()
         }
     }
+}
+
+/// What the checks have brought.
+struct Checked {
+    facts: MessageFacts,
+    known: Option<Authenticated>,
+    report: StageReport,
+}
+
+impl Judge {
+    /// Verifies who a stranger's message is from, then asks all checks.
+    async fn check(&self, mut facts: MessageFacts, time: Duration) -> Checked {
+        let started = Instant::now();
+        let left = || time.saturating_sub(started.elapsed());
+        let known = if facts.is_stranger() {
+            let verified =
+                authentication::of_message(&self.resolver, &self.us, &facts, left().min(VERIFYING_TIME_MAX));
+            tokio::time::timeout(left(), verified).await.ok().flatten()
+        } else {
+            None
+        };
+        if let Some(known) = &known {
+            facts.auth.learn(known.facts.clone());
+        }
+        let report = self.pipeline.end_of_data.run(&facts, left()).await;
+        Checked { facts, known, report }
+    }
+}
+
+fn refuses(ruling: &Ruling) -> bool {
+    matches!(ruling.order, Order::Reject(_) | Order::Defer(_) | Order::Discard)
+}
+
+/// Edits that were shown to milters, with what these have made of them.
+fn changed(mut edits: Vec<Edit>, changes: &Changes) -> Vec<Edit> {
+    let is_body = |edit: &Edit| matches!(edit, Edit::Body { .. });
+    if changes.body.is_some() {
+        edits.retain(|edit| !is_body(edit));
+    }
+    if let Some(header) = &changes.header {
+        edits.retain(is_body);
+        edits.extend(header.iter().cloned());
+    }
+    edits
 }
 
 /// Fields in one piece, each line with its CRLF; none when there are none.

@@ -12,6 +12,7 @@ mod greylist;
 mod history;
 mod known;
 mod message;
+mod milters;
 mod reference;
 mod refused;
 mod renaming;
@@ -31,6 +32,7 @@ use antispam::correspondents::Correspondents;
 use antispam::end_of_data::content_checks::ContentChecks;
 use antispam::rcpt::greylist::Greylist;
 use antispam::remote::Scanners;
+use antispam::remote::milter::Milters;
 use antispam::{Made, OF_LETTERS, Settings};
 use config::Config;
 use mail::Timestamp;
@@ -66,6 +68,10 @@ pub struct Judge {
     content: ContentChecks,
     /// Programs besides us that look at messages.
     scanners: Scanners,
+    /// Programs that follow sessions and change messages.
+    milters: Milters,
+    /// Longest message, octets.
+    message_bytes_max: u64,
     /// All of an operator's tables, whatever they are about.
     tables: Vec<Arc<dyn Table>>,
     /// The marks by which bounces of our own mail are known.
@@ -85,8 +91,18 @@ impl Judge {
     /// What the file of scores has wrong, or settings that contradict each other.
     pub fn new(config: &Config, made: Made, resolver: Resolver, base: &Path) -> Result<Self, Error> {
         let settings = config.antispam.clone();
-        let Made { pipeline, definitions, lists, greylist, correspondents, content, scanners, marks, tables } =
-            made;
+        let Made {
+            pipeline,
+            definitions,
+            lists,
+            greylist,
+            correspondents,
+            content,
+            scanners,
+            milters,
+            marks,
+            tables,
+        } = made;
         let book = book(&settings, definitions, base)?;
         sound(config, &book)?;
         let hostname = config.hostname.clone();
@@ -102,6 +118,8 @@ impl Judge {
             lists,
             content,
             scanners,
+            milters,
+            message_bytes_max: config.message_bytes_max,
             tables,
             marks,
             vouching: vouching(&settings),
@@ -122,10 +140,11 @@ impl Judge {
         self.settings.history_days
     }
 
-    /// The names of all checks.
+    /// The names of all checks, milters among them.
     pub fn checks(&self) -> impl Iterator<Item = &str> {
         let Pipeline { connect, helo, mail, rcpt, end_of_data } = &self.pipeline;
-        connect.names().chain(helo.names()).chain(mail.names()).chain(rcpt.names()).chain(end_of_data.names())
+        let names = connect.names().chain(helo.names()).chain(mail.names()).chain(rcpt.names());
+        names.chain(end_of_data.names()).chain(self.milters.names())
     }
 
     /// The checks that look at nothing but the letter; what was learnt is not among them.

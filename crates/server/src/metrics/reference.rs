@@ -38,7 +38,7 @@ pub fn markdown() -> Result<String, prometheus::Error> {
                 "check" => "the checks, as `staffetta explain` names them".to_owned(),
                 "symbol" => "the symbols, as `staffetta symbols` prints them".to_owned(),
                 "list" => "the zones of `[[antispam.dnsbl]]`, without a key".to_owned(),
-                "scanner" => "the names of `[[antispam.scanner]]`".to_owned(),
+                "scanner" => "the names of `[[antispam.scanner]]` and `[[antispam.milter]]`".to_owned(),
                 "name" => "`hostname`, and the names in `[[tls.sni]]`".to_owned(),
                 _ => values.join(", "),
             };

@@ -1,4 +1,4 @@
-//! Metrics of scanners: they keep their own figures, which are copied here before they are shown. Label values are the names
+//! Metrics of scanners, milters among them: they keep their own figures, which are copied here before they are shown. Label values are the names
 //! in the configuration, and a closed set of ends.
 //!
 //! Figures of scanners begin anew at each reload; counters do not. What was counted between the last copy and a reload is

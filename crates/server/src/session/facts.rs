@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 
+use antispam::remote::milter::Choice;
 use smtp::TlsInfo;
 
 use crate::maillog::Client;
@@ -31,6 +32,10 @@ pub struct ClientFacts {
     pub tls: Option<TlsInfo>,
     /// The account that logged in.
     pub account: Option<String>,
+    /// How it logged in: the name of a SASL mechanism.
+    pub mechanism: Option<&'static str>,
+    /// Which milters hear of it.
+    pub milters: Choice,
     /// The local user, by the kernel's word.
     pub local_user: Option<Caller>,
 }
@@ -50,6 +55,8 @@ impl ClientFacts {
             pipelined_early: false,
             tls: None,
             account: None,
+            mechanism: None,
+            milters: Choice::All,
             local_user: None,
         }
     }

@@ -64,6 +64,7 @@ pub async fn serve_tcp(
 pub async fn serve_local(services: Arc<Services>, stream: Box<dyn crate::submit::Stream>, user: Caller) {
     let mut facts = ClientFacts::new(crate::metrics::Door::Local, None, true);
     facts.local_user = Some(user);
+    facts.milters = antispam::remote::milter::Choice::Local;
     Driver::new(services, Stream::Local(stream), Role::Local, PeerInfo::on_this_machine(), facts).run().await;
 }
 
