@@ -10,10 +10,19 @@ use super::Failure;
 /// Octets of one line of an answer.
 pub(crate) const LINE_BYTES_MAX: usize = 16 << 10;
 
-trait Socket: AsyncRead + AsyncWrite + Send + Sync + Unpin {}
+trait Socket: AsyncRead + AsyncWrite + Send + Sync + Unpin {
+    /// What comes next is acknowledged at once. Who answers in several small pieces waits for that before each.
+    fn acknowledge_at_once(&self) {}
+}
 
-impl Socket for TcpStream {}
 impl Socket for UnixStream {}
+
+impl Socket for TcpStream {
+    fn acknowledge_at_once(&self) {
+        #[cfg(target_os = "linux")]
+        let _ = self.set_quickack(true);
+    }
+}
 
 /// See above.
 pub(crate) struct Line {
@@ -66,6 +75,8 @@ impl Line {
 
     /// Hands what has come to `take`: at least one octet.
     pub(crate) async fn some(&mut self, take: impl FnOnce(&[u8])) -> Result<(), Failure> {
+        // The system forgets it after a while.
+        self.stream.get_ref().acknowledge_at_once();
         let octets = self.stream.fill_buf().await.map_err(lost)?;
         let count = octets.len();
         if count == 0 {
