@@ -1,5 +1,5 @@
-//! Milters as Debian has them, each started by its test: OpenDKIM, clamav-milter, one of python3-milter's; and what Postfix
-//! tells one, beside what we do.
+//! Milters as Debian has them, each started by its test: OpenDKIM, clamav-milter, rspamd, one of python3-milter's; and what
+//! Postfix tells one, beside what we do.
 
 use std::net::TcpStream;
 use std::path::{Path, PathBuf};
@@ -174,6 +174,46 @@ fn clamav_milter_refuses_what_clamd_finds() {
     let clean = String::from_utf8(attached(b"nothing at all", "nothing.txt")).unwrap();
     assert_eq!(client.mail("ann@far.test", &[USER], &clean).code, 250, "{}", peer.log());
     assert!(daemon.wait_for_mail(USER, 1)[0].contains("\nX-Virus-Scanned: "));
+}
+
+/// rspamd as its users have it: its proxy, which scans by itself.
+#[test]
+fn rspamd_marks_and_refuses_as_a_milter() {
+    let Some(program) = support::need_program("rspamd") else { return };
+    let Some(mut peer) = Peer::prepare() else { return };
+    let port = support::free_port();
+    peer.write(
+        "rspamd.conf",
+        &format!(
+            "options {{ pidfile = \"@DIR@/pid\"; control_socket = \"@DIR@/control mode=0600\"; tempdir = \"@DIR@\";\n\
+               hs_cache_dir = \"@DIR@\"; url_tld = \"@DIR@/tld\"; filters = \"regexp\"; gtube_patterns = \"all\";\n\
+               dns {{ nameserver = [\"127.0.0.1:9\"]; timeout = 0.1s; retransmits = 1; }} local_addrs = []; }}\n\
+             logging {{ type = \"console\"; level = \"warning\"; }}\n\
+             worker \"rspamd_proxy\" {{ bind_socket = \"127.0.0.1:{port}\"; milter = yes; count = 1; timeout = 60s;\n\
+               upstream \"local\" {{ default = yes; self_scan = yes; }} }}\n\
+             actions {{ reject = 15; add_header = 6; greylist = 4; }}\n\
+             regexp {{ \"OWN_PILLS\" {{ re = \"Subject=/cheap pills/i{{header}}\"; score = 7.25; }} }}\n"
+        ),
+    );
+    peer.write("tld", "com\ntest\n");
+    let file = peer.path("rspamd.conf");
+    start(
+        &mut peer,
+        Command::new(program).args(["-f", "-i", "-u", "root", "-g", "root", "-c"]).arg(file),
+        port,
+    );
+    let daemon = daemon("", port, "[antispam]\nmode = \"observe\"\n");
+    let mut client = Client::hello(daemon.mx);
+    let pills = letter("x").replace("Subject: x", "Subject: cheap pills");
+    for (number, text) in [pills, letter("fine")].iter().enumerate() {
+        assert_eq!(client.mail("ann@far.test", &[USER], text).code, 250, "{}", peer.log());
+        let mails = daemon.wait_for_mail(USER, number + 1);
+        let marked = mails.iter().filter(|mail| mail.contains("\nX-Spam: Yes\n")).count();
+        assert_eq!(marked, 1, "the first alone: {mails:?}\n{}", peer.log());
+    }
+    let gtube = "XJS*C4JDBQADN1.NSBN3*2IDNEN*GTUBE-STANDARD-ANTI-UBE-TEST-EMAIL*C.34X";
+    let reply = client.mail("ann@far.test", &[USER], &letter("test").replace("Hello.", gtube));
+    assert_eq!((reply.code, reply.text().starts_with("5.7.1 ")), (554, true), "{reply:?} {}", peer.log());
 }
 
 /// A frame as it must be alike: without what names the server and the message.
