@@ -33,8 +33,10 @@ const WAITING_MAX: usize = 512;
 const FOUND_MAX: usize = 1_000;
 /// Entries of an index that are looked at for one answer at most.
 const SCANNED_MAX: usize = 20_000;
-/// Records written in one go.
-const BATCH: usize = 32;
+/// Records written in one go: more would keep those waiting who ask the store for something.
+const BATCH: usize = 16;
+/// How long records are gathered for that: each write wakes two threads.
+const GATHER_TIME: Duration = Duration::from_millis(20);
 /// Entries read in one go.
 const PAGE: usize = 500;
 /// How long the store may take for one step.
@@ -313,7 +315,7 @@ impl Filter {
 /// The writer: until the last sender is gone.
 async fn write_all(state: Arc<dyn StateStore>, mut jobs: mpsc::Receiver<Job>, lost: Arc<AtomicU64>) {
     let mut batch = Vec::with_capacity(BATCH);
-    while jobs.recv_many(&mut batch, BATCH).await > 0 {
+    while gather(&mut jobs, &mut batch).await {
         let (mut writes, mut records, mut waiting) = (Vec::new(), 0, Vec::new());
         let mut aliases = Vec::new();
         for job in batch.drain(..) {
@@ -343,6 +345,21 @@ async fn write_all(state: Arc<dyn StateStore>, mut jobs: mpsc::Receiver<Job>, lo
             let _ = done.send(());
         }
     }
+}
+
+/// Fills the batch with what comes within a short time; false when nothing will come any more. Who waits for a flush does not
+/// wait for others.
+async fn gather(jobs: &mut mpsc::Receiver<Job>, batch: &mut Vec<Job>) -> bool {
+    let mut more = jobs.recv_many(batch, BATCH).await > 0;
+    let until = tokio::time::Instant::now() + GATHER_TIME;
+    while more && batch.len() < BATCH && !batch.iter().any(|job| matches!(job, Job::Flush(_))) {
+        let room = BATCH - batch.len();
+        match tokio::time::timeout_at(until, jobs.recv_many(batch, room)).await {
+            Ok(count) => more = count > 0,
+            Err(_) => break,
+        }
+    }
+    !batch.is_empty()
 }
 
 fn writes_of(record: &VerdictRecord, ttl: u64) -> Vec<Write> {
