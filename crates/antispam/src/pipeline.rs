@@ -219,16 +219,18 @@ fn definitions(settings: &Settings, all: &Pipeline, milters: &Milters) -> Defini
     let mut groups = groups::all();
     groups.extend(dnsbl::settings::groups(&settings.dnsbl, settings.dnsbl_cap));
     let symbols: Vec<SymbolDef> = all.symbols().into_iter().chain(milters.symbols()).collect();
-    let unused = unused(&symbols);
+    let unused = unused(settings, &symbols);
     Definitions { symbols, groups, composites: composites::all(), unused }
 }
 
 /// What other configurations find: a file of scores that was made for one of them is none the worse.
-fn unused(symbols: &[SymbolDef]) -> Vec<Symbol> {
+fn unused(settings: &Settings, symbols: &[SymbolDef]) -> Vec<Symbol> {
     let zones = [dnsbl::settings::defaults(), dnsbl::settings::domain_defaults()].concat();
     let lists = zones.iter().flat_map(|zone| zone.symbols().unwrap_or_default());
-    let rules = Rules::open(&[], true, Path::new("")).map(|rules| Check::<EndOfData>::symbols(&rules));
-    let mut all: Vec<Symbol> = lists.chain(rules.unwrap_or_default()).map(|def| def.symbol).collect();
+    // Reading them twice would cost a start a fifth of its time.
+    let own = || Rules::open(&[], true, Path::new("")).map(|rules| Check::<EndOfData>::symbols(&rules));
+    let rules = if settings.own_rules { Vec::new() } else { own().unwrap_or_default() };
+    let mut all: Vec<Symbol> = lists.chain(rules).map(|def| def.symbol).collect();
     all.extend(OPTIONAL.map(Symbol::new));
     all.retain(|symbol| symbols.iter().all(|def| def.symbol != *symbol));
     all
