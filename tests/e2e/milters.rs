@@ -146,6 +146,14 @@ fn what_is_signed_is_what_milters_have_made_of_it_and_missing_fields_are_shown()
     assert!(taken.contains("\r\nX-Footer: yes\r\n") && taken.ends_with("-- \r\nfooter\r\n"), "{taken}");
     assert_eq!(crate::dkim::verify(&zone, &taken), [true], "{taken}");
     assert_eq!(taken.matches("\r\nMessage-ID: <").count(), 1);
+    // A letter that is all header gets a body, and the empty line before it.
+    assert_eq!(
+        client.mail(USER, &["friend@far.test"], &format!("From: {USER}\r\nSubject: bare\r\n")).code,
+        250
+    );
+    let bare = far.wait_for(2).remove(1).text;
+    assert!(bare.ends_with("\r\n\r\nHello.\r\n-- \r\nfooter\r\n"), "{bare}");
+    assert_eq!(crate::dkim::verify(&zone, &bare), [true], "{bare}");
     let heard = milter.heard();
     assert!(heard.iter().any(|event| event.starts_with("LMessage-ID|<")), "{heard:?}");
     assert!(

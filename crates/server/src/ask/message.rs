@@ -130,16 +130,18 @@ impl Asker {
         let services = Arc::clone(&self.services);
         let services = &*services;
         let ours = self.facts.account.is_some() || self.facts.local_user.is_some();
-        // One copy for all that looks at the header from here on; what strangers send needs none.
-        let looked_at = self.facts.may_relay();
-        let head = if looked_at { submission::header_of(&body).into() } else { Bytes::new() };
         if ours {
+            let head = submission::header_of(&body);
             self.or_late(submission::check_identity(services, &self.facts, &head)).await?;
         }
         // The checks see the message as it came. Then their edits, then what is missing, then the signature over all that.
         let mut judged = self.judge(&transaction, &mut body, ours).await?;
         let mut transaction = transaction;
         self.change(&mut transaction, &mut body, &mut judged).await?;
+        // After milters: with another body behind it, a header may have got the empty line that it lacked. What strangers send
+        // needs no copy of it.
+        let looked_at = self.facts.may_relay();
+        let head = if looked_at { submission::header_of(&body).into() } else { Bytes::new() };
         let mut edits = judged.edits.clone();
         let mut top = trace::received(services, &self.facts, &transaction);
         top.extend_from_slice(&judged.trace);
