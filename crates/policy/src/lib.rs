@@ -45,7 +45,7 @@ pub use judge::{
 };
 pub use mode::Mode;
 pub use pipeline::{CheckEnd, CheckTime, Checks, Pipeline, StageReport, Unfinished};
-pub use record::{About, RecipientRecord, VerdictRecord};
+pub use record::{About, RECORD_BYTES_MAX, RecipientRecord, VerdictRecord};
 pub use ruling::{Order, Ruling, Source};
 pub use score::{Score, ScoreError};
 pub use stage::{Connect, EndOfData, Helo, Mail, Rcpt, Scope, Stage, StageMarker};

@@ -31,8 +31,8 @@ pub const DNS_ANSWERS_MAX: usize = 32;
 pub const TIMES_MAX: usize = 48;
 /// Longest address, name or reply, in octets.
 pub const TEXT_BYTES_MAX: usize = 320;
-/// The largest record, in octets: what a state store takes as one value.
-pub const RECORD_BYTES_MAX: usize = 6 << 10;
+/// The largest record, in octets: what a state store takes as one value, less what the history puts around it.
+pub const RECORD_BYTES_MAX: usize = (6 << 10) - 8;
 /// Longest evidence in a record that must be made smaller, in octets.
 const EVIDENCE_BYTES_SHORT: usize = 48;
 /// The first octet of a record as it is kept: which fields follow.

@@ -29,5 +29,5 @@ pub use queue_store::{Page, Pending, QueueFigures, QueueStore, StoreError};
 pub use settings::Settings;
 pub use state::{
     EmbeddedState, MemoryState, Op, StateEntry, StateKey, StateNotice, StatePage, StateSettings, StateStore,
-    StateUsage, Write, Written,
+    StateUsage, VALUE_BYTES_MAX, Write, Written,
 };

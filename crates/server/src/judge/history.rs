@@ -1,50 +1,53 @@
 //! What is kept of verdicts, for `staffetta explain`: each [`VerdictRecord`] for `[antispam] history_days`, in the state
 //! store's namespace `verdict`, found by id, by recipient and by time.
 //!
-//! Keys, newest first in each index (`STAMP` is the time counted down, and a digest of the record):
+//! Keys, newest first:
 //!
 //! ```text
-//! t STAMP                        the record
-//! i ID \0 STAMP                  by queue id, and by session
-//! r LOCAL-PART \0 STAMP DOMAIN   by recipient, in lower case
-//! a ID                           the id under which a copy that is kept back was judged
+//! t STAMP     records, several in a pack; STAMP is the time of the newest counted down, and a digest
+//! a ID        the id under which a copy that is kept back was judged
 //! ```
 //!
+//! There is no index: an index has rows for each verdict, and rows are what writing costs, under full load and for every
+//! message; somebody asks now and then, and then all that is kept is read, from the newest on, in pieces, until enough is found.
 //! Writing never holds up a session: records go through a bounded queue to one task, and what finds no place there, or
-//! cannot be written in time, is dropped and counted. When the namespace is full the oldest give way. An index may
-//! outlive its record; then it leads nowhere. Never keeps a subject or a body: there is none in a record.
+//! cannot be written in time, is dropped and counted. When the namespace is full the oldest give way.
+//! Never keeps a subject or a body: there is none in a record.
 
-use std::collections::BTreeSet;
+mod pack;
+
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use mail::{QueueId, Timestamp};
 use policy::VerdictRecord;
-use store::{StateKey, StateStore, StoreError, Write};
+use store::{Op, StateKey, StateStore, StoreError, Write};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 
+use self::pack::{Pack, packs, unpack};
 use crate::clock;
 
 /// Records that wait to be written at most; further ones are dropped.
 const WAITING_MAX: usize = 512;
 /// Records that one answer holds at most.
 const FOUND_MAX: usize = 1_000;
-/// Entries of an index that are looked at for one answer at most.
-const SCANNED_MAX: usize = 20_000;
+/// Packs that are looked at for one answer at most: more than a store of the default size holds.
+const LOOKED_MAX: usize = 200_000;
 /// Records written in one go: more would keep those waiting who ask the store for something.
-const BATCH: usize = 16;
-/// How long records are gathered for that: each write wakes two threads.
+const BATCH: usize = 64;
+/// How long records are gathered for that: each write wakes two threads, and a pack costs as much as a record would.
 const GATHER_TIME: Duration = Duration::from_millis(20);
-/// Entries read in one go.
-const PAGE: usize = 500;
+/// Packs read in one go: some hundred KiB.
+const PAGE: usize = 50;
 /// How long the store may take for one step.
 const STEP_TIME: Duration = Duration::from_secs(5);
 const NAMESPACE: &str = "verdict";
 const DAY_SECONDS: u64 = 86_400;
-/// Octets of `STAMP`.
-const STAMP_BYTES: usize = 16;
+/// Octets of a pack's digest in its key.
+const DIGEST_BYTES: usize = 8;
 
 /// The verdicts of the last days.
 pub struct History {
@@ -141,19 +144,31 @@ impl History {
             }
             other => other,
         };
-        let (prefix, since, filter) = match wanted {
-            Wanted::Id(id) => (prefix(b'i', id), Timestamp(0), Filter::Any),
-            Wanted::Since(since) => (vec![b't'], *since, Filter::Any),
-            Wanted::Recipient(pattern, since) => match pattern.rsplit_once('@') {
-                Some(("", domain)) => (vec![b't'], *since, Filter::SomebodyAt(domain.to_lowercase())),
-                Some((local, "")) => (prefix(b'r', local), *since, Filter::Any),
-                Some((local, domain)) => {
-                    (prefix(b'r', local), *since, Filter::Domain(domain.to_lowercase().into_bytes()))
+        let filter = Filter::new(wanted);
+        let (mut found, mut after, mut looked) = (Found::default(), None, 0);
+        loop {
+            let page = in_time(self.state.scan(all_packs(), after, PAGE, now)).await??;
+            for entry in &page.entries {
+                looked += 1;
+                if time_of(&entry.key).is_none_or(|newest| newest < filter.since) {
+                    return Ok(found.in_order());
                 }
-                None => (prefix(b'r', pattern), *since, Filter::Any),
-            },
-        };
-        self.walk(&prefix, since, &filter, limit, now).await
+                // Of another version: what it holds cannot be told.
+                let records = unpack(&entry.value).unwrap_or_default();
+                for record in records.into_iter().filter(|record| filter.lets_through(record)) {
+                    if found.records.len() == limit {
+                        found.more = true;
+                        return Ok(found.in_order());
+                    }
+                    found.records.push(record);
+                }
+            }
+            found.more = page.next.is_some() && looked >= LOOKED_MAX;
+            if page.next.is_none() || found.more {
+                return Ok(found.in_order());
+            }
+            after = page.next;
+        }
     }
 
     /// The id under which there is a verdict.
@@ -162,66 +177,6 @@ impl History {
         let entry = found.into_iter().next().transpose()?.flatten();
         let other = entry.and_then(|entry| String::from_utf8(entry.value.to_vec()).ok());
         Ok(other.unwrap_or_else(|| id.to_owned()))
-    }
-
-    async fn walk(
-        &self,
-        prefix: &[u8],
-        since: Timestamp,
-        filter: &Filter,
-        limit: usize,
-        now: Timestamp,
-    ) -> Result<Found, StoreError> {
-        let mut found = Found::default();
-        let (mut after, mut scanned) = (None, 0);
-        loop {
-            let page = self.state.scan(StateKey::new(NAMESPACE, prefix), after, PAGE, now);
-            let page = in_time(page).await??;
-            let mut stamps = Vec::new();
-            let mut ended = page.next.is_none();
-            for entry in &page.entries {
-                scanned += 1;
-                let Some((stamp, rest)) = split(entry.key.rest().get(prefix.len()..)) else { continue };
-                if time_of(&stamp) < since {
-                    ended = true;
-                    break;
-                }
-                if filter.lets_through_key(rest) && stamps.last() != Some(&stamp) {
-                    stamps.push(stamp);
-                }
-            }
-            for record in self.records(&stamps, now).await? {
-                if !filter.lets_through(&record) {
-                    continue;
-                }
-                if found.records.len() == limit {
-                    found.more = true;
-                    return Ok(found);
-                }
-                found.records.push(record);
-            }
-            found.more = !ended && scanned >= SCANNED_MAX;
-            if ended || found.more {
-                return Ok(found);
-            }
-            after = page.next;
-        }
-    }
-
-    async fn records(
-        &self,
-        stamps: &[[u8; STAMP_BYTES]],
-        now: Timestamp,
-    ) -> Result<Vec<VerdictRecord>, StoreError> {
-        let mut records = Vec::with_capacity(stamps.len());
-        for stamps in stamps.chunks(PAGE) {
-            let keys = stamps.iter().map(record_key).collect();
-            for entry in in_time(self.state.get(keys, now)).await?? {
-                // Gone before its index, or of another version: neither can be told.
-                records.extend(entry?.and_then(|entry| VerdictRecord::from_bytes(&entry.value).ok()));
-            }
-        }
-        Ok(records)
     }
 
     /// Forgets every record that names this address, whoever else is in it. Gives their number. Reads all that is kept.
@@ -233,82 +188,93 @@ impl History {
         self.flush().await;
         let (mut erased, mut after) = (0, None);
         loop {
-            let prefix = StateKey::new(NAMESPACE, "t");
-            let page = in_time(self.state.scan(prefix, after, PAGE, now)).await??;
-            let mut doomed = BTreeSet::new();
-            for entry in &page.entries {
-                let stamp = split(entry.key.rest().get(1..)).map(|(stamp, _)| stamp);
-                let record = VerdictRecord::from_bytes(&entry.value).ok();
-                if let (Some(stamp), Some(record)) = (stamp, record)
-                    && names(&record, &address)
-                {
-                    erased += 1;
-                    doomed.extend(keys(&record, &stamp));
-                    doomed.insert(record_key(&stamp));
+            let page = in_time(self.state.scan(all_packs(), after, PAGE, now)).await??;
+            let mut writes = Vec::new();
+            for entry in page.entries {
+                let Some(records) = unpack(&entry.value) else {
+                    // Whom it names cannot be told, and nobody can read it.
+                    writes.push(Write::delete(entry.key));
+                    continue;
+                };
+                let count = records.len();
+                let mut left = Pack::new();
+                for record in records.into_iter().filter(|record| !names(record, &address)) {
+                    left.push(record.about.at, &record.to_bytes());
+                }
+                let gone = count - left.count;
+                erased += gone as u64;
+                let ttl = entry.expires.map(|at| at.seconds().saturating_sub(now.seconds()));
+                match (gone, left.count) {
+                    (0, _) => {}
+                    (_, 0) => writes.push(Write::delete(entry.key)),
+                    _ => writes.push(Write {
+                        key: entry.key,
+                        op: Op::Put(left.bytes.into()),
+                        ttl_seconds: ttl,
+                    }),
                 }
             }
-            self.delete(doomed, now).await?;
-            after = page.next;
-            if after.is_none() {
-                break;
+            if !writes.is_empty() {
+                in_time(self.state.write(writes, now))
+                    .await??
+                    .into_iter()
+                    .try_for_each(|done| done.map(drop))?;
             }
-        }
-        self.erase_index(&address, now).await?;
-        Ok(erased)
-    }
-
-    /// What leads from this recipient to records that no longer name it for want of room.
-    async fn erase_index(&self, address: &str, now: Timestamp) -> Result<(), StoreError> {
-        let Some((local, domain)) = address.rsplit_once('@') else { return Ok(()) };
-        let (prefix, mut after) = (prefix(b'r', local), None);
-        loop {
-            let page = self.state.scan(StateKey::new(NAMESPACE, &prefix), after, PAGE, now);
-            let page = in_time(page).await??;
-            let own = page.entries.iter().map(|entry| &entry.key);
-            let own = own.filter(|key| {
-                split(key.rest().get(prefix.len()..)).is_some_and(|(_, rest)| rest == domain.as_bytes())
-            });
-            self.delete(own.cloned().collect(), now).await?;
             after = page.next;
             if after.is_none() {
-                return Ok(());
+                return Ok(erased);
             }
         }
     }
+}
 
-    async fn delete(&self, keys: BTreeSet<StateKey>, now: Timestamp) -> Result<(), StoreError> {
-        if keys.is_empty() {
-            return Ok(());
-        }
-        let writes = keys.into_iter().map(Write::delete).collect();
-        in_time(self.state.write(writes, now)).await??.into_iter().try_for_each(|done| done.map(drop))
+impl Found {
+    /// Newest first: of packs that were begun at about the same time, one may reach into the other.
+    fn in_order(mut self) -> Self {
+        self.records.sort_by_key(|record| std::cmp::Reverse(record.about.at));
+        self
     }
 }
 
-/// What an index cannot tell apart by its prefix alone.
-enum Filter {
-    Any,
-    Domain(Vec<u8>),
-    SomebodyAt(String),
+/// Which records are meant.
+struct Filter<'a> {
+    since: Timestamp,
+    whom: Whom<'a>,
 }
 
-impl Filter {
-    fn lets_through_key(&self, rest: &[u8]) -> bool {
-        match self {
-            Self::Domain(domain) => rest == domain.as_slice(),
-            Self::Any | Self::SomebodyAt(_) => true,
+enum Whom<'a> {
+    Anybody,
+    Id(&'a str),
+    /// A local part, a domain, or both, in lower case.
+    Recipient(Option<String>, Option<String>),
+}
+
+impl<'a> Filter<'a> {
+    fn new(wanted: &'a Wanted) -> Self {
+        match wanted {
+            Wanted::Id(id) => Self { since: Timestamp(0), whom: Whom::Id(id) },
+            Wanted::Since(since) => Self { since: *since, whom: Whom::Anybody },
+            Wanted::Recipient(pattern, since) => {
+                let (local, domain) = pattern.rsplit_once('@').unwrap_or((pattern, ""));
+                let part = |text: &str| Some(text.to_lowercase()).filter(|text| !text.is_empty());
+                Self { since: *since, whom: Whom::Recipient(part(local), part(domain)) }
+            }
         }
     }
 
     fn lets_through(&self, record: &VerdictRecord) -> bool {
-        match self {
-            Self::SomebodyAt(wanted) => record
-                .recipients
-                .iter()
-                .filter_map(|recipient| recipient.address.rsplit_once('@'))
-                .any(|(_, domain)| domain.eq_ignore_ascii_case(wanted)),
-            Self::Any | Self::Domain(_) => true,
-        }
+        let whom = match &self.whom {
+            Whom::Anybody => true,
+            Whom::Id(id) => record.about.id == *id || record.about.session == *id,
+            Whom::Recipient(local, domain) => record.recipients.iter().any(|recipient| {
+                let parts = recipient.address.rsplit_once('@');
+                let same = |wanted: &Option<String>, part: &str| {
+                    wanted.as_ref().is_none_or(|wanted| *wanted == part.to_lowercase())
+                };
+                parts.is_some_and(|(l, d)| same(local, l) && same(domain, d))
+            }),
+        };
+        whom && record.about.at >= self.since
     }
 }
 
@@ -316,13 +282,12 @@ impl Filter {
 async fn write_all(state: Arc<dyn StateStore>, mut jobs: mpsc::Receiver<Job>, lost: Arc<AtomicU64>) {
     let mut batch = Vec::with_capacity(BATCH);
     while gather(&mut jobs, &mut batch).await {
-        let (mut writes, mut records, mut waiting) = (Vec::new(), 0, Vec::new());
-        let mut aliases = Vec::new();
+        let mut records: BTreeMap<u64, Vec<_>> = BTreeMap::new();
+        let (mut aliases, mut waiting) = (Vec::new(), Vec::new());
         for job in batch.drain(..) {
             match job {
                 Job::Keep(record, ttl) => {
-                    records += 1;
-                    writes.extend(writes_of(&record, ttl));
+                    records.entry(ttl).or_default().push((record.about.at, record.to_bytes()));
                 }
                 Job::Alias { copy, judged_as, ttl } => {
                     aliases.push(Write::put(alias_key(&copy), judged_as.into_bytes(), ttl));
@@ -330,13 +295,8 @@ async fn write_all(state: Arc<dyn StateStore>, mut jobs: mpsc::Receiver<Job>, lo
                 Job::Flush(done) => waiting.push(done),
             }
         }
-        if !writes.is_empty() {
-            let failed = match in_time(state.write(writes, clock::now())).await {
-                // The first write of a record is the record itself; an index that is missing loses a way, not the thing.
-                Ok(Ok(results)) => results.iter().filter(|result| result.is_err()).count().min(records),
-                Ok(Err(_)) | Err(_) => records,
-            };
-            lost.fetch_add(failed as u64, Ordering::Relaxed);
+        if !records.is_empty() {
+            lost.fetch_add(write_packs(&*state, records).await, Ordering::Relaxed);
         }
         if !aliases.is_empty() {
             drop(in_time(state.write(aliases, clock::now())).await);
@@ -362,63 +322,45 @@ async fn gather(jobs: &mut mpsc::Receiver<Job>, batch: &mut Vec<Job>) -> bool {
     !batch.is_empty()
 }
 
-fn writes_of(record: &VerdictRecord, ttl: u64) -> Vec<Write> {
-    let bytes = record.to_bytes();
-    let stamp = stamp(record.about.at, &bytes);
-    let mut writes = vec![Write::put(record_key(&stamp), bytes, ttl)];
-    writes.extend(keys(record, &stamp).map(|key| Write::put(key, Vec::new(), ttl)));
-    writes
-}
-
-/// The ways that lead to a record.
-fn keys(record: &VerdictRecord, stamp: &[u8; STAMP_BYTES]) -> impl Iterator<Item = StateKey> {
-    let about = &record.about;
-    let mut ids = vec![about.id.as_str()];
-    if about.session != about.id {
-        ids.push(about.session.as_str());
+/// Keeps records, by the seconds for which they are kept; gives how many are lost.
+async fn write_packs(state: &dyn StateStore, records: BTreeMap<u64, Vec<(Timestamp, Vec<u8>)>>) -> u64 {
+    let given: usize = records.values().map(Vec::len).sum();
+    let (mut writes, mut counts) = (Vec::new(), Vec::new());
+    for (ttl, mut records) in records {
+        records.sort_by_key(|(at, _)| std::cmp::Reverse(*at));
+        for pack in packs(records) {
+            counts.push(pack.count);
+            writes.push(Write::put(pack_key(&pack), pack.bytes, ttl));
+        }
     }
-    let by_id = ids.into_iter().map(|id| [prefix(b'i', id), stamp.to_vec()].concat());
-    let by_recipient = record.recipients.iter().filter_map(|recipient| {
-        let (local, domain) = recipient.address.rsplit_once('@')?;
-        Some([prefix(b'r', local), stamp.to_vec(), domain.to_lowercase().into_bytes()].concat())
-    });
-    by_id.chain(by_recipient).map(|rest| StateKey::new(NAMESPACE, rest)).collect::<Vec<_>>().into_iter()
+    let kept = match in_time(state.write(writes, clock::now())).await {
+        Ok(Ok(results)) => {
+            results.iter().zip(counts).filter(|(r, _)| r.is_ok()).map(|(_, count)| count).sum()
+        }
+        Ok(Err(_)) | Err(_) => 0,
+    };
+    given.saturating_sub(kept) as u64
 }
 
 fn alias_key(id: &str) -> StateKey {
     StateKey::new(NAMESPACE, [b"a", id.as_bytes()].concat())
 }
 
-fn record_key(stamp: &[u8; STAMP_BYTES]) -> StateKey {
-    StateKey::new(NAMESPACE, [b"t".as_slice(), stamp].concat())
+fn all_packs() -> StateKey {
+    StateKey::new(NAMESPACE, "t")
 }
 
-/// What all keys of one index and name begin with. The zero keeps `joe` apart from `joerg`.
-fn prefix(index: u8, name: &str) -> Vec<u8> {
-    let mut prefix = vec![index];
-    let name = if index == b'i' { name.to_owned() } else { name.to_lowercase() };
-    prefix.extend_from_slice(name.as_bytes());
-    prefix.push(0);
-    prefix
+/// Later times come first; two packs of one millisecond differ by their digest.
+fn pack_key(pack: &Pack) -> StateKey {
+    let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, &pack.bytes);
+    let digest = digest.as_ref().get(..DIGEST_BYTES).unwrap_or_default();
+    StateKey::new(NAMESPACE, [b"t", &(u64::MAX - pack.newest.0).to_be_bytes()[..], digest].concat())
 }
 
-/// Later times come first; two records of one millisecond differ by their digest.
-fn stamp(at: Timestamp, bytes: &[u8]) -> [u8; STAMP_BYTES] {
-    let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, bytes);
-    let mut stamp = [0; STAMP_BYTES];
-    let octets = (u64::MAX - at.0).to_be_bytes().into_iter().chain(digest.as_ref().iter().copied());
-    stamp.iter_mut().zip(octets).for_each(|(place, octet)| *place = octet);
-    stamp
-}
-
-fn time_of(stamp: &[u8; STAMP_BYTES]) -> Timestamp {
-    let time = stamp.first_chunk::<8>().map_or(0, |time| u64::from_be_bytes(*time));
-    Timestamp(u64::MAX - time)
-}
-
-/// The stamp and what follows it.
-fn split(rest: Option<&[u8]>) -> Option<([u8; STAMP_BYTES], &[u8])> {
-    rest?.split_first_chunk::<STAMP_BYTES>().map(|(stamp, rest)| (*stamp, rest))
+/// The time of the newest record in the pack with this key.
+fn time_of(key: &StateKey) -> Option<Timestamp> {
+    let time = key.rest().get(1..)?.first_chunk::<8>()?;
+    Some(Timestamp(u64::MAX - u64::from_be_bytes(*time)))
 }
 
 /// True when any text of the record has this address (in lower case), by itself or within a sentence.

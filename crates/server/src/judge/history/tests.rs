@@ -128,8 +128,35 @@ async fn an_address_is_forgotten_wherever_it_stands() {
     assert_eq!(ids(&history, everything, 9).await.0, ["E", "D"]);
     assert_eq!(ids(&history, recipient("ann@", 0), 9).await.0, [""; 0]);
     let left = history.state.scan(StateKey::new(NAMESPACE, ""), None, PAGE, clock::now()).await.unwrap();
-    assert_eq!(left.entries.len(), 2 * 4, "a record, two ids and a recipient each");
+    assert_eq!(left.entries.len(), 1, "all were in one pack");
     assert_eq!(history.erase("joe@a.test", clock::now()).await.unwrap(), 0);
+    assert_eq!(history.erase("s@far.test", clock::now()).await.unwrap(), 2);
+    let left = history.state.scan(StateKey::new(NAMESPACE, ""), None, PAGE, clock::now()).await.unwrap();
+    assert!(left.entries.is_empty(), "an empty pack is not kept");
+}
+
+#[tokio::test]
+async fn what_cannot_be_read_is_passed_over_and_goes_with_an_erasure() {
+    let history = history([record("A", 0, "s@far.test", &["joe@a.test"], "")]).await;
+    let foreign = StateKey::new(NAMESPACE, b"t\0\0\0\0\0\0\0\0foreign!");
+    let put = Write::put(foreign.clone(), vec![1, 2, 3], 600);
+    history.state.write(vec![put], clock::now()).await.unwrap();
+    assert_eq!(ids(&history, Wanted::Since(Timestamp(0)), 9).await, (vec!["A".to_owned()], false));
+    assert_eq!(history.erase("nobody@a.test", clock::now()).await.unwrap(), 0);
+    let gone = history.state.get(vec![foreign], clock::now()).await.unwrap();
+    assert_eq!(gone, [Ok(None)]);
+    assert_eq!(ids(&history, Wanted::Since(Timestamp(0)), 9).await.0, ["A"]);
+}
+
+#[tokio::test]
+async fn each_record_lives_as_long_as_it_was_given() {
+    let history = history([]).await;
+    history.keep(record("A", 0, "s@far.test", &["joe@a.test"], ""), 1);
+    history.keep(record("B", 1, "s@far.test", &["joe@a.test"], ""), 30);
+    history.flush().await;
+    let later = Timestamp(clock::now().0 + 2 * DAY_SECONDS * 1000);
+    let found = history.find(&Wanted::Since(Timestamp(0)), 9, later).await.unwrap();
+    assert_eq!(found.records.iter().map(|record| record.about.id.as_str()).collect::<Vec<_>>(), ["B"]);
 }
 
 #[tokio::test]
