@@ -12,6 +12,7 @@ pub mod calibrate;
 pub mod feature;
 pub mod filter;
 pub mod junk;
+pub mod kept;
 pub mod model;
 pub mod samples;
 pub mod settings;

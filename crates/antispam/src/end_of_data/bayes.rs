@@ -7,18 +7,18 @@
 //! the check is unfinished. A model is read, and all but short messages are judged, on threads of the pool; evidence is
 //! figures, never words of the message.
 
-use std::fs::{self, File};
+use std::fs::File;
 use std::io::{self, Read as _};
-use std::os::unix::fs::MetadataExt as _;
-use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use policy::{Check, Content, EndOfData, Findings, MessageFacts, SymbolDef, Work};
 
 use crate::groups::{BAYES, symbols};
+use crate::learn::Opinion;
+use crate::learn::kept::Kept;
 use crate::learn::tokens::{READ_BYTES_MAX, features};
-use crate::learn::{LearnError, Model, Opinion, filter};
 use crate::work;
 
 symbols! { BAYES:
@@ -60,7 +60,7 @@ impl Bayes {
     /// With the model in the filter's folder `folder`, once there is one.
     #[must_use]
     pub fn new(folder: PathBuf) -> Self {
-        Self { kept: Arc::new(Kept { folder, state: Mutex::default() }) }
+        Self { kept: Arc::new(Kept::new(folder)) }
     }
 }
 
@@ -107,6 +107,7 @@ fn judge(kept: &Kept, content: &Content) -> Result<Option<Opinion>, String> {
     Ok(Some(model.judge(&features(&octets))))
 }
 
+/// Writes down the symbols of an opinion.
 fn tell(opinion: &Opinion, found: &mut Findings) {
     let likely = opinion.cautious;
     let evidence = format!("{:.2} %; {:.0} % of the text is known", likely * 100.0, opinion.coverage * 100.0);
@@ -131,59 +132,10 @@ fn beginning(content: &Content) -> io::Result<Vec<u8>> {
     }
 }
 
-/// The model, and the file it was read from.
-#[derive(Debug)]
-struct Kept {
-    folder: PathBuf,
-    state: Mutex<State>,
-}
-
-#[derive(Debug, Default)]
-struct State {
-    model: Option<Arc<Model>>,
-    read_from: Option<Stamp>,
-}
-
-/// What changes when a file is replaced.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Stamp {
-    inode: u64,
-    bytes: u64,
-    changed: (i64, i64),
-}
-
-fn stamp(path: &Path) -> Option<Stamp> {
-    let data = fs::metadata(path).ok()?;
-    Some(Stamp { inode: data.ino(), bytes: data.len(), changed: (data.mtime(), data.mtime_nsec()) })
-}
-
-impl Kept {
-    /// The model as it is now, when nothing has to be read for that; `Some(None)` when there is none.
-    fn at_hand(&self) -> Option<Option<Arc<Model>>> {
-        let now = stamp(&self.folder.join("model"));
-        let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        (now == state.read_from).then(|| state.model.clone())
-    }
-
-    /// The model as it is now; none when there is too little to judge by.
-    fn current(&self) -> Result<Option<Arc<Model>>, LearnError> {
-        let now = stamp(&self.folder.join("model"));
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        if now != state.read_from {
-            match filter::load(&self.folder) {
-                Ok(model) => state.model = model.map(Arc::new),
-                // What was read before stays in use; the next message looks again.
-                Err(error) if state.model.is_none() => return Err(error),
-                Err(_) => return Ok(state.model.clone()),
-            }
-            state.read_from = now;
-        }
-        Ok(state.model.clone())
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
     use crate::learn::tests::{filled, letter};
     use crate::learn::{Class, Filter, SAMPLES_MAX};
