@@ -18,6 +18,7 @@ mod greylisting;
 mod milters;
 mod peer;
 mod postfix;
+mod reporting;
 mod scanners;
 mod volume;
 

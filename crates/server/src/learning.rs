@@ -16,5 +16,6 @@ pub use antispam::learn::waiting;
 pub use antispam::learn::{
     Class, Filter, LEARNT_MIN, LearnError, Learnt, Model, Opinion, SAMPLES_MAX, Verdict,
 };
+pub use antispam::remote::pyzor::report;
 
 pub use crate::assemble::learnt_folder;

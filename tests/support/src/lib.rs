@@ -10,6 +10,7 @@ mod client;
 mod daemon;
 mod dns;
 mod milter;
+mod pyzord;
 mod sink;
 mod tls;
 
@@ -26,6 +27,7 @@ pub use client::{Client, Reply};
 pub use daemon::Daemon;
 pub use dns::{Dns, Trouble};
 pub use milter::Milter;
+pub use pyzord::{Pyzord, pyzor};
 pub use sink::{Sink, Taken};
 
 /// Set to 1, an absent program fails its tests instead of skipping them.

@@ -1,15 +1,18 @@
-//! Pyzor: has somebody else called this text spam? `check` of its protocol 2.1, a datagram each way.
+//! Pyzor: has somebody else called this text spam? `check` of its protocol 2.1, a datagram each way; telling others is in
+//! [`report`].
 //!
 //! Only a digest leaves this host, never a word of the message. Many reports are an opinion, and count as a symbol; a text
 //! that was cleared by its makers counts as nothing.
 
 mod digest;
 mod html;
+pub mod report;
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use aws_lc_rs::digest::{SHA1_FOR_LEGACY_USE_ONLY, digest as sha1};
 use aws_lc_rs::rand;
+use mail::Timestamp;
 use policy::{Findings, Score, SymbolDef, SymbolError};
 use tokio::net::UdpSocket;
 use tokio::time::timeout;
@@ -41,6 +44,27 @@ pub(crate) struct Answer {
     cleared: u64,
 }
 
+/// What a server is asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Operation {
+    /// How often was the text reported, and cleared?
+    Check,
+    /// Count it as spam once more.
+    Report,
+    /// Count it as no spam once more.
+    Whitelist,
+}
+
+impl Operation {
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Check => "check",
+            Self::Report => "report",
+            Self::Whitelist => "whitelist",
+        }
+    }
+}
+
 /// The protocol.
 pub(crate) struct Pyzor {
     listed: SymbolDef,
@@ -69,10 +93,7 @@ impl Protocol for Pyzor {
             // Nothing to know it by: the digest of nothing is everybody's.
             return Ok(Answer::default());
         }
-        let thread = thread().ok_or_else(|| Failure::Declined("there is no randomness".to_owned()))?;
-        let seconds = letter.facts.at.0 / 1000;
-        let answer = exchange(station, &request(&digest::of(&lines), thread, seconds)).await?;
-        read(&String::from_utf8_lossy(&answer), thread)
+        counts(&say(station, Operation::Check, &digest::of(&lines), letter.facts.at).await?)
     }
 
     fn tell(&self, answer: Answer, found: &mut Findings) {
@@ -89,10 +110,30 @@ fn thread() -> Option<u16> {
     Some(thread % (u16::MAX - THREAD_MIN) + THREAD_MIN)
 }
 
+/// One question and the answer that belongs to it.
+async fn say(
+    station: &Station,
+    operation: Operation,
+    digest: &str,
+    at: Timestamp,
+) -> Result<String, Failure> {
+    let thread = thread().ok_or_else(|| Failure::Declined("there is no randomness".to_owned()))?;
+    let answer = exchange(station, &request(operation, digest, thread, at.0 / 1000)).await?;
+    let answer = String::from_utf8_lossy(&answer).into_owned();
+    accepted(&answer, thread)?;
+    Ok(answer)
+}
+
 /// A question as anybody, signed as anybody is.
-fn request(digest: &str, thread: u16, seconds: u64) -> String {
+fn request(operation: Operation, digest: &str, thread: u16, seconds: u64) -> String {
+    // Who counts a text wants to know where in the message its lines were.
+    let places = match operation {
+        Operation::Check => String::new(),
+        Operation::Report | Operation::Whitelist => format!("Op-Spec: {}\n", digest::PLACES_TEXT),
+    };
     let fields = format!(
-        "Op: check\nOp-Digest: {digest}\nThread: {thread}\nPV: 2.1\nUser: anonymous\nTime: {seconds}"
+        "Op: {}\nOp-Digest: {digest}\n{places}Thread: {thread}\nPV: 2.1\nUser: anonymous\nTime: {seconds}",
+        operation.as_str()
     );
     let key = digest::hex(b"anonymous:");
     let sum = sha1(&SHA1_FOR_LEGACY_USE_ONLY, fields.as_bytes());
@@ -119,22 +160,35 @@ async fn exchange(station: &Station, request: &str) -> Result<Vec<u8>, Failure> 
     Ok(answer)
 }
 
-fn read(answer: &str, thread: u16) -> Result<Answer, Failure> {
-    let field = |name: &str| {
-        let mut fields = answer.lines().filter_map(|line| line.split_once(':'));
-        fields.find(|(have, _)| have.eq_ignore_ascii_case(name)).map(|(_, value)| value.trim())
-    };
-    let number = |name: &str| field(name).and_then(|value| value.parse::<u64>().ok());
-    match number("Code") {
-        Some(200) if number("Thread") != Some(u64::from(thread)) => {
+fn field<'a>(answer: &'a str, name: &str) -> Option<&'a str> {
+    let mut fields = answer.lines().filter_map(|line| line.split_once(':'));
+    fields.find(|(have, _)| have.eq_ignore_ascii_case(name)).map(|(_, value)| value.trim())
+}
+
+fn number(answer: &str, name: &str) -> Option<u64> {
+    field(answer, name).and_then(|value| value.parse().ok())
+}
+
+/// Is it the answer to our question, and a good one?
+fn accepted(answer: &str, thread: u16) -> Result<(), Failure> {
+    match number(answer, "Code") {
+        Some(200) if number(answer, "Thread") != Some(u64::from(thread)) => {
             Err(Failure::garbled("the answer belongs to another question"))
         }
-        Some(200) => match (number("Count"), number("WL-Count")) {
-            (Some(reports), Some(cleared)) => Ok(Answer { reports, cleared }),
-            _ => Err(Failure::garbled("there are no counts")),
-        },
-        Some(code) => Err(Failure::Declined(shown(&format!("{code} {}", field("Diag").unwrap_or_default())))),
+        Some(200) => Ok(()),
+        Some(code) => {
+            let why = field(answer, "Diag").unwrap_or_default();
+            Err(Failure::Declined(shown(&format!("{code} {why}"))))
+        }
         None => Err(Failure::garbled(shown(answer))),
+    }
+}
+
+/// What a good answer tells of a text.
+fn counts(answer: &str) -> Result<Answer, Failure> {
+    match (number(answer, "Count"), number(answer, "WL-Count")) {
+        (Some(reports), Some(cleared)) => Ok(Answer { reports, cleared }),
+        _ => Err(Failure::garbled("there are no counts")),
     }
 }
 
@@ -147,6 +201,7 @@ mod tests {
         let answer = |code: u16, thread: u16| {
             format!("Code: {code}\nDiag: OK\nPV: 2.1\nThread: {thread}\nCount: 7\nWL-Count: 0\n\n")
         };
+        let read = |answer: &str, thread| accepted(answer, thread).and_then(|()| counts(answer));
         assert_eq!(read(&answer(200, 2000), 2000), Ok(Answer { reports: 7, cleared: 0 }));
         assert!(matches!(read(&answer(200, 2001), 2000), Err(Failure::Garbled(_))));
         assert_eq!(read(&answer(403, 2000), 2000), Err(Failure::Declined("403 OK".to_owned())));

@@ -1,70 +1,26 @@
 //! Pyzor: the digest beside that of its own program, and a server that has heard of a text.
 
-use std::io::Write as _;
+use std::net::UdpSocket;
 use std::path::Path;
-use std::process::{Command, Stdio};
 
+use antispam::learn::Class;
 use antispam::remote::pyzor::digest_lines;
-use antispam::remote::settings::Kind;
-use support::Running;
-use tempfile::TempDir;
+use antispam::remote::pyzor::report::{Reporter, Text};
+use antispam::remote::settings::{Kind, ScannerSettings};
+use mail::Timestamp;
+use net::{DnsSettings, NameServer, Resolver};
+use support::Pyzord;
 
 use crate::bench::{Stage, at, folder};
 
-/// The interpreter that Debian's package is made for.
-const PYTHON: &str = "/usr/bin/python3";
-
-struct Pyzor {
-    _server: Running,
-    dir: TempDir,
-    port: u16,
-}
-
-impl Pyzor {
-    fn start() -> Option<Self> {
-        let program = support::need_program("pyzord")?;
-        support::need_program("pyzor")?;
-        let (dir, port) = (folder(), support::free_port());
-        let rights: String =
-            ["check", "report", "ping"].map(|verb| format!("{verb} : anonymous : allow\n")).concat();
-        std::fs::write(dir.path().join("access"), rights).unwrap();
-        std::fs::write(dir.path().join("passwd"), "").unwrap();
-        std::fs::write(dir.path().join("servers"), format!("127.0.0.1:{port}\n")).unwrap();
-        let log = std::fs::File::create(dir.path().join("log")).unwrap();
-        let mut command = Command::new(PYTHON);
-        command.arg(program).arg(format!("--homedir={}", dir.path().display()));
-        command.args(["-a", "127.0.0.1", "-e", "gdbm", "--password-file=passwd", "--access-file=access"]);
-        command.arg("-p").arg(port.to_string()).arg(format!("--dsn={}/base", dir.path().display()));
-        command.stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log);
-        let server = Running(command.spawn().unwrap());
-        let pyzor = Self { _server: server, dir, port };
-        let up = support::wait_until(|| pyzor.client(&["ping"], b"").0);
-        assert!(up, "{}", std::fs::read_to_string(pyzor.dir.path().join("log")).unwrap());
-        Some(pyzor)
-    }
-
-    fn client(&self, arguments: &[&str], input: &[u8]) -> (bool, String) {
-        client(self.dir.path(), arguments, input)
-    }
-}
-
-/// The program of the package: whether it is content, and what it says.
-fn client(home: &Path, arguments: &[&str], input: &[u8]) -> (bool, String) {
-    let mut command = Command::new(PYTHON);
-    command.arg(support::need_program("pyzor").unwrap()).arg("--homedir").arg(home).args(arguments);
-    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
-    let mut child = command.spawn().unwrap();
-    child.stdin.take().unwrap().write_all(input).unwrap();
-    let output = child.wait_with_output().unwrap();
-    (output.status.success(), String::from_utf8_lossy(&output.stdout).into_owned())
-}
+const NOW: Timestamp = Timestamp(1_795_309_323_000);
 
 const SPAM: &str = "From: ann@far.test\r\nSubject: offer\r\n\r\nBuy this wonderful thing now\r\n\
                     or write to sales@far.test\r\nsee http://far.test/offer for more of it\r\n";
 
 #[tokio::test]
 async fn a_text_that_others_have_reported_is_known() {
-    let Some(pyzor) = Pyzor::start() else { return };
+    let Some(pyzor) = Pyzord::start(&["check", "report"]) else { return };
     let stage = Stage::new(&at(Kind::Pyzor, pyzor.port));
     let report = stage.of(SPAM.as_bytes()).await;
     assert!(report.unfinished.is_empty() && report.findings.is_empty(), "{report:?}");
@@ -80,6 +36,65 @@ async fn a_text_that_others_have_reported_is_known() {
     assert!(report.unfinished.is_empty() && report.findings.is_empty(), "{report:?}");
 }
 
+fn reporter(settings: &ScannerSettings) -> Reporter {
+    let dns =
+        DnsSettings { servers: vec!["127.0.0.1:9".parse::<NameServer>().unwrap()], ..DnsSettings::default() };
+    Reporter::new(std::slice::from_ref(settings), &Resolver::from_settings(&dns).unwrap()).unwrap()
+}
+
+async fn told(settings: &ScannerSettings, class: Class) -> Option<String> {
+    let text = Text::of(SPAM.as_bytes()).unwrap();
+    let failed = reporter(settings).tell(&text, class, NOW).await;
+    failed.first().map(ToString::to_string)
+}
+
+#[tokio::test]
+async fn what_is_reported_counts_and_what_is_cleared_counts_as_such() {
+    let Some(pyzor) = Pyzord::start(&["check", "report", "whitelist"]) else { return };
+    let settings = at(Kind::Pyzor, pyzor.port);
+    let counts = || {
+        pyzor
+            .client(&["check"], SPAM.as_bytes())
+            .1
+            .split('\t')
+            .skip(2)
+            .map(|n| n.trim().to_owned())
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(counts(), ["0", "0"]);
+    assert_eq!(told(&settings, Class::Spam).await, None);
+    assert_eq!(counts(), ["1", "0"], "the package's own client finds it by the same digest");
+    for _ in 0..4 {
+        assert_eq!(told(&settings, Class::Spam).await, None);
+    }
+    let stage = Stage::new(&settings);
+    assert_eq!(stage.of(SPAM.as_bytes()).await.findings[0].evidence, "reported 5 times");
+    assert_eq!(told(&settings, Class::Ham).await, None);
+    assert_eq!(counts(), ["5", "1"]);
+    assert!(stage.of(SPAM.as_bytes()).await.findings.is_empty());
+    assert_eq!(Text::of(b"Subject: x\r\n\r\nshort\r\n"), None);
+}
+
+#[tokio::test]
+async fn who_cannot_be_told_says_why() {
+    if let Some(pyzor) = Pyzord::start(&["check", "report"]) {
+        let why = told(&at(Kind::Pyzor, pyzor.port), Class::Ham).await.unwrap();
+        assert!(why.starts_with(&format!("pyzor (127.0.0.1:{}): it says: 403", pyzor.port)), "{why}");
+    }
+    let closed = told(&at(Kind::Pyzor, support::free_port()), Class::Spam).await.unwrap();
+    assert!(closed.contains("it cannot be reached: "), "{closed}");
+    let silent = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let settings = ScannerSettings { seconds_max: 1, ..at(Kind::Pyzor, silent.local_addr().unwrap().port()) };
+    let why = told(&settings, Class::Spam).await.unwrap();
+    assert!(why.ends_with("no answer") || why.ends_with("no answer in 1 seconds"), "{why}");
+    silent.set_nonblocking(true).unwrap();
+    let mut datagram = [0; 2000];
+    let length = silent.recv(&mut datagram).unwrap();
+    let said = String::from_utf8_lossy(&datagram[..length]);
+    assert!(said.starts_with("Op: report\nOp-Digest: ") && said.contains("\nOp-Spec: 20,3,60,3\n"), "{said}");
+    assert!(silent.recv(&mut datagram).is_err(), "it is never said twice");
+}
+
 /// Letters of many shapes: the lines that are digested are those that the package's own program prints.
 #[test]
 fn lines_are_those_of_predigest() {
@@ -88,7 +103,7 @@ fn lines_are_those_of_predigest() {
     }
     let home = folder();
     for letter in letters() {
-        let (content, theirs) = client(home.path(), &["predigest"], letter.as_bytes());
+        let (content, theirs) = support::pyzor(home.path(), &["predigest"], letter.as_bytes());
         assert!(content, "{letter}");
         let theirs: Vec<&str> = theirs.lines().collect();
         assert_eq!(digest_lines(letter.as_bytes()), theirs, "{letter}");
@@ -111,7 +126,7 @@ fn lines_of_real_reports_are_those_of_predigest() {
             continue;
         }
         let letter = std::fs::read(&file).unwrap();
-        let (content, theirs) = client(home.path(), &["predigest"], &letter);
+        let (content, theirs) = support::pyzor(home.path(), &["predigest"], &letter);
         let theirs: Vec<&str> = theirs.lines().collect();
         assert!(content && digest_lines(&letter) == theirs, "{}: {theirs:?}", file.display());
         seen += 1;

@@ -3,6 +3,7 @@
 
 mod junk;
 pub(super) mod messages;
+pub(super) mod report;
 
 use std::io::{self, IsTerminal as _, Write as _};
 use std::path::{Path, PathBuf};
@@ -10,9 +11,10 @@ use std::process::ExitCode;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use serde_json::json;
-use server::learning::{Class, Filter, LEARNT_MIN, Learnt, Read, SAMPLES_MAX, read, waiting};
+use server::learning::{Class, Filter, LEARNT_MIN, Learnt, READ_BYTES_MAX, Read, SAMPLES_MAX, read, waiting};
 
 use super::{ConfigFile, Outcome, print_all};
+use report::{Report, Reported};
 
 /// Files that are read before they are put on disk together.
 const BATCH: usize = 5_000;
@@ -27,6 +29,7 @@ Examples:
   staffetta learn --spam ~/Maildir/.Junk old-junk.mbox
   staffetta learn --spam --later - < message.eml       from an IMAP server that moves mail to Junk
   staffetta learn --junk-folders                       what users have moved there, and out of there
+  staffetta learn --spam --report message.eml          and tell the Pyzor servers of the configuration
   staffetta learn --forget message.eml                 it was neither
 
 Nothing is judged before 200 of each are learnt; some thousands of each, of the last months, are good. A message is learnt
@@ -48,6 +51,9 @@ pub(crate) struct Args {
     /// Only put them down: the server learns them within a minute, and nobody waits for it
     #[arg(long, conflicts_with = "forget")]
     later: bool,
+    /// Report them to the Pyzor servers of [[antispam.scanner]] too, spam as spam and ham as none: a digest, no word of them
+    #[arg(long, conflicts_with_all = ["forget", "later", "junk_folders"])]
+    report: bool,
     /// Files with one message, mailbox files, Maildirs, folders with all that is in them; - for standard input
     #[arg(required_unless_present = "junk_folders", value_name = "PATH")]
     paths: Vec<PathBuf>,
@@ -109,11 +115,16 @@ pub(crate) fn run(args: &Args) -> Outcome {
         return later(&folder, args);
     }
     let class = if args.spam { Class::Spam } else { Class::Ham };
+    let mut report = args.report.then(|| Report::prepare(&args.place.config)).transpose()?;
     let mut files = Vec::new();
     let mut piped = Vec::new();
     for path in &args.paths {
         if path == Path::new("-") {
-            messages::each_of(&mut io::stdin().lock(), &mut |message| piped.push(read(message)))?;
+            let bytes_max = if args.report { report::READ_BYTES_MAX } else { READ_BYTES_MAX };
+            messages::each_within(&mut io::stdin().lock(), bytes_max, &mut |message| {
+                piped.push(read(message));
+                report.iter_mut().for_each(|report| report.take(message));
+            })?;
         } else {
             files.extend(messages::files(path).map_err(|error| format!("{}: {error}", path.display()))?);
         }
@@ -137,8 +148,18 @@ pub(crate) fn run(args: &Args) -> Outcome {
     if is_stale {
         filter.fit()?;
     }
+    if let Some(mut report) = report {
+        // What cannot be read was told of above.
+        let each =
+            |file: &PathBuf| messages::each_up_to(file, report::READ_BYTES_MAX, |m| report.take(m)).is_ok();
+        files.iter().map(each).for_each(drop);
+        done.reported = Some(report.send(class));
+    }
     let text = if args.json { done.object(&filter, is_stale)? } else { done.text(&filter, args.forget) };
     print_all(text.as_bytes())?;
+    if let Some(reported) = done.reported.filter(|reported| reported.failed > 0) {
+        return Ok(reported.code());
+    }
     Ok(if done.failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
@@ -178,6 +199,7 @@ struct Done {
     learnt: Learnt,
     forgotten: u64,
     failed: usize,
+    reported: Option<Reported>,
 }
 
 impl Done {
@@ -208,6 +230,7 @@ impl Done {
             "learnt": new, "known": known, "changed": changed, "given_way": forgotten,
             "forgotten": self.forgotten, "failed": self.failed,
             "ham": counts.ham, "spam": counts.spam, "fitted": is_fitted,
+            "reported": self.reported.map(|reported| reported.told),
         });
         Ok(serde_json::to_string(&object)? + "\n")
     }
@@ -223,6 +246,7 @@ impl Done {
         if counts.ham.min(counts.spam) < LEARNT_MIN {
             text.push_str(&format!("nothing is judged before there are {LEARNT_MIN} of each\n"));
         }
+        text.extend(self.reported.map(Reported::text));
         text
     }
 }

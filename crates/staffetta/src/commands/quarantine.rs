@@ -16,6 +16,7 @@ use server::admin::{Client, Filter, KeptView, Order, Request, Response, Select};
 use server::learning::{Class, READ_BYTES_MAX, Read, read};
 
 use super::asking::{self, About, Failed, Listing, Nouns, Place, not_understood, short_age};
+use super::learn::report::{self, Report};
 use super::{Outcome, learn, print_all};
 
 /// Symbols named in a line of the table.
@@ -106,6 +107,7 @@ Examples:
     #[command(after_help = "\
 Examples:
   staffetta quarantine learn --spam 00JX4M8ZQ0001 00JX4M8ZQ0002
+  staffetta quarantine learn --spam --report 00JX4M8ZQ0001
   staffetta quarantine learn --spam --older 3d")]
     #[command(group = clap::ArgGroup::new("class").required(true).args(["spam", "ham"]))]
     Learn {
@@ -115,6 +117,9 @@ Examples:
         /// They are not spam
         #[arg(long)]
         ham: bool,
+        /// Report them to the Pyzor servers of [[antispam.scanner]] too, spam as spam and ham as none: a digest, no word
+        #[arg(long)]
+        report: bool,
         #[command(flatten)]
         which: Which,
     },
@@ -153,11 +158,12 @@ pub(crate) fn run(args: Args) -> Outcome {
         What::Delete { which, also_learn_spam } => {
             steer(Order::Delete, which, also_learn_spam.then_some(Class::Spam), "deleted")
         }
-        What::Learn { spam, which, .. } => {
+        What::Learn { spam, report, which, .. } => {
             let Which { ids, about, all, place } = which;
             let select = asking::select(ids, about.into_filter(), all)?;
             let class = if spam { Class::Spam } else { Class::Ham };
-            let (_, failed) = teach(select, class, &place)?;
+            let report = report.then(|| Report::prepare(&place.config)).transpose()?;
+            let (_, failed) = teach(select, class, &place, report)?;
             Ok(if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS })
         }
         What::Digest { place } => {
@@ -287,7 +293,7 @@ fn steer(order: Order, which: Which, class: Option<Class>, done: &str) -> Outcom
     let mut select = asking::select(ids, about.into_filter(), all)?;
     if let Some(class) = class {
         // Before they go; and only those that were read.
-        let (ids, failed) = teach(select, class, &place)?;
+        let (ids, failed) = teach(select, class, &place, None)?;
         if failed {
             return Ok(ExitCode::FAILURE);
         }
@@ -296,11 +302,13 @@ fn steer(order: Order, which: Which, class: Option<Class>, done: &str) -> Outcom
     asking::steer(&Request::Steer { order, select, only: Some(State::Quarantine) }, &place, done)
 }
 
-/// Teaches the classifier; gives which messages were meant, and whether some of them could not be read.
+/// Teaches the classifier, and who is to be told besides; gives which messages were meant, and whether some of them could not
+/// be read or reported.
 fn teach(
     select: Select,
     class: Class,
     place: &Place,
+    mut report: Option<Report>,
 ) -> Result<(Vec<QueueId>, bool), Box<dyn std::error::Error>> {
     let folder = learn::configured(&place.config)?;
     let mut client = place.connect()?;
@@ -319,7 +327,7 @@ fn teach(
     };
     let (mut messages, mut failed) = (Vec::new(), false);
     for id in &ids {
-        match read_one(&mut client, *id) {
+        match read_one(&mut client, *id, &mut report) {
             Ok(message) => messages.push(message),
             Err(Failed::Client(server::admin::ClientError::Refused(why))) => {
                 eprintln!("staffetta: {id}: {why}");
@@ -331,13 +339,23 @@ fn teach(
     if !messages.is_empty() {
         print_all(learn::teach(folder, messages, class)?.as_bytes())?;
     }
+    if let Some(report) = report {
+        let reported = report.send(class);
+        print_all(reported.text().as_bytes())?;
+        failed |= reported.failed > 0;
+    }
     Ok((ids, failed))
 }
 
 /// Only what is in quarantine is read.
-fn read_one(client: &mut Client, id: QueueId) -> Result<Read, Failed> {
+fn read_one(client: &mut Client, id: QueueId, report: &mut Option<Report>) -> Result<Read, Failed> {
     client.ask(&Request::QuarantineShow { id }, |_| Ok::<(), Failed>(()))?;
-    Ok(read(&octets_of(client, id, READ_BYTES_MAX)?))
+    let bytes_max = if report.is_some() { report::READ_BYTES_MAX } else { READ_BYTES_MAX };
+    let octets = octets_of(client, id, bytes_max)?;
+    if let Some(report) = report {
+        report.take(&octets);
+    }
+    Ok(read(octets.get(..READ_BYTES_MAX).unwrap_or(&octets)))
 }
 
 #[cfg(test)]

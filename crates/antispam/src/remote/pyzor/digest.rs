@@ -22,6 +22,8 @@ const LINE_CHARS_MIN: usize = 8;
 const WHOLE_LINES_MAX: usize = 4;
 /// Where lines are taken: so many percent of the way, and so many.
 const PLACES: [(usize, usize); 2] = [(20, 3), (60, 3)];
+/// The same as the protocol writes it.
+pub(super) const PLACES_TEXT: &str = "20,3,60,3";
 
 /// The lines that are digested. None: there is nothing to know it by.
 #[must_use]
@@ -185,6 +187,8 @@ mod tests {
             [4, 5, 6, 12, 13, 14].iter().map(|n| format!("lineoftext{n:02}")).collect();
         assert_eq!(lines(text.as_bytes()), numbers);
         assert_eq!(lines(b"Subject: x\r\n\r\nshort\r\n"), Vec::<String>::new());
+        let places = PLACES.map(|(percent, count)| format!("{percent},{count}")).join(",");
+        assert_eq!(places, PLACES_TEXT);
         assert_eq!(hex(b"abc"), "a9993e364706816aba3e25717850c26c9cd0d89d");
     }
 }

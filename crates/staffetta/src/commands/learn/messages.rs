@@ -1,6 +1,6 @@
 //! Messages in files, mailbox files, Maildirs and folders, for learning and scoring.
 //!
-//! Of each message the beginning is read, as far as the classifier looks. Below a folder that was named, files and folders
+//! Of each message the beginning is read, as far as the classifier looks or as far as is asked for. Below a folder that was named, files and folders
 //! that begin with a dot are passed over, which in a Maildir are its subfolders, and `tmp`, which holds what is not
 //! delivered. Links to folders are not followed.
 
@@ -48,9 +48,14 @@ fn within(folder: &Path, depth: usize, found: &mut Vec<PathBuf>) -> io::Result<(
 }
 
 /// Does something with each message of a file: one, or all of a mailbox file.
-pub(in crate::commands) fn each(path: &Path, mut message: impl FnMut(&[u8])) -> io::Result<()> {
+pub(in crate::commands) fn each(path: &Path, message: impl FnMut(&[u8])) -> io::Result<()> {
+    each_up_to(path, READ_BYTES_MAX, message)
+}
+
+/// The same, with so many octets of each.
+pub(super) fn each_up_to(path: &Path, bytes_max: usize, mut message: impl FnMut(&[u8])) -> io::Result<()> {
     let mut reader = BufReader::with_capacity(64 << 10, File::open(path)?);
-    each_of(&mut reader, &mut message)
+    each_within(&mut reader, bytes_max, &mut message)
 }
 
 /// The same for what is read from anywhere.
@@ -58,9 +63,18 @@ pub(in crate::commands) fn each_of(
     input: &mut impl BufRead,
     message: &mut impl FnMut(&[u8]),
 ) -> io::Result<()> {
+    each_within(input, READ_BYTES_MAX, message)
+}
+
+/// The same, with so many octets of each; a mailbox file's messages may be a line longer.
+pub(super) fn each_within(
+    input: &mut impl BufRead,
+    bytes_max: usize,
+    message: &mut impl FnMut(&[u8]),
+) -> io::Result<()> {
     if !input.fill_buf()?.starts_with(b"From ") {
         let mut octets = Vec::new();
-        input.take(u64::try_from(READ_BYTES_MAX).unwrap_or(u64::MAX)).read_to_end(&mut octets)?;
+        input.take(u64::try_from(bytes_max).unwrap_or(u64::MAX)).read_to_end(&mut octets)?;
         // All of it: who writes to us shall not be told that we have gone.
         io::copy(input, &mut io::sink())?;
         if !octets.is_empty() {
@@ -81,7 +95,7 @@ pub(in crate::commands) fn each_of(
             return Ok(());
         }
         is_behind_empty = line.iter().all(|octet| matches!(octet, b'\r' | b'\n'));
-        if !parts && octets.len() < READ_BYTES_MAX {
+        if !parts && octets.len() < bytes_max {
             // What began with From in the text was quoted when it was put here.
             let quoted = line.iter().position(|octet| *octet != b'>').unwrap_or(0);
             let is_quoted = quoted > 0 && line.get(quoted..).is_some_and(|rest| rest.starts_with(b"From "));
