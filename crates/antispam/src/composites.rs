@@ -44,11 +44,13 @@ pub fn all() -> Vec<CompositeDef> {
         symbol,
         when: Cow::Owned(format!("{cause} & {NO_EXCUSE}")),
         members: Members::Keep,
+        bound: None,
     };
     let report = CompositeDef {
         symbol: DMARC_OF_REPORT,
         when: Cow::Borrowed("BACKSCATTER_PROVEN & (DMARC_REJECT | DMARC_QUARANTINE)"),
         members: Members::Replace,
+        bound: None,
     };
     vec![
         direct(DMARC_REJECT_DIRECT, "DMARC_REJECT"),

@@ -58,6 +58,15 @@ pub enum Members {
     Replace,
 }
 
+/// What a composite does to others: while it is seen, symbols of some groups together add only so much.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Bound {
+    /// Of which groups, with those within them.
+    pub groups: Vec<Cow<'static, str>>,
+    /// The most that they add, all together; what they take away is not bounded.
+    pub cap: Score,
+}
+
 /// A composite as it is declared: a symbol that follows from others.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CompositeDef {
@@ -67,6 +76,8 @@ pub struct CompositeDef {
     pub when: Cow<'static, str>,
     /// What becomes of the symbols it is made of.
     pub members: Members,
+    /// What it leaves of others.
+    pub bound: Option<Bound>,
 }
 
 /// All that is compiled in, or configured, before `scores.toml` is read.
@@ -124,6 +135,8 @@ pub struct Composite {
     pub when: Expression,
     /// What becomes of the symbols it is made of.
     pub members: Members,
+    /// What it leaves of others.
+    pub bound: Option<Bound>,
 }
 
 /// What every symbol is worth.
@@ -301,7 +314,11 @@ impl ScoreBook {
         let symbol = def.symbol.symbol.clone();
         self.define_symbol(def.symbol)
             .map_err(|error| DefinitionError { key: key.clone(), message: error.message })?;
-        self.composites.insert(symbol.clone(), Composite { symbol, when, members: def.members });
+        if def.bound.as_ref().is_some_and(|bound| bound.cap.is_negative()) {
+            return Err(wrong(&format!("{key}.cap"), "a cap is not below 0"));
+        }
+        let composite = Composite { symbol: symbol.clone(), when, members: def.members, bound: def.bound };
+        self.composites.insert(symbol, composite);
         Ok(())
     }
 
@@ -323,6 +340,9 @@ impl ScoreBook {
                 |symbol: &Symbol| self.symbols.contains_key(symbol) || self.unused.contains(symbol);
             let unknown = composite.when.symbols().into_iter().filter(|symbol| !is_known(symbol));
             errors.extend(unknown.map(|symbol| wrong(&key, &self.no_such_symbol(symbol.as_str()))));
+            let key = format!("composites.{}.bounds", composite.symbol);
+            let bounded = composite.bound.iter().flat_map(|bound| &bound.groups);
+            errors.extend(bounded.filter_map(|group| self.missing_group(&key, group)));
         }
         if errors.is_empty() {
             errors.extend(self.sort_groups().err());

@@ -6,6 +6,7 @@
 
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::time::Duration;
 
 use schemars::JsonSchema;
@@ -101,6 +102,8 @@ pub struct Finding {
     pub factor: i32,
     /// What it counts for.
     pub scope: Scope,
+    /// It counts for these recipients of the message alone, by their numbers. For what is found after DATA.
+    pub only: Option<Arc<[usize]>>,
     /// How much it may do.
     pub mode: Mode,
 }
@@ -110,7 +113,21 @@ impl Finding {
     #[must_use]
     pub fn new(symbol: impl Into<Symbol>) -> Self {
         let symbol = symbol.into();
-        Self { symbol, evidence: String::new(), factor: 1000, scope: Scope::Recipient, mode: Mode::Enforce }
+        Self {
+            symbol,
+            evidence: String::new(),
+            factor: 1000,
+            scope: Scope::Recipient,
+            only: None,
+            mode: Mode::Enforce,
+        }
+    }
+
+    /// It counts for some recipients of a message alone, by their numbers among [`crate::MessageFacts::recipients`].
+    #[must_use]
+    pub fn only_for(mut self, recipients: impl Into<Arc<[usize]>>) -> Self {
+        self.only = Some(recipients.into());
+        self
     }
 
     /// With what was seen.

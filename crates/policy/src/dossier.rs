@@ -136,7 +136,15 @@ impl Dossier {
     fn file(&mut self, part: Part, natural: Scope) {
         let Part { findings, rulings, unfinished, dns, times, left_out } = part;
         for finding in findings {
-            self.part(finding.scope).add_finding(finding);
+            let Some(only) = finding.only.clone() else {
+                self.part(finding.scope).add_finding(finding);
+                continue;
+            };
+            for number in only.iter() {
+                if let Some((_, part)) = self.recipients.get_mut(*number) {
+                    part.add_finding(finding.clone());
+                }
+            }
         }
         for ruling in rulings {
             self.part(ruling.scope).add_ruling(ruling);
@@ -267,6 +275,19 @@ mod tests {
         assert_eq!(names(&dossier, Some(0)), ["C", "PROBING", "M", "ALL", "B", "MORE"]);
         dossier.end_transaction();
         assert_eq!(names(&dossier, Some(0)), ["C", "PROBING"]);
+    }
+
+    #[test]
+    fn what_is_found_after_data_may_count_for_some_recipients_alone() {
+        let mut dossier = Dossier::default();
+        for name in ["a@x.test", "b@x.test"] {
+            dossier.add_recipient(Address::parse(name).unwrap(), report(Stage::Rcpt, Vec::new()));
+        }
+        let some = Finding::new("SOME").only_for([1, 7]);
+        dossier.add(report(Stage::EndOfData, vec![some, Finding::new("ALL")]));
+        assert_eq!(names(&dossier, Some(0)), ["ALL"]);
+        assert_eq!(names(&dossier, Some(1)), ["ALL", "SOME"]);
+        assert_eq!(names(&dossier, None), ["ALL"]);
     }
 
     #[test]

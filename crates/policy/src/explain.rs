@@ -12,6 +12,7 @@ use crate::record::{Points, RecipientRecord, VerdictRecord};
 use crate::ruling::Source;
 use crate::score::Score;
 use crate::stage::Stage;
+use crate::symbol::is_symbol;
 use crate::tally::{Line, Note};
 use crate::thresholds::Threshold;
 use crate::verdict::{Action, DecidedBy};
@@ -252,10 +253,17 @@ fn table(text: &mut String, points: &Points, book: Option<&ScoreBook>) {
     for capped in &points.capped {
         let _ = writeln!(
             text,
-            "The group {} would have come to {}; it counts for at most {}.",
-            capped.group, capped.before, capped.bound
+            "{} would have come to {}; it counts for at most {}.",
+            bounded(&capped.group),
+            capped.before,
+            capped.bound
         );
     }
+}
+
+/// What was bounded: a group, or what a composite bounds.
+fn bounded(name: &str) -> String {
+    if is_symbol(name) { format!("What {name} bounds") } else { format!("The group {name}") }
 }
 
 fn note(line: &Line) -> Option<String> {
@@ -264,6 +272,7 @@ fn note(line: &Line) -> Option<String> {
         Note::Capped(group) => {
             Some(format!("(by itself {:+}; the group {group} is at its bound)", line.full))
         }
+        Note::Bounded(by) => Some(format!("(by itself {:+}; {by} bounds it)", line.full)),
         Note::Replaced(by) => Some(format!("(by itself {:+}; {by} stands in its place)", line.full)),
         Note::Observed => Some(format!("(would be {:+}; its check only records)", line.full)),
         Note::Undefined => Some("(not defined: worth nothing)".to_owned()),

@@ -32,7 +32,7 @@ pub mod verdict;
 pub use auth::{
     ArcFact, AuthFacts, AuthResult, DkimFact, DmarcFact, DmarcPolicy, IprevFact, SpfFact, SpfIdentity,
 };
-pub use book::{CompositeDef, DefinitionError, Definitions, GroupDef, Members, ScoreBook};
+pub use book::{Bound, CompositeDef, DefinitionError, Definitions, GroupDef, Members, ScoreBook};
 pub use check::{Check, CheckSettings, DnsAnswer, Finding, Findings, OnUnknown, Work};
 pub use dossier::{Dossier, Evidence};
 pub use facts::{

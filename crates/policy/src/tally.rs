@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
-use crate::book::{Members, ScoreBook};
+use crate::book::{Bound, Members, ScoreBook};
 use crate::check::Finding;
 use crate::mode::Mode;
 use crate::ruling::bounded;
@@ -58,12 +58,14 @@ pub enum Note {
     Observed,
     /// There is no such symbol in the book: a mistake of its check.
     Undefined,
+    /// This composite lets such symbols add only so much.
+    Bounded(Symbol),
 }
 
-/// A group whose cap or floor took points away.
+/// A group whose cap or floor took points away, or a composite that bounds others.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Capped {
-    /// Its name.
+    /// Its name; a composite's is its symbol.
     pub group: String,
     /// Its cap or floor.
     pub bound: Score,
@@ -162,19 +164,22 @@ fn add_up(book: &ScoreBook, seen: &BTreeMap<&Symbol, Sighting<'_>>, least: Mode)
         };
         lines.insert((*symbol).clone(), line);
     }
-    compose(book, &mut lines);
+    let bounds = compose(book, &mut lines);
     let mut lines: Vec<Line> = lines.into_values().collect();
-    let capped = cap(book, &mut lines);
+    let mut capped = cap(book, &mut lines);
+    capped.extend(bounds.into_iter().filter_map(|(symbol, by)| bound(book, &mut lines, symbol, by)));
     (lines, capped)
 }
 
-/// Adds the composites that hold, then takes away what they stand in place of.
-fn compose(book: &ScoreBook, lines: &mut BTreeMap<Symbol, Line>) {
+/// Adds the composites that hold, then takes away what they stand in place of. Gives those that bound others.
+fn compose<'a>(book: &'a ScoreBook, lines: &mut BTreeMap<Symbol, Line>) -> Vec<(&'a Symbol, &'a Bound)> {
     let mut replaced: Vec<(Symbol, Symbol)> = Vec::new();
+    let mut bounds = Vec::new();
     for composite in book.composites() {
         if !composite.when.holds(&|symbol| lines.contains_key(symbol)) {
             continue;
         }
+        bounds.extend(composite.bound.as_ref().map(|bound| (&composite.symbol, bound)));
         let points = book.worth(&composite.symbol).map_or(Score::ZERO, |worth| worth.score);
         let present: Vec<&Symbol> =
             composite.when.members().into_iter().filter(|member| lines.contains_key(*member)).collect();
@@ -191,6 +196,7 @@ fn compose(book: &ScoreBook, lines: &mut BTreeMap<Symbol, Line>) {
             line.note = Note::Replaced(by);
         }
     }
+    bounds
 }
 
 /// Bounds what each group adds, and what it takes away, inner groups before outer ones. The two sides are bounded apart:
@@ -204,27 +210,44 @@ fn cap(book: &ScoreBook, lines: &mut [Line]) -> Vec<Capped> {
                 .iter_mut()
                 .filter(|line| line.points.thousandths().signum() == side && book.is_in(&line.symbol, name))
                 .collect();
-            let before: Score = members.iter().map(|line| line.points).sum();
-            if before.abs() <= bound.abs() {
-                continue;
+            if let Some(before) = shorten(&mut members, bound, &Note::Capped(name.to_owned())) {
+                capped.push(Capped { group: name.to_owned(), bound, before });
             }
-            // The heaviest keep theirs: whole figures are easier to follow than shares.
-            members.sort_by(|a, b| b.points.abs().cmp(&a.points.abs()).then_with(|| a.symbol.cmp(&b.symbol)));
-            let mut left = bound.abs();
-            for line in members {
-                let kept = line.points.abs().min(left);
-                left = left - kept;
-                let points = if side < 0 { -kept } else { kept };
-                if points != line.points {
-                    line.points = points;
-                    line.note = Note::Capped(name.to_owned());
-                }
-            }
-            capped.push(Capped { group: name.to_owned(), bound, before });
         }
     }
     capped.sort_by(|a, b| a.group.cmp(&b.group).then_with(|| a.bound.cmp(&b.bound)));
     capped
+}
+
+/// Bounds what the groups that a composite names add together, whatever each of them may add.
+fn bound(book: &ScoreBook, lines: &mut [Line], symbol: &Symbol, by: &Bound) -> Option<Capped> {
+    let is_meant = |line: &Line| by.groups.iter().any(|group| book.is_in(&line.symbol, group));
+    let mut members: Vec<&mut Line> =
+        lines.iter_mut().filter(|line| line.points.is_positive() && is_meant(line)).collect();
+    let before = shorten(&mut members, by.cap, &Note::Bounded(symbol.clone()))?;
+    Some(Capped { group: symbol.to_string(), bound: by.cap, before })
+}
+
+/// Takes points away until the lines, which are of one sign, come to no more than `bound` together. Gives what they came to
+/// before; none when that is no more.
+fn shorten(lines: &mut [&mut Line], bound: Score, why: &Note) -> Option<Score> {
+    let before: Score = lines.iter().map(|line| line.points).sum();
+    if before.abs() <= bound.abs() {
+        return None;
+    }
+    // The heaviest keep theirs: whole figures are easier to follow than shares.
+    lines.sort_by(|a, b| b.points.abs().cmp(&a.points.abs()).then_with(|| a.symbol.cmp(&b.symbol)));
+    let mut left = bound.abs();
+    for line in lines {
+        let kept = line.points.abs().min(left);
+        left = left - kept;
+        let points = if line.points.is_negative() { -kept } else { kept };
+        if points != line.points {
+            line.points = points;
+            line.note = why.clone();
+        }
+    }
+    Some(before)
 }
 
 #[cfg(test)]

@@ -11,6 +11,7 @@
 //!
 //! [composites]
 //! LISTED_AND_FORGED = { when = "ZEN_SBL & SPF_FAIL", score = 2.0, members = "keep", meaning = "listed, and SPF fails" }
+//! FRIEND = { when = "CORRESPONDENT_PROVEN", score = 0.0, bounds = ["rules"], cap = 1.0, meaning = "rules count little" }
 //! ```
 //!
 //! What the file does not name keeps its default. Every mistake is told at once, each with line, key and what to write.
@@ -22,7 +23,7 @@ use std::ops::Range;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use super::{CompositeDef, DefinitionError, Definitions, GroupDef, Members, ScoreBook, closest};
+use super::{Bound, CompositeDef, DefinitionError, Definitions, GroupDef, Members, ScoreBook, closest};
 use crate::score::{Score, ScoreError};
 use crate::symbol::{Symbol, SymbolDef};
 
@@ -168,7 +169,7 @@ impl<'t> File<'t> {
         let name = key.get_ref().as_ref();
         let place = format!("composites.{name}");
         let example = "{ when = \"A & !B\", score = 2.0, meaning = \"...\" }";
-        let known = ["when", "score", "members", "group", "meaning"];
+        let known = ["when", "score", "members", "group", "bounds", "cap", "meaning"];
         let Some(fields) = self.fields(value, &place, &known, example) else { return };
         let at = self.definitions.composites.iter().position(|def| def.symbol.symbol == *name);
         let mut def = match at.and_then(|at| self.definitions.composites.get(at).cloned()) {
@@ -195,10 +196,36 @@ impl<'t> File<'t> {
         if let Some(value) = fields.get("members") {
             def.members = self.members(value, &format!("{place}.members")).unwrap_or(def.members);
         }
+        self.bound(fields, &place, &mut def.bound);
         match at.and_then(|at| self.definitions.composites.get_mut(at)) {
             Some(there) => *there = def,
             None => self.definitions.composites.push(def),
         }
+    }
+
+    /// `bounds` and `cap`: one of them changes what is there, both make it.
+    fn bound(&mut self, fields: &DeTable<'t>, place: &str, bound: &mut Option<Bound>) {
+        let (groups, cap) = (fields.get("bounds"), fields.get("cap"));
+        let fresh = Bound { groups: Vec::new(), cap: Score::ZERO };
+        let mut changed = match bound.take() {
+            Some(there) => there,
+            None if groups.is_some() && cap.is_some() => fresh,
+            None => {
+                if let Some(one) = groups.or(cap) {
+                    let message =
+                        "`bounds` names groups and `cap` what they add at most: write both".to_owned();
+                    self.wrong(one.span(), place.to_owned(), message);
+                }
+                return;
+            }
+        };
+        if let Some(value) = groups {
+            changed.groups = self.strings(value, &format!("{place}.bounds")).unwrap_or(changed.groups);
+        }
+        if let Some(value) = cap {
+            changed.cap = self.score(value, &format!("{place}.cap")).unwrap_or(changed.cap);
+        }
+        *bound = Some(changed);
     }
 
     /// A composite that only the file knows must say all that matters.
@@ -221,6 +248,7 @@ impl<'t> File<'t> {
                 symbol: SymbolDef { symbol, score: Score::ZERO, group: None, meaning: Cow::Borrowed("") },
                 when: Cow::Borrowed(""),
                 members: Members::Keep,
+                bound: None,
             }),
             Err(error) => {
                 self.wrong(span, place.to_owned(), error.to_string());
@@ -289,6 +317,14 @@ impl<'t> File<'t> {
         }
         self.wrong(value.span(), place.to_owned(), "write a text in double quotes".to_owned());
         None
+    }
+
+    fn strings(&mut self, value: &Spanned<DeValue<'t>>, place: &str) -> Option<Vec<Cow<'static, str>>> {
+        let DeValue::Array(items) = value.get_ref() else {
+            self.wrong(value.span(), place.to_owned(), "write a list: [\"rules\", \"bayes\"]".to_owned());
+            return None;
+        };
+        items.iter().map(|item| self.string(item, place).map(Cow::Owned)).collect()
     }
 
     fn members(&mut self, value: &Spanned<DeValue<'t>>, place: &str) -> Option<Members> {

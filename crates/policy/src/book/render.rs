@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::{Members, ScoreBook, Worth};
+use super::{Bound, Members, ScoreBook, Worth};
 use crate::symbol::Symbol;
 
 const PREFACE: &str = "\
@@ -35,7 +35,8 @@ impl ScoreBook {
             }
         }
         text.push_str("\n# Symbols that follow from others. `members` are the symbols it is made of: \"keep\" their points,\n");
-        text.push_str("# or \"replace\" them by its own.\n[composites]\n");
+        text.push_str("# or \"replace\" them by its own. While it is seen, the groups in `bounds` together add at most `cap`.\n");
+        text.push_str("[composites]\n");
         for (symbol, composite) in &self.composites {
             let Some(worth) = self.symbols.get(symbol) else { continue };
             let members = match composite.members {
@@ -43,9 +44,10 @@ impl ScoreBook {
                 Members::Replace => "replace",
             };
             let when = quoted(&composite.when.to_string());
+            let bound = composite.bound.as_ref().map(bound).unwrap_or_default();
             let _ = writeln!(
                 text,
-                "{symbol} = {{ when = {when}, members = {}, {} }}",
+                "{symbol} = {{ when = {when}, members = {}, {bound}{} }}",
                 quoted(members),
                 fields(worth)
             );
@@ -60,6 +62,11 @@ impl ScoreBook {
             [symbol.to_string(), worth.score.to_string(), group, worth.meaning.clone()]
         })
     }
+}
+
+fn bound(bound: &Bound) -> String {
+    let groups: Vec<String> = bound.groups.iter().map(|group| quoted(group)).collect();
+    format!("bounds = [{}], cap = {}, ", groups.join(", "), bound.cap)
 }
 
 fn fields(worth: &Worth) -> String {

@@ -23,6 +23,7 @@ pub(crate) fn definitions() -> Definitions {
             symbol: SymbolDef::new("FORGED_LISTED", Score::points(3), "listed, and SPF fails"),
             when: "SPF_FAIL & (ZEN_SBL | ZEN_XBL)".into(),
             members: Members::Keep,
+            bound: None,
         }],
         unused: vec![Symbol::new("PSBL")],
     }
@@ -61,6 +62,24 @@ fn a_file_changes_what_it_names_and_nothing_else() {
     let order: Vec<_> = book.composites().map(|composite| composite.symbol.as_str()).collect();
     assert_eq!(order, ["FORGED_LISTED", "MINE"]);
     assert_eq!(book.composite(&Symbol::new("FORGED_LISTED")).unwrap().members, Members::Replace);
+}
+
+#[test]
+fn a_composite_may_bound_groups() {
+    let text = "[composites]\nFRIEND = { when = \"SPF_FAIL\", score = 0, bounds = [\"dnsbl\"], cap = 2, meaning = \"x\" }\n";
+    let book = ScoreBook::with_file(definitions(), text).unwrap();
+    let bound = Bound { groups: vec!["dnsbl".into()], cap: Score::points(2) };
+    assert_eq!(book.composite(&Symbol::new("FRIEND")).unwrap().bound, Some(bound));
+    assert_eq!(ScoreBook::with_file(definitions(), &book.to_toml()).unwrap(), book);
+    for (from, to, words) in [
+        (", cap = 2", "", "composites.FRIEND: `bounds` names groups and `cap` what they add at most"),
+        ("\"dnsbl\"", "\"dnsble\"", "composites.FRIEND.bounds: there is no group `dnsble`"),
+        ("[\"dnsbl\"]", "\"dnsbl\"", "composites.FRIEND.bounds: write a list"),
+        ("cap = 2", "cap = -2", "composites.FRIEND.cap: a cap is not below 0"),
+    ] {
+        let errors = told(&text.replace(from, to));
+        assert!(errors.len() == 1 && errors[0].contains(words), "{errors:?}");
+    }
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::book::{CompositeDef, Definitions, GroupDef, LISTS};
+use crate::book::{Bound, CompositeDef, Definitions, GroupDef, LISTS};
 use crate::symbol::SymbolDef;
 
 fn book() -> ScoreBook {
@@ -14,6 +14,7 @@ fn book() -> ScoreBook {
         symbol: SymbolDef::new(name, Score::tenths(tenths), "x"),
         when: when.into(),
         members,
+        bound: None,
     };
     ScoreBook::new(Definitions {
         symbols: vec![
@@ -25,14 +26,22 @@ fn book() -> ScoreBook {
             SymbolDef::new("SPF_FAIL", Score::tenths(25), "x"),
             SymbolDef::new("KNOWN", Score::tenths(-50), "x"),
             SymbolDef::new("ACCESS", Score::points(1), "x"),
+            SymbolDef::new("PROVEN", Score::points(-1), "x"),
+            grouped("WORDS", 50, "letter"),
+            grouped("PRAISE", -20, "letter"),
         ],
         groups: vec![
             GroupDef::new(LISTS, Score::points(8)),
             GroupDef::new("spamhaus", Score::points(6)).within(LISTS),
+            GroupDef::new("letter", Score::points(9)),
         ],
         composites: vec![
             composite("FORGED", 70, "SPF_FAIL & !KNOWN & (SBL | XBL)", Members::Replace),
             composite("FORGED_COP", 10, "FORGED & COP", Members::Keep),
+            CompositeDef {
+                bound: Some(Bound { groups: vec![LISTS.into(), "letter".into()], cap: Score::points(2) }),
+                ..composite("FRIEND", 0, "PROVEN", Members::Keep)
+            },
         ],
         ..Definitions::default()
     })
@@ -68,6 +77,19 @@ fn groups_are_capped_inside_and_outside() {
     assert_eq!(all.line("XBL").unwrap().note, Note::Capped(LISTS.into()));
     let before: Vec<_> = all.capped.iter().map(|c| (c.group.as_str(), c.before)).collect();
     assert_eq!(before, [(LISTS, Score::tenths(85)), ("spamhaus", Score::points(10))]);
+}
+
+#[test]
+fn a_composite_bounds_what_some_groups_add_together_and_nothing_else() {
+    let names = ["WORDS", "PRAISE", "SBL", "ACCESS"];
+    assert_eq!(seen(&names).total, Score::points(8));
+    let all = seen(&[&names[..], &["PROVEN"]].concat());
+    let points: Vec<_> = all.lines.iter().map(|l| format!("{} {}", l.symbol, l.points)).collect();
+    assert_eq!(points, ["WORDS 2.0", "PRAISE -2.0", "ACCESS 1.0", "PROVEN -1.0", "SBL 0.0", "FRIEND 0.0"]);
+    assert_eq!(all.line("SBL").unwrap().note, Note::Bounded(Symbol::new("FRIEND")));
+    let capped = Capped { group: "FRIEND".into(), bound: Score::points(2), before: Score::points(9) };
+    assert_eq!(all.capped, [capped]);
+    assert_eq!(seen(&["PROVEN", "PRAISE"]).capped, []);
 }
 
 #[test]
