@@ -9,6 +9,7 @@
     reason = "a test says what is wrong by failing"
 )]
 
+mod acquaintance;
 mod activation;
 mod backscatter;
 mod chunking;

@@ -6,8 +6,10 @@
 
 use std::borrow::Cow;
 
-use policy::book::{CompositeDef, Members};
+use policy::book::{Bound, CompositeDef, Members};
 use policy::{Score, SymbolDef};
+
+use crate::groups;
 
 /// Everything that may explain why a good letter fails DMARC. A report about mail of ours is wanted whoever signs it: servers
 /// seldom sign theirs, and SPF knows only their name in HELO.
@@ -37,6 +39,18 @@ const DMARC_OF_REPORT: SymbolDef = SymbolDef::new(
     "A report about mail that we have sent fails DMARC, as unsigned reports do",
 );
 
+/// What a letter says, and what programs make of that: of known people it counts for less than it takes to mark a letter.
+const OPINIONS: [&str; 6] =
+    [groups::BAYES, groups::RULES, groups::MIME, groups::LINKS, groups::HEADER, groups::SCANNERS];
+
+/// Files that are attached, lists, tables, authentication and malware count as for everybody: known people's accounts are
+/// broken into like others'.
+const KNOWN_SENDER: SymbolDef = SymbolDef::new(
+    "KNOWN_SENDER",
+    Score::ZERO,
+    "From is proven to be somebody whom our users know: what the letter says marks nothing by itself",
+);
+
 /// The composites.
 #[must_use]
 pub fn all() -> Vec<CompositeDef> {
@@ -52,9 +66,16 @@ pub fn all() -> Vec<CompositeDef> {
         members: Members::Replace,
         bound: None,
     };
+    let known = CompositeDef {
+        symbol: KNOWN_SENDER,
+        when: Cow::Borrowed("CORRESPONDENT_AUTHOR | REPLY_EXPECTED"),
+        members: Members::Keep,
+        bound: Some(Bound { groups: OPINIONS.map(Cow::Borrowed).to_vec(), cap: Score::points(2) }),
+    };
     vec![
         direct(DMARC_REJECT_DIRECT, "DMARC_REJECT"),
         direct(DMARC_QUARANTINE_DIRECT, "DMARC_QUARANTINE"),
         report,
+        known,
     ]
 }

@@ -14,6 +14,7 @@ use store::MemoryState;
 
 use crate::backscatter::{Backscatter, BackscatterMode};
 use crate::composites;
+use crate::correspondents::threads::Sent;
 use crate::correspondents::{Correspondents, Writer};
 use crate::end_of_data::authentication::Authentication;
 use crate::end_of_data::correspondent::Correspondent;
@@ -124,7 +125,10 @@ async fn letters_have_the_symbols_that_are_expected_and_only_plain_forgeries_are
     let known = Correspondents::new(30, Arc::new(MemoryState::default()));
     let ours = Domain::parse("example.test").unwrap();
     let writer = Writer { domain: Some(&ours), account: None };
-    known.remember(writer, [&testing::address("joe@strict.test")], testing::NOW).await.unwrap();
+    known
+        .remember(writer, [&testing::address("joe@strict.test")], &Sent::default(), testing::NOW)
+        .await
+        .unwrap();
     let (book, thresholds) = (book(), Thresholds::default());
     let rules = Rules::new("antispam", Mode::Enforce, &thresholds);
     let corpus: Corpus = toml::from_str(&read("expected.toml")).unwrap();

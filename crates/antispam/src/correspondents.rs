@@ -1,10 +1,13 @@
-//! To whom our users have written lately: their answers are expected.
+//! To whom our users have written lately, and in which threads: their answers are expected.
 //!
 //! Known are pairs: a domain of ours and an address elsewhere, for answers; an account and that address, for telling
 //! whether an account suddenly writes to people whom it has never written to. Only hashes are kept, for as many days as the
 //! settings say, and renewed when a day of them is used up. Addresses are compared without their tags and in lower case.
+//! Letters that answer what our users have written are known by Message-IDs: [`threads`].
 //!
 //! Never decides anything, reads no clock. A memory that does not answer is an error, never "not known" (I9).
+
+pub mod threads;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -13,6 +16,7 @@ use aws_lc_rs::digest;
 use mail::{Address, Domain, Timestamp};
 use store::{StateKey, StateStore, StoreError, Write};
 
+use self::threads::{Sent, Thread};
 use crate::rcpt::greylist::sender;
 
 /// Exported every hour: it cannot be learnt again.
@@ -32,6 +36,38 @@ pub struct Writer<'a> {
     pub account: Option<&'a str>,
 }
 
+/// What is asked about a letter.
+#[derive(Debug, Clone, Copy)]
+pub struct Question<'a> {
+    /// Who it may be from.
+    pub theirs: &'a [&'a Address],
+    /// The domains of ours it is to, none twice.
+    pub ours: &'a [&'a Domain],
+    /// The Message-IDs it answers, without brackets.
+    pub answers: &'a [String],
+}
+
+/// What is remembered of those.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Known {
+    /// Who of `theirs` was written to, by which of `ours`: their places.
+    pub written_to: Vec<(usize, usize)>,
+    answers: Vec<(usize, usize, Thread)>,
+}
+
+impl Known {
+    /// Letters that somebody of one of `ours` has sent or answered: which of `ours`, which of `answers`.
+    pub fn answers(&self) -> impl Iterator<Item = (usize, usize)> + '_ {
+        self.answers.iter().map(|(ours, id, _)| (*ours, *id))
+    }
+
+    /// The same of those that have gone to the organisation of one of these domains.
+    pub fn expected<'a>(&'a self, authors: &'a [&'a Domain]) -> impl Iterator<Item = (usize, usize)> + 'a {
+        let went = |thread: &Thread| authors.iter().any(|author| thread.went_to(author));
+        self.answers.iter().filter(move |(.., thread)| went(thread)).map(|(ours, id, _)| (*ours, *id))
+    }
+}
+
 /// The memory.
 #[derive(Clone)]
 pub struct Correspondents {
@@ -46,8 +82,9 @@ impl Correspondents {
         Self { days, state }
     }
 
-    /// Remembers that a user of ours has written to these addresses elsewhere. Gives the number of those to whom the account
-    /// has not written before; none of them without an account. One look and at most one write.
+    /// Remembers that a user of ours has written to these addresses elsewhere, and by what answers will be known. Gives the
+    /// number of those to whom the account has not written before; none of them without an account. One look and at most one
+    /// write.
     ///
     /// # Errors
     /// [`StoreError`] when the state store does not answer.
@@ -55,13 +92,14 @@ impl Correspondents {
         &self,
         writer: Writer<'_>,
         recipients: impl IntoIterator<Item = &Address>,
+        sent: &Sent,
         now: Timestamp,
     ) -> Result<u64, StoreError> {
         if self.days == 0 || (writer.domain.is_none() && writer.account.is_none()) {
             return Ok(0);
         }
-        let all: BTreeSet<String> =
-            recipients.into_iter().take(AT_ONCE_MAX).map(sender::correspondent).collect();
+        let recipients: Vec<&Address> = recipients.into_iter().take(AT_ONCE_MAX).collect();
+        let all: BTreeSet<String> = recipients.iter().map(|to| sender::correspondent(to)).collect();
         let mut keys: Vec<StateKey> = Vec::with_capacity(2 * all.len());
         keys.extend(writer.account.iter().flat_map(|account| all.iter().map(|to| pair("a", account, to))));
         let of_account = keys.len();
@@ -71,6 +109,11 @@ impl Correspondents {
         if keys.is_empty() {
             return Ok(0);
         }
+        let people = keys.len();
+        let thread = Thread::to(recipients.into_iter());
+        let ids =
+            writer.domain.iter().flat_map(|ours| sent.ids.iter().map(|id| threads::key(ours.as_str(), id)));
+        keys.extend(ids.take(threads::REFERENCES_MAX));
         let ttl = u64::from(self.days) * DAY_SECONDS;
         let fresh = now.seconds() + ttl.saturating_sub(DAY_SECONDS);
         let (mut new, mut writes) = (0, Vec::new());
@@ -78,6 +121,11 @@ impl Correspondents {
             keys.clone().into_iter().zip(self.state.get(keys, now).await?).enumerate()
         {
             let found = found?;
+            if place >= people {
+                let before = found.map(|entry| Thread::parse(&entry.value)).unwrap_or_default();
+                writes.push(Write::put(key, thread.clone().with(&before).value(), ttl));
+                continue;
+            }
             new += u64::from(place < of_account && found.is_none());
             if found.and_then(|entry| entry.expires).is_none_or(|expires| expires.seconds() < fresh) {
                 writes.push(Write::put(key, Vec::new(), ttl));
@@ -101,23 +149,45 @@ impl Correspondents {
         ours: impl IntoIterator<Item = &Domain>,
         now: Timestamp,
     ) -> Result<Vec<usize>, StoreError> {
-        let domains: BTreeSet<&str> = ours.into_iter().map(Domain::as_str).collect();
+        let ours: BTreeSet<&Domain> = ours.into_iter().collect();
+        let ours: Vec<&Domain> = ours.into_iter().collect();
+        let known = self.ask(Question { theirs, ours: &ours, answers: &[] }, now).await?;
+        let places: BTreeSet<usize> = known.written_to.into_iter().map(|(their, _)| their).collect();
+        Ok(places.into_iter().collect())
+    }
+
+    /// What is remembered of a letter's senders, and of the letters that it answers. One look.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the state store does not answer.
+    pub async fn ask(&self, question: Question<'_>, now: Timestamp) -> Result<Known, StoreError> {
+        if self.days == 0 {
+            return Ok(Known::default());
+        }
         let (mut keys, mut places) = (Vec::new(), Vec::new());
-        if self.days > 0 {
-            for (place, address) in theirs.iter().enumerate() {
-                let their = sender::correspondent(address);
-                keys.extend(domains.iter().map(|domain| pair("d", domain, &their)));
-                places.resize(keys.len(), place);
+        for (place, address) in question.theirs.iter().enumerate() {
+            let their = sender::correspondent(address);
+            for (ours, domain) in question.ours.iter().enumerate() {
+                keys.push(pair("d", domain.as_str(), &their));
+                places.push((true, place, ours));
+            }
+        }
+        for (place, id) in question.answers.iter().enumerate() {
+            for (ours, domain) in question.ours.iter().enumerate() {
+                keys.push(threads::key(domain.as_str(), id));
+                places.push((false, place, ours));
             }
         }
         keys.truncate(AT_ONCE_MAX);
         if keys.is_empty() {
-            return Ok(Vec::new());
+            return Ok(Known::default());
         }
-        let mut known = Vec::new();
-        for (place, found) in places.into_iter().zip(self.state.get(keys, now).await?) {
-            if found?.is_some() && known.last() != Some(&place) {
-                known.push(place);
+        let mut known = Known::default();
+        for ((is_person, place, ours), found) in places.into_iter().zip(self.state.get(keys, now).await?) {
+            match found? {
+                Some(_) if is_person => known.written_to.push((place, ours)),
+                Some(entry) => known.answers.push((ours, place, Thread::parse(&entry.value))),
+                None => {}
             }
         }
         Ok(known)
@@ -125,9 +195,12 @@ impl Correspondents {
 }
 
 fn pair(kind: &str, ours: &str, theirs: &str) -> StateKey {
+    StateKey::new(NAMESPACE, [kind.as_bytes(), b"/", &hash::<HASH_BYTES>(ours, theirs)].concat())
+}
+
+fn hash<const N: usize>(ours: &str, theirs: &str) -> [u8; N] {
     let hash = digest::digest(&digest::SHA256, format!("{ours}\0{theirs}").as_bytes());
-    let short = hash.as_ref().get(..HASH_BYTES).unwrap_or_default();
-    StateKey::new(NAMESPACE, [kind.as_bytes(), b"/", short].concat())
+    hash.as_ref().first_chunk().copied().unwrap_or([0; N])
 }
 
 #[cfg(test)]
@@ -146,6 +219,10 @@ mod tests {
         Domain::parse("example.test").unwrap()
     }
 
+    fn none() -> Sent {
+        Sent::default()
+    }
+
     fn days_later(days: u64) -> Timestamp {
         Timestamp(NOW.0 + days * DAY_SECONDS * 1000)
     }
@@ -156,7 +233,7 @@ mod tests {
         let domain = ours();
         let joe = address("Joe+shop@Away.test");
         let writer = Writer { domain: Some(&domain), account: Some("mara") };
-        assert_eq!(memory.remember(writer, [&joe, &joe], NOW).await.unwrap(), 1);
+        assert_eq!(memory.remember(writer, [&joe, &joe], &none(), NOW).await.unwrap(), 1);
         let knows = |text: &'static str, ours: &'static str, at| {
             let memory = memory.clone();
             async move {
@@ -170,7 +247,7 @@ mod tests {
         assert!(!knows("joe@away.test", "other.test", NOW).await, "another domain of ours has not written");
         assert!(!knows("jim@away.test", "example.test", NOW).await);
         // Written to again after three weeks: known for another thirty days.
-        assert_eq!(memory.remember(writer, [&joe], days_later(21)).await.unwrap(), 0);
+        assert_eq!(memory.remember(writer, [&joe], &none(), days_later(21)).await.unwrap(), 0);
         assert!(knows("joe@away.test", "example.test", days_later(50)).await);
     }
 
@@ -181,14 +258,43 @@ mod tests {
         let all = [address("a1@away.test"), address("a2@away.test")];
         for (account, count, new) in [("mara", 2, 2), ("mara", 2, 0), ("john", 1, 1), ("john", 2, 1)] {
             let writer = Writer { domain: Some(&domain), account: Some(account) };
-            assert_eq!(memory.remember(writer, &all[..count], NOW).await.unwrap(), new, "{account}");
+            assert_eq!(memory.remember(writer, &all[..count], &none(), NOW).await.unwrap(), new, "{account}");
         }
         let nobody = Writer { domain: Some(&domain), account: None };
-        assert_eq!(memory.remember(nobody, &all, NOW).await.unwrap(), 0);
+        assert_eq!(memory.remember(nobody, &all, &none(), NOW).await.unwrap(), 0);
         let program = Writer { domain: None, account: Some("mara") };
         let third = address("a3@away.test");
-        assert_eq!(memory.remember(program, [&third], NOW).await.unwrap(), 1);
+        assert_eq!(memory.remember(program, [&third], &none(), NOW).await.unwrap(), 1);
         assert!(memory.known(&[&third], [&domain], NOW).await.unwrap().is_empty(), "no answer is expected");
+    }
+
+    #[tokio::test]
+    async fn answers_are_known_by_what_was_sent_and_what_it_answered() {
+        let (memory, _) = memory(30);
+        let domain = ours();
+        let writer = Writer { domain: Some(&domain), account: None };
+        let sent = |head: &str| Sent::of(head.as_bytes());
+        let (shop, far) = (address("info@shop.com"), address("joe@far.org"));
+        let head = "Message-ID: <2@ours>\r\nIn-Reply-To: <1@shop>\r\n\r\n";
+        memory.remember(writer, [&shop], &sent(head), NOW).await.unwrap();
+        let again = "Message-ID: <3@ours>\r\nIn-Reply-To: <1@shop>\r\n\r\n";
+        memory.remember(writer, [&far], &sent(again), NOW).await.unwrap();
+        let ask = |id: &'static str, ours: &'static str, author: &'static str, at| {
+            let memory = memory.clone();
+            async move {
+                let (ours, author) = (Domain::parse(ours).unwrap(), Domain::parse(author).unwrap());
+                let question = Question { theirs: &[], ours: &[&ours], answers: &[id.to_owned()] };
+                let known = memory.ask(question, at).await.unwrap();
+                (known.answers().count(), known.expected(&[&author]).count())
+            }
+        };
+        assert_eq!(ask("2@ours", "example.test", "mail.shop.com", NOW).await, (1, 1));
+        assert_eq!(ask("2@ours", "example.test", "far.org", NOW).await, (1, 0), "it did not go there");
+        assert_eq!(ask("1@shop", "example.test", "shop.com", NOW).await, (1, 1));
+        assert_eq!(ask("1@shop", "example.test", "far.org", NOW).await, (1, 1), "the second answer did");
+        assert_eq!(ask("2@ours", "other.test", "shop.com", NOW).await, (0, 0));
+        assert_eq!(ask("9@ours", "example.test", "shop.com", NOW).await, (0, 0));
+        assert_eq!(ask("2@ours", "example.test", "shop.com", days_later(31)).await, (0, 0));
     }
 
     #[tokio::test]
@@ -197,12 +303,12 @@ mod tests {
         let domain = ours();
         let writer = Writer { domain: Some(&domain), account: None };
         let joe = address("joe@away.test");
-        memory.remember(writer, [&joe], NOW).await.unwrap();
+        memory.remember(writer, [&joe], &none(), NOW).await.unwrap();
         state.close().await.unwrap();
-        assert!(memory.remember(writer, [&joe], NOW).await.is_err(), "not answered is not unknown");
+        assert!(memory.remember(writer, [&joe], &none(), NOW).await.is_err(), "not answered is not unknown");
         assert!(memory.known(&[&joe], [&domain], NOW).await.is_err());
         let off = Correspondents::new(0, state);
-        assert_eq!(off.remember(writer, [&joe], NOW).await.unwrap(), 0);
+        assert_eq!(off.remember(writer, [&joe], &none(), NOW).await.unwrap(), 0);
         assert!(off.known(&[&joe], [&domain], NOW).await.unwrap().is_empty());
     }
 }

@@ -2,6 +2,7 @@
 
 pub mod attachments;
 pub mod authentication;
+pub(crate) mod author;
 pub mod bayes;
 pub mod bounce;
 pub mod content_checks;

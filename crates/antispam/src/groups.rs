@@ -19,6 +19,10 @@ pub const AUTHENTICATION: &str = "authentication";
 pub const SENDER: &str = "sender";
 /// Fields of the header that no mail program writes so.
 pub const HEADER: &str = "header";
+/// Whom our users write to, and who answers them: a bounded favour.
+pub const CORRESPONDENCE: &str = "correspondence";
+/// What programs besides us think of a letter.
+pub const SCANNERS: &str = "scanners";
 /// What was learnt from mail of before.
 pub const BAYES: &str = "bayes";
 
@@ -48,7 +52,16 @@ pub fn all() -> Vec<GroupDef> {
     let content = [(BAYES, 52), (MIME, 40), (ATTACHMENTS, 70), (LINKS, 50), (RULES, 50)];
     let group = |(name, tenths): (&'static str, i32)| GroupDef::new(name, Score::tenths(tenths));
     let outer = caps.into_iter().map(group);
-    outer.chain(content.into_iter().map(|row| group(row).within(CONTENT))).collect()
+    // Its favours alone weigh less than anything that marks a letter.
+    let favour = uncapped(CORRESPONDENCE, Some(Score::tenths(-15)));
+    outer
+        .chain([favour, uncapped(SCANNERS, None)])
+        .chain(content.into_iter().map(|row| group(row).within(CONTENT)))
+        .collect()
+}
+
+fn uncapped(name: &'static str, floor: Option<Score>) -> GroupDef {
+    GroupDef { name: name.into(), cap: None, floor, within: None }
 }
 
 /// Declares symbols of one group as constants: name, tenths of a point, meaning.

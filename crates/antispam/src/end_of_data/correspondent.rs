@@ -1,33 +1,55 @@
-//! Is this letter from somebody to whom our users have written lately? The check `correspondent`, after DATA.
+//! Is this letter from somebody to whom our users have written lately, or an answer to them? The check `correspondent`, after
+//! DATA.
 //!
 //! Anybody can write a name in From, so the name alone is worth nothing: it only keeps composites from taking a letter for
 //! a forgery, and greylisting (which asks the memory itself, at RCPT) from delaying it. Points are for who is proven: From
-//! by DMARC or an aligned DKIM signature, the reverse-path by SPF. When the memory does not answer, it is not known (I9).
+//! by DMARC, an aligned DKIM signature or an aligned SPF, the reverse-path by SPF. Whoever has seen a Message-ID can name it
+//! in `In-Reply-To` or `References` (RFC 5322 §3.6.4): an answer is worth little unless its author is proven to be of an
+//! organisation that the letter went to. Messages without a sender answer nothing; they are the business of `backscatter`.
+//!
+//! Each recipient's domain has a memory of its own: what is found counts for the recipients to whom it is true. When the
+//! memory does not answer, it is not known (I9).
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
-use mail::{Address, Domain, header};
-use mail_parser::MessageParser;
-use policy::{Check, EndOfData, Findings, MessageFacts, Score, SpfIdentity, SymbolDef, Work};
+use mail::{Address, Domain};
+use policy::{Check, EndOfData, Finding, Findings, MessageFacts, Score, SymbolDef, Work};
 
-use crate::correspondents::Correspondents;
-use crate::rcpt::greylist::organisation;
+use crate::correspondents::threads::answered;
+use crate::correspondents::{Correspondents, Question};
+use crate::end_of_data::author::{self, authors};
+use crate::groups::CORRESPONDENCE;
 
 const CORRESPONDENT: SymbolDef = SymbolDef::new(
     "CORRESPONDENT",
     Score::ZERO,
     "our users wrote lately to who this says it is from; that is not proven",
 );
-const CORRESPONDENT_PROVEN: SymbolDef = SymbolDef::new(
+const CORRESPONDENT_PROVEN: SymbolDef = SymbolDef::grouped(
     "CORRESPONDENT_PROVEN",
     Score::points(-1),
+    CORRESPONDENCE,
     "our users wrote lately to the sender, and SPF or DKIM prove that it is the sender",
 );
-
-/// Addresses of From that are looked at; a letter has one.
-const AUTHORS_MAX: usize = 4;
-/// Longest From that is read, in octets.
-const FROM_BYTES_MAX: usize = 16 << 10;
+const CORRESPONDENT_AUTHOR: SymbolDef = SymbolDef::grouped(
+    "CORRESPONDENT_AUTHOR",
+    Score::ZERO,
+    CORRESPONDENCE,
+    "our users wrote lately to who is in From, and that is proven",
+);
+const REPLY_TO_OURS: SymbolDef = SymbolDef::grouped(
+    "REPLY_TO_OURS",
+    Score::tenths(-5),
+    CORRESPONDENCE,
+    "it answers a letter that our users have sent or answered; whoever has seen that can say so",
+);
+const REPLY_EXPECTED: SymbolDef = SymbolDef::grouped(
+    "REPLY_EXPECTED",
+    Score::points(-1),
+    CORRESPONDENCE,
+    "it answers such a letter, and is proven to be from an organisation that this letter went to",
+);
 
 /// See above.
 #[derive(Clone)]
@@ -46,22 +68,59 @@ impl Correspondent {
         let authors = authors(&facts.header);
         let sender = facts.mail.reverse_path.mailbox();
         let theirs: Vec<&Address> = authors.iter().chain(sender).collect();
-        let ours = facts.recipients.iter().map(|address| &address.domain);
-        let known = match self.memory.known(&theirs, ours, facts.at).await {
+        let ours: BTreeSet<&Domain> = facts.recipients.iter().map(|address| &address.domain).collect();
+        let ours: Vec<&Domain> = ours.into_iter().collect();
+        let answers = if sender.is_some() { answered(&facts.header) } else { Vec::new() };
+        let question = Question { theirs: &theirs, ours: &ours, answers: &answers };
+        let known = match self.memory.ask(question, facts.at).await {
             Ok(known) => known,
             Err(error) => return found.unfinished(&error.to_string()),
         };
-        for place in known {
-            let Some(address) = theirs.get(place) else { continue };
-            let proven = if place < authors.len() {
-                author_is_proven(facts, &address.domain)
-            } else {
-                sender_is_proven(facts, &address.domain)
-            };
-            found.saw(CORRESPONDENT.symbol, &address.to_string());
-            if proven {
-                found.saw(CORRESPONDENT_PROVEN.symbol, &address.to_string());
+        let mut told = Told { facts, ours: &ours, found };
+        for (place, address) in theirs.iter().enumerate() {
+            let by = |(their, ours): &(usize, usize)| (*their == place).then_some(*ours);
+            let by: BTreeSet<usize> = known.written_to.iter().filter_map(by).collect();
+            let (is_author, domain) = (place < authors.len(), &address.domain);
+            let proven_author = is_author && author::is_proven(facts, domain);
+            let evidence = address.to_string();
+            told.tell(&CORRESPONDENT, &evidence, &by);
+            if proven_author || (!is_author && author::sender_is_proven(facts, domain)) {
+                told.tell(&CORRESPONDENT_PROVEN, &evidence, &by);
             }
+            if proven_author {
+                told.tell(&CORRESPONDENT_AUTHOR, &evidence, &by);
+            }
+        }
+        let proven: Vec<&Domain> =
+            authors.iter().map(|author| &author.domain).filter(|d| author::is_proven(facts, d)).collect();
+        for (number, id) in answers.iter().enumerate() {
+            let of = |(ours, answer): (usize, usize)| (answer == number).then_some(ours);
+            told.tell(&REPLY_TO_OURS, id, &known.answers().filter_map(of).collect());
+            told.tell(&REPLY_EXPECTED, id, &known.expected(&proven).filter_map(of).collect());
+        }
+    }
+}
+
+/// Writes down what is true for the recipients of some domains.
+struct Told<'a> {
+    facts: &'a MessageFacts,
+    ours: &'a [&'a Domain],
+    found: &'a mut Findings,
+}
+
+impl Told<'_> {
+    fn tell(&mut self, symbol: &SymbolDef, evidence: &str, domains: &BTreeSet<usize>) {
+        let is_true = |address: &Address| {
+            self.ours.binary_search(&&address.domain).is_ok_and(|place| domains.contains(&place))
+        };
+        let recipients = self.facts.recipients.iter().enumerate();
+        let numbers: Vec<usize> =
+            recipients.filter(|(_, address)| is_true(address)).map(|(number, _)| number).collect();
+        let finding = Finding::new(symbol.symbol.clone()).evidence(evidence);
+        if numbers.len() == self.facts.recipients.len() {
+            self.found.add(finding);
+        } else if !numbers.is_empty() {
+            self.found.add(finding.only_for(numbers));
         }
     }
 }
@@ -72,7 +131,7 @@ impl Check<EndOfData> for Correspondent {
     }
 
     fn symbols(&self) -> Vec<SymbolDef> {
-        vec![CORRESPONDENT, CORRESPONDENT_PROVEN]
+        vec![CORRESPONDENT, CORRESPONDENT_PROVEN, CORRESPONDENT_AUTHOR, REPLY_TO_OURS, REPLY_EXPECTED]
     }
 
     fn budget(&self) -> Duration {
@@ -84,37 +143,16 @@ impl Check<EndOfData> for Correspondent {
     }
 }
 
-/// The mailboxes of From, when there is one From.
-fn authors(head: &[u8]) -> Vec<Address> {
-    let mut fields = header::fields(head).filter(|field| field.is("From"));
-    let (Some(from), None) = (fields.next(), fields.next()) else { return Vec::new() };
-    let mut text = from.raw().get(..FROM_BYTES_MAX).unwrap_or(from.raw()).to_vec();
-    text.extend_from_slice(b"\r\n\r\n");
-    let Some(parsed) = MessageParser::new().parse_headers(&text) else { return Vec::new() };
-    let mailboxes = parsed.from().into_iter().flat_map(|list| list.iter());
-    mailboxes.take(AUTHORS_MAX).filter_map(|mailbox| Address::parse(mailbox.address()?).ok()).collect()
-}
-
-fn author_is_proven(facts: &MessageFacts, domain: &Domain) -> bool {
-    let dmarc = facts.auth.dmarc.as_ref().filter(|dmarc| dmarc.result.is_pass());
-    let aligned = |signer: &Domain| signer == domain || organisation(signer) == organisation(domain);
-    dmarc.is_some_and(|dmarc| dmarc.from.as_ref() == Some(domain)) || facts.auth.dkim_domains().any(aligned)
-}
-
-fn sender_is_proven(facts: &MessageFacts, domain: &Domain) -> bool {
-    let spf = facts.auth.spf.as_ref().filter(|spf| spf.result.is_pass());
-    spf.is_some_and(|spf| spf.identity == SpfIdentity::MailFrom && spf.domain.as_ref() == Some(domain))
-}
-
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
 
-    use policy::{AuthFacts, AuthResult, DkimFact, SpfFact};
+    use policy::{AuthFacts, AuthResult, DkimFact, DmarcFact, DmarcPolicy, SpfFact, SpfIdentity};
     use store::{MemoryState, StateStore};
 
     use super::*;
     use crate::correspondents::Writer;
+    use crate::correspondents::threads::Sent;
     use crate::testing;
 
     async fn check() -> (Correspondent, Arc<MemoryState>) {
@@ -122,7 +160,8 @@ mod tests {
         let memory = Correspondents::new(30, state.clone());
         let domain = Domain::parse("example.test").unwrap();
         let writer = Writer { domain: Some(&domain), account: None };
-        memory.remember(writer, [&testing::address("ann@away.test")], testing::NOW).await.unwrap();
+        let sent = Sent { ids: vec!["1@ours".into()] };
+        memory.remember(writer, [&testing::address("ann@away.test")], &sent, testing::NOW).await.unwrap();
         (Correspondent::new(memory), state)
     }
 
@@ -151,7 +190,8 @@ mod tests {
     #[tokio::test]
     async fn the_name_alone_is_seen_and_only_proof_is_worth_something() {
         let (check, _) = check().await;
-        let both = &["CORRESPONDENT", "CORRESPONDENT_PROVEN"][..];
+        let all = &["CORRESPONDENT", "CORRESPONDENT_PROVEN", "CORRESPONDENT_AUTHOR"][..];
+        let both = &all[..2];
         let claim = &["CORRESPONDENT"][..];
         let none = || AuthFacts::default();
         for (sender, from, auth, expected) in [
@@ -160,7 +200,14 @@ mod tests {
             ("x@evil.test", "ann@away.test", dkim("evil.test"), claim),
             ("ann@away.test", "x@evil.test", none(), claim),
             ("ann@away.test", "list@lists.test", spf("away.test"), both),
-            ("x@bounces.test", "\"Ann\" <Ann@Away.test>", dkim("mail.away.test"), both),
+            ("x@bounces.test", "\"Ann\" <Ann@Away.test>", dkim("mail.away.test"), all),
+            ("bounces@away.test", "ann@away.test", spf("away.test"), all),
+            (
+                "x@evil.test",
+                "ann@away.test",
+                AuthFacts { dmarc: failed("away.test"), ..dkim("mail.away.test") },
+                claim,
+            ),
             ("x@evil.test", "jim@away.test", dkim("away.test"), &[]),
             ("x@evil.test", "ann@away.test\nFrom: x@evil.test", dkim("away.test"), &[]),
         ] {
@@ -170,6 +217,53 @@ mod tests {
             let mut seen = testing::symbols(&found);
             seen.dedup();
             assert_eq!(seen, expected, "{sender} {from}");
+        }
+    }
+
+    fn failed(domain: &str) -> Option<Arc<DmarcFact>> {
+        Some(Arc::new(DmarcFact {
+            result: AuthResult::Fail,
+            policy: DmarcPolicy::Quarantine,
+            from: Domain::parse(domain).ok(),
+            spf_aligned: false,
+            dkim_aligned: false,
+            reason: None,
+        }))
+    }
+
+    #[tokio::test]
+    async fn an_answer_is_expected_from_whom_the_letter_went_to_alone() {
+        let (check, _) = check().await;
+        let (named, expected) = (&["REPLY_TO_OURS"][..], &["REPLY_TO_OURS", "REPLY_EXPECTED"][..]);
+        for (sender, from, auth, id, symbols) in [
+            ("jim@away.test", "jim@away.test", dkim("away.test"), "1@ours", expected),
+            ("jim@away.test", "jim@away.test", AuthFacts::default(), "1@ours", named),
+            ("x@evil.test", "x@evil.test", dkim("evil.test"), "1@ours", named),
+            ("x@evil.test", "jim@away.test", dkim("evil.test"), "1@ours", named),
+            ("jim@away.test", "jim@away.test", dkim("away.test"), "2@ours", &[]),
+            ("", "jim@away.test", dkim("away.test"), "1@ours", &[]),
+        ] {
+            let letter = format!("From: {from}\nReferences: <0@x.test> <{id}>\nSubject: x\n\ntext\n");
+            let facts = MessageFacts { auth, ..testing::message(sender, &letter) };
+            let found = testing::run(&check, &facts).await;
+            assert_eq!(testing::symbols(&found), symbols, "{sender} {from} {id}");
+        }
+    }
+
+    #[tokio::test]
+    async fn each_recipient_has_the_memory_of_his_domain() {
+        let (check, _) = check().await;
+        let letter = "From: ann@away.test\nIn-Reply-To: <1@ours>\n\ntext\n";
+        let recipients = ["joe@example.test", "eve@other.test", "jim@example.test"].map(testing::address);
+        let facts = MessageFacts {
+            auth: dkim("away.test"),
+            recipients: Arc::from(recipients),
+            ..testing::message("x@away.test", letter)
+        };
+        let found = testing::run(&check, &facts).await;
+        assert_eq!(found.findings().len(), 5);
+        for finding in found.findings() {
+            assert_eq!(finding.only.as_deref(), Some(&[0, 2][..]), "{}", finding.symbol);
         }
     }
 

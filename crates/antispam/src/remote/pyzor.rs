@@ -20,6 +20,7 @@ use tokio::time::timeout;
 use super::settings::ScannerSettings;
 use super::station::Station;
 use super::{Failure, Letter, Protocol, shown};
+use crate::groups::SCANNERS;
 use crate::work;
 
 /// Reports from which on a text counts as spam.
@@ -73,7 +74,8 @@ pub(crate) struct Pyzor {
 impl Pyzor {
     pub(crate) fn new(settings: &ScannerSettings) -> Result<Self, SymbolError> {
         let meaning = "Others have reported this text as spam";
-        let listed = SymbolDef::configured(&settings.symbol("LISTED"), Score::points(2), None, meaning)?;
+        let listed =
+            SymbolDef::configured(&settings.symbol("LISTED"), Score::points(2), Some(SCANNERS), meaning)?;
         Ok(Self { listed })
     }
 }

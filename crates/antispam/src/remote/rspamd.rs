@@ -15,6 +15,7 @@ use super::line::Line;
 use super::settings::ScannerSettings;
 use super::station::Station;
 use super::{Failure, Letter, Protocol, factor, plain, shown};
+use crate::groups::SCANNERS;
 
 /// Lines of the head of an answer.
 const HEAD_LINES_MAX: usize = 64;
@@ -60,7 +61,7 @@ impl Rspamd {
     pub(crate) fn new(number: usize, settings: &ScannerSettings) -> Result<Self, SymbolError> {
         let meaning = "What rspamd says, times its points: of its 6 and 15 become 5.1 and 12.75";
         let worth = Score::from_thousandths(850);
-        let score = SymbolDef::configured(&settings.symbol("SCORE"), worth, None, meaning)?;
+        let score = SymbolDef::configured(&settings.symbol("SCORE"), worth, Some(SCANNERS), meaning)?;
         let key = format!("antispam.scanner[{number}].honour_actions");
         Ok(Self { score, honour_actions: settings.honour_actions, key })
     }

@@ -10,6 +10,7 @@ use super::line::Line;
 use super::settings::ScannerSettings;
 use super::station::Station;
 use super::{Failure, Letter, Protocol, factor, shown};
+use crate::groups::SCANNERS;
 
 /// Lines of the head of an answer.
 const HEAD_LINES_MAX: usize = 32;
@@ -36,7 +37,8 @@ pub(crate) struct Spamd {
 impl Spamd {
     pub(crate) fn new(settings: &ScannerSettings, hostname: &str) -> Result<Self, SymbolError> {
         let meaning = "What SpamAssassin says, times its points";
-        let score = SymbolDef::configured(&settings.symbol("SCORE"), Score::points(1), None, meaning)?;
+        let score =
+            SymbolDef::configured(&settings.symbol("SCORE"), Score::points(1), Some(SCANNERS), meaning)?;
         Ok(Self { score, hostname: hostname.to_owned() })
     }
 }

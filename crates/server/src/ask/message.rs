@@ -151,7 +151,7 @@ impl Asker {
         if self.facts.may_relay() {
             let ((), new) = tokio::join!(
                 submission::remember(services, &transaction.reverse_path, &head, &edits),
-                correspondents::remember(services, &self.facts, &transaction, &head),
+                correspondents::remember(services, &self.facts, &transaction, (&head, &edits)),
             );
             judged.hold |= self.account_sends(transaction.id, new.unwrap_or_default()).await;
         } else if transaction.reverse_path.is_null() && self.case.found(PROVEN_SYMBOL) {

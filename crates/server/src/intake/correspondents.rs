@@ -1,4 +1,4 @@
-//! Remembers whom our users write to, so that answers are known for such.
+//! Remembers whom our users write to, and in which threads, so that answers are known for such.
 //!
 //! Who may relay and writes in the name of a domain of ours is a user of it. What programs send by themselves (RFC 3834)
 //! asks for no answer, and nor does the null reverse-path. A memory that does not answer in time remembers nothing: mail
@@ -7,7 +7,10 @@
 use std::time::Duration;
 
 use antispam::correspondents::Writer;
+use antispam::correspondents::threads::Sent;
+use bytes::Bytes;
 use mail::{Address, header};
+use store::Edit;
 
 use crate::clock;
 use crate::services::Services;
@@ -17,20 +20,22 @@ use crate::session::transaction::Transaction;
 /// How long a message waits for its recipients to be remembered.
 const REMEMBER_TIME: Duration = Duration::from_secs(1);
 
-/// Remembers the recipients elsewhere of a message that is going to be taken. Gives the number of those to whom the account
+/// Remembers the recipients elsewhere of a message that is going to be taken. `head` is its header as received, `edits` its
+/// changes. Gives the number of those to whom the account
 /// has not written before; none when that is not known.
 pub async fn remember(
     services: &Services,
     facts: &ClientFacts,
     transaction: &Transaction,
-    head: &[u8],
+    (head, edits): (&Bytes, &[Edit]),
 ) -> Option<u64> {
     let is_ours = |address: &&Address| services.router.is_ours(&address.domain);
     let sender = transaction.reverse_path.mailbox().filter(is_ours).filter(|_| !is_automatic(head));
     let writer = Writer { domain: sender.map(|sender| &sender.domain), account: facts.account.as_deref() };
     let finals = transaction.recipients.iter().flat_map(|recipient| &recipient.finals);
     let elsewhere = finals.filter(|address| !is_ours(address));
-    let remembered = services.judge.correspondents().remember(writer, elsewhere, clock::now());
+    let sent = Sent::of(&store::edited(head, edits).concat());
+    let remembered = services.judge.correspondents().remember(writer, elsewhere, &sent, clock::now());
     tokio::time::timeout(REMEMBER_TIME, remembered).await.ok()?.ok()
 }
 
