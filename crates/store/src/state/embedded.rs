@@ -13,11 +13,13 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use mail::Timestamp;
 use tokio::sync::oneshot;
 
+use super::absent::Absent;
 use super::rows::SledRows;
-use super::rules::{RowsFailed, Table, Usages};
+use super::rules::{self, RowsFailed, Table, Usages};
 use super::{
     Each, StateEntry, StateKey, StateNotice, StatePage, StateSettings, StateStore, StateUsage, Write, Written,
 };
@@ -30,6 +32,8 @@ const JOBS_MAX: usize = 4_096;
 const SWEEP_MAX: usize = 500;
 /// Rows that are counted in one go after a start, between two requests.
 const COUNT_MAX: usize = 500;
+/// Rows that are looked at in one go for another table of what is absent, between two requests.
+const LOOK_MAX: usize = 100;
 /// So many times one process begins with nothing; when that does not help, it is not the data.
 const ANEW_MAX: u32 = 3;
 /// Time between two looks for space, while the disk is too full to open the database.
@@ -82,6 +86,7 @@ struct Shared {
     folder: PathBuf,
     settings: StateSettings,
     usage: Usages,
+    absent: Absent,
     notices: Mutex<Vec<StateNotice>>,
     /// How many times this process has begun with nothing.
     anew: AtomicU32,
@@ -111,6 +116,7 @@ impl EmbeddedState {
             folder: folder.to_owned(),
             settings,
             usage: Usages::default(),
+            absent: Absent::default(),
             notices: Mutex::default(),
             anew: AtomicU32::new(0),
             given_up: Mutex::default(),
@@ -149,11 +155,19 @@ impl EmbeddedState {
 
 impl StateStore for EmbeddedState {
     fn get(&self, keys: Vec<StateKey>, now: Timestamp) -> Pending<Each<Option<StateEntry>>> {
+        let absent = |key: &StateKey| self.shared.absent.has_not(key.as_bytes()) && rules::check(key).is_ok();
+        if keys.iter().all(absent) && !self.closed.load(Ordering::Acquire) {
+            return Pending::ready(Ok(vec![Ok(None); keys.len()]));
+        }
         self.ask(|answer| Job::Get { keys, now, answer })
     }
 
     fn write(&self, writes: Vec<Write>, now: Timestamp) -> Pending<Each<Written>> {
-        self.ask(|answer| Job::Write { writes, now, answer })
+        let keys: Vec<StateKey> = writes.iter().map(|write| write.key.clone()).collect();
+        let pending = self.ask(|answer| Job::Write { writes, now, answer });
+        // Behind the write in line: a table that was cleared meanwhile is not complete before the line was empty.
+        keys.iter().for_each(|key| self.shared.absent.note(key.as_bytes()));
+        pending
     }
 
     fn scan(
@@ -248,6 +262,7 @@ impl Shared {
     }
 
     fn give_up(&self, reason: String) {
+        self.absent.forget();
         lock(&self.notices).push(StateNotice::GivenUp(reason.clone()));
         *lock(&self.given_up) = Some(reason);
     }
@@ -256,6 +271,15 @@ impl Shared {
         let least = self.settings.disk_free_bytes_min;
         RealDisk.space(&self.folder).map_or(true, |space| space.free >= least)
     }
+}
+
+/// How far another table of what is absent has come.
+#[derive(Debug, PartialEq, Eq)]
+enum Renewal {
+    None,
+    Wanted,
+    /// All rows up to this one have been looked at.
+    After(Option<Bytes>),
 }
 
 /// What the thread has.
@@ -305,12 +329,16 @@ impl Hands {
         let settings = &self.shared.settings;
         let rows = SledRows::open(&self.shared.current(), settings.cache_bytes, settings.operation_limit())?;
         let mut table = Table::new(rows, settings, self.shared.usage.clone());
+        let absent = &self.shared.absent;
+        absent.forget();
         // Before anything is written, so that a small store keeps its bounds from the first write on.
-        let mut counting = !self.guard(|| table.count_some(COUNT_MAX))?;
+        let mut counting = !self.count_some(&mut table)?;
+        let mut renewal = Renewal::None;
         let mut dirty: Option<Instant> = None;
         while !self.retired() {
             let flush_in = dirty.map(|since| settings.flush_every().saturating_sub(since.elapsed()));
-            let wait = if counting { Duration::ZERO } else { flush_in.unwrap_or(IDLE) };
+            let wait =
+                if counting || renewal != Renewal::None { Duration::ZERO } else { flush_in.unwrap_or(IDLE) };
             match self.next(wait) {
                 Ok(Job::Close(answer)) => {
                     // A full disk has no room for it, and a database that meets one is of no use any more.
@@ -325,11 +353,12 @@ impl Hands {
                     if self.guard(|| self.carry_out(&mut table, job))? {
                         dirty.get_or_insert_with(Instant::now);
                     }
+                    if renewal == Renewal::None && absent.is_full() {
+                        renewal = Renewal::Wanted;
+                    }
                 }
-                Err(RecvTimeoutError::Timeout) if counting => {
-                    counting = !self.guard(|| table.count_some(COUNT_MAX))?;
-                }
-                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Timeout) if counting => counting = !self.count_some(&mut table)?,
+                Err(RecvTimeoutError::Timeout) => renewal = self.guard(|| self.renew(&table, renewal))?,
                 Err(RecvTimeoutError::Disconnected) => return Ok(()),
             }
             if dirty.is_some_and(|since| since.elapsed() >= settings.flush_every()) {
@@ -341,6 +370,35 @@ impl Hands {
             }
         }
         Ok(())
+    }
+
+    /// Counts some of what was found at the start; true when all is counted, and all that is not there is known.
+    fn count_some(&self, table: &mut Table<SledRows>) -> Result<bool, RowsFailed> {
+        let absent = &self.shared.absent;
+        let all = self.guard(|| table.count_some(COUNT_MAX, |key| absent.note(key)))?;
+        if all {
+            absent.complete();
+        }
+        Ok(all)
+    }
+
+    /// The next step towards another table of what is absent. To be called when nothing waits in line.
+    fn renew(&self, table: &Table<SledRows>, renewal: Renewal) -> Result<Renewal, RowsFailed> {
+        let absent = &self.shared.absent;
+        let after = match renewal {
+            Renewal::None => return Ok(Renewal::None),
+            Renewal::Wanted => {
+                absent.begin();
+                return Ok(Renewal::After(None));
+            }
+            Renewal::After(key) => key,
+        };
+        let last = table.show_some(after.as_ref(), LOOK_MAX, |key| absent.note(key))?;
+        if last.is_none() {
+            absent.complete();
+            return Ok(Renewal::None);
+        }
+        Ok(Renewal::After(last))
     }
 
     /// Refuses what comes until the disk has room; false when it has to end before.
@@ -381,6 +439,7 @@ impl Hands {
             Job::Write { writes, now, answer } => {
                 let mut results = Vec::with_capacity(writes.len());
                 for write in writes {
+                    self.shared.absent.note(write.key.as_bytes());
                     results.push(table.write(write, now)?);
                 }
                 drop(answer.send(Ok(results)));

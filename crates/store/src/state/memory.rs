@@ -39,7 +39,7 @@ impl MemoryState {
         let usage = Usages::default();
         let mut table = Table::new(Map::default(), settings, usage.clone());
         // There is nothing to count, and a map does not fail.
-        let _ = table.count_some(1);
+        let _ = table.count_some(1, |_| ());
         Self { table: Mutex::new((table, false)), usage }
     }
 

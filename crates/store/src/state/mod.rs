@@ -10,6 +10,7 @@
 //! kept here can be learnt again, or is exported now and then ([`export`]). An answer says whether something failed;
 //! it never takes a failure for an absence.
 
+mod absent;
 mod embedded;
 mod export;
 mod memory;

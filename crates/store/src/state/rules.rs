@@ -273,12 +273,14 @@ impl<R: Rows> Table<R> {
         Ok(removed)
     }
 
-    /// Counts the next rows of those that were found at the start, at most `limit`; true when all are counted.
-    pub(super) fn count_some(&mut self, limit: usize) -> Result<bool> {
+    /// Counts the next rows of those that were found at the start, at most `limit`, and shows their keys; true when all are
+    /// counted.
+    pub(super) fn count_some(&mut self, limit: usize, mut seen: impl FnMut(&[u8])) -> Result<bool> {
         let Counted::To(place) = &self.counted else { return Ok(true) };
         let rows = self.rows.page(b"", Some(place), limit)?;
         let mut usages = self.usage.lock();
         for (key, row) in &rows {
+            seen(key);
             let usage = usages.entry(namespace_of(key)).or_default();
             usage.entries += 1;
             usage.bytes += cost(key, row);
@@ -289,6 +291,18 @@ impl<R: Rows> Table<R> {
             None => Counted::All,
         };
         Ok(self.counted == Counted::All)
+    }
+
+    /// Shows the next keys of all, at most `limit`; gives the last one, after which to go on, or none at the end.
+    pub(super) fn show_some(
+        &self,
+        after: Option<&Bytes>,
+        limit: usize,
+        seen: impl FnMut(&Bytes),
+    ) -> Result<Option<Bytes>> {
+        let rows = self.rows.page(b"", after.map(|key| &key[..]), limit)?;
+        rows.iter().map(|(key, _)| key).for_each(seen);
+        Ok(rows.into_iter().nth(limit.saturating_sub(1)).map(|(key, _)| key))
     }
 }
 
@@ -330,7 +344,7 @@ pub(super) fn namespace_of(key: &[u8]) -> Bytes {
 }
 
 /// The namespace of a key that may be used.
-fn check(key: &StateKey) -> std::result::Result<Bytes, StoreError> {
+pub(super) fn check(key: &StateKey) -> std::result::Result<Bytes, StoreError> {
     let refused = |text: String| Err(StoreError::NotApplied(text));
     if key.0.len() > KEY_BYTES_MAX {
         return refused(format!("a key of {} octets is too long", key.0.len()));

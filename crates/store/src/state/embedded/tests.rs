@@ -145,3 +145,64 @@ fn a_full_disk_is_not_written_to() {
     assert_eq!(folders(folder.path()), Vec::<String>::new());
     store.close().wait().unwrap();
 }
+
+#[test]
+fn what_was_never_written_is_answered_without_the_thread_and_what_stands_in_line_is_not() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path());
+    put(&store, "old").unwrap();
+    let (release, released) = std::sync::mpsc::channel::<()>();
+    deed(&store, move || {
+        let _ = released.recv();
+    });
+    assert!(!has(&store, "never"));
+    let bad = StateKey::new("Test", "never");
+    let asked = store.get(vec![bad], Timestamp(0));
+    let writing = store.write(vec![Write::put(key("new"), "x", 100)], Timestamp(0));
+    let reading = store.get(vec![key("never"), key("new"), key("old")], Timestamp(0));
+    drop(release);
+    assert!(matches!(asked.wait().unwrap().as_slice(), [Err(StoreError::NotApplied(_))]));
+    assert_eq!(writing.wait().unwrap(), [Ok(Written::Applied)]);
+    let found: Vec<_> = reading.wait().unwrap().into_iter().map(|found| found.unwrap().is_some()).collect();
+    assert_eq!(found, [false, true, true]);
+    store.close().wait().unwrap();
+    assert!(matches!(store.get(vec![key("never")], Timestamp(0)).wait(), Err(StoreError::NotApplied(_))));
+    // What is found at a start is seen before anything is said to be absent.
+    let store = open(folder.path());
+    assert!(has(&store, "old") && has(&store, "new") && !has(&store, "never"));
+}
+
+#[test]
+fn a_table_of_what_is_absent_is_made_anew_while_others_write() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path());
+    for n in 0..400 {
+        put(&store, &format!("old{n}")).unwrap();
+    }
+    let gone: Vec<_> = (0..400).filter(|n| n % 2 == 0).map(|n| key(&format!("old{n}"))).collect();
+    store.write(gone.iter().cloned().map(Write::delete).collect(), Timestamp(0)).wait().unwrap();
+    let absent = &store.shared.absent;
+    assert!(gone.iter().all(|key| !absent.has_not(key.as_bytes())), "what went leaves its bits");
+    absent.fill_up();
+    std::thread::scope(|scope| {
+        for writer in 0..3 {
+            let store = &store;
+            scope.spawn(move || {
+                for n in 0..500 {
+                    let name = format!("{writer}-{n}");
+                    put(store, &name).unwrap();
+                    assert!(has(store, &name));
+                }
+            });
+        }
+    });
+    let end = Instant::now() + Duration::from_secs(20);
+    while gone.iter().any(|key| !absent.has_not(key.as_bytes())) && Instant::now() < end {
+        assert!(has(&store, "old1"));
+    }
+    assert!(gone.iter().all(|key| absent.has_not(key.as_bytes())), "it was not made anew");
+    for writer in 0..3 {
+        assert!((0..500).all(|n| has(&store, &format!("{writer}-{n}"))));
+    }
+    assert!((0..400).all(|n| has(&store, &format!("old{n}")) == (n % 2 == 1)));
+}
