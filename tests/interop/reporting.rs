@@ -9,8 +9,8 @@ const TEXT: &str = "Buy this wonderful thing now\r\nor write to sales@far.test\r
 
 fn daemon(port: u16) -> Daemon {
     let rest = format!(
-        "[antispam]\nmode = \"enforce\"\nexempt_networks = []\ndnsbl = []\n[antispam.greylist]\nmode = \"off\"\n\
-         [[antispam.access]]\nstage = \"mail\"\ntable = \"inline:{{{{jim@far.test = HOLD}}}}\"\n\
+        "[antispam]\nmode = \"enforce\"\nexempt_networks = []\ndnsbl = []\nthresholds = {{ quarantine = 8.0, reject = 30.0, reject_early = 30.0 }}\n[antispam.greylist]\nmode = \"off\"\n\
+         [[antispam.access]]\nstage = \"mail\"\ntable = \"inline:{{{{jim@far.test = SCORE 10}}}}\"\n\
          [[antispam.scanner]]\nkind = \"pyzor\"\naddress = \"127.0.0.1:{port}\"\n"
     );
     crate::daemon("", &rest)
