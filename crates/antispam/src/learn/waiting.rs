@@ -4,6 +4,7 @@
 //! To put one there takes a moment, while a filter that knows much takes long to open and longer to fit. Numbers are
 //! kept, as in the filter, and not the messages. What is put there is on disk before it is said to be; a crash while it is
 //! taken in leaves it there, and what is learnt twice is learnt once. Bounded: when [`WAITING_MAX`] wait, no more are taken.
+//! A file that is no such file, because of a damage or another version, is set aside and not in the way any more.
 
 use std::fs::{self, File, OpenOptions};
 use std::io;
@@ -17,6 +18,31 @@ use super::tokens::Read;
 /// Messages that wait at most.
 pub const WAITING_MAX: u64 = 2_000;
 
+/// Gives a file that cannot be read as what waits another name, so that learning goes on; gives that name when there was
+/// one. Whoever calls it tells of it. What is there by that name already gives way: it was told of.
+///
+/// # Errors
+/// When the disk does not do it.
+pub fn set_aside(folder: &Path) -> Result<Option<PathBuf>, LearnError> {
+    if is_empty(folder) {
+        return Ok(None);
+    }
+    let _lock = lock(folder)?;
+    set_aside_locked(folder)
+}
+
+fn set_aside_locked(folder: &Path) -> Result<Option<PathBuf>, LearnError> {
+    let (path, aside) = (place(folder), folder.join("waiting.damaged"));
+    match Samples::open(&path) {
+        Err(error) if error.kind() == io::ErrorKind::InvalidData => {
+            fs::rename(&path, &aside).map_err(at(&path))?;
+            Ok(Some(aside))
+        }
+        // What else is wrong may pass.
+        _ => Ok(None),
+    }
+}
+
 /// Lets messages wait to be learnt. False, and none of them waits, when there is no room for all of them.
 ///
 /// # Errors
@@ -27,6 +53,7 @@ pub fn put(folder: &Path, messages: impl IntoIterator<Item = (Read, Class)>) -> 
         File::open(folder).map(|opened| files::own(&opened, folder)).map_err(at(folder))?;
     }
     let _lock = lock(folder)?;
+    set_aside_locked(folder)?;
     let path = place(folder);
     let mut waiting = Samples::open(&path).map_err(at(&path))?;
     for (message, class) in messages {
@@ -63,6 +90,7 @@ pub fn take_in(folder: &Path, filter: &mut Filter, samples_max: u64) -> Result<u
         return Ok(0);
     }
     let _lock = lock(folder)?;
+    set_aside_locked(folder)?;
     let path = place(folder);
     let bytes = match fs::read(&path) {
         Ok(bytes) => bytes,
@@ -122,6 +150,32 @@ mod tests {
         assert_eq!(take_in(&folder, &mut filter, SAMPLES_MAX).unwrap(), 0);
         assert!(put(&folder, letters(Class::Spam, 1..3)).unwrap());
         assert_eq!(take_in(&folder, &mut filter, SAMPLES_MAX).unwrap(), 0, "they were known");
+    }
+
+    #[test]
+    fn what_is_no_such_file_is_set_aside_and_learning_goes_on() {
+        let folder = tempfile::tempdir().unwrap();
+        let folder = folder.path();
+        assert_eq!(set_aside(folder).unwrap(), None);
+        let aside = folder.join("waiting.damaged");
+        for foreign in
+            ["staffetta samples 9\nmore than we know", "\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0"]
+        {
+            fs::write(place(folder), foreign).unwrap();
+            assert!(count(folder).is_err());
+            assert_eq!(set_aside(folder).unwrap(), Some(aside.clone()));
+            assert_eq!(fs::read(&aside).unwrap(), foreign.as_bytes(), "nothing of it is lost");
+            assert_eq!(set_aside(folder).unwrap(), None, "told once");
+            // Whoever did not look before is not stopped by it either.
+            fs::write(place(folder), foreign).unwrap();
+            assert!(put(folder, letters(Class::Spam, 0..2)).unwrap());
+            assert_eq!(set_aside(folder).unwrap(), None);
+            let mut filter = Filter::open(folder, false).unwrap();
+            take_in(folder, &mut filter, SAMPLES_MAX).unwrap();
+            fs::write(place(folder), foreign).unwrap();
+            assert_eq!(take_in(folder, &mut filter, SAMPLES_MAX).unwrap(), 0);
+            assert!(is_empty(folder));
+        }
     }
 
     #[test]

@@ -35,6 +35,16 @@ pub struct Looked {
     pub is_cut: bool,
     /// What could not be read, in sentences.
     pub troubles: Vec<String>,
+    /// The mailbox with which the next look begins, when this one had to end before all were looked at.
+    pub next: Option<PathBuf>,
+}
+
+/// All of these, beginning with `first` where it is among them.
+#[must_use]
+pub fn from(mut mailboxes: Vec<PathBuf>, first: Option<PathBuf>) -> Vec<PathBuf> {
+    let place = first.and_then(|first| mailboxes.iter().position(|mailbox| *mailbox == first));
+    mailboxes.rotate_left(place.unwrap_or(0));
+    mailboxes
 }
 
 /// The Maildirs that there are.
@@ -87,6 +97,7 @@ pub fn look(mailboxes: &[PathBuf], watch: &Watch<'_>, reads_max: usize) -> Resul
     for mailbox in mailboxes {
         if left == 0 {
             looked.is_cut = true;
+            looked.next = Some(mailbox.clone());
             break;
         }
         let mut found = match watch.look(mailbox, &mut left) {
@@ -109,6 +120,7 @@ pub fn look(mailboxes: &[PathBuf], watch: &Watch<'_>, reads_max: usize) -> Resul
         if !messages.is_empty() && !waiting::put(watch.filter, messages)? {
             // They are found again when what waits has been learnt.
             looked.is_cut = true;
+            looked.next = Some(mailbox.clone());
             break;
         }
         looked.spam += spam;
@@ -161,6 +173,76 @@ mod tests {
         assert_eq!(found(base, "maildir:one"), ["one"]);
         assert_eq!(found(base, "maildir:absent/{local}"), Vec::<String>::new());
         assert_eq!(found(base, "lmtp:[127.0.0.1]:24"), Vec::<String>::new());
+    }
+
+    fn spam(mailbox: &Path, count: usize) {
+        fs::create_dir_all(mailbox.join(".Junk/cur")).unwrap();
+        for n in 0..count {
+            let text = format!("Subject: offer {n}\n\nBuy number {n} from {}.\n", mailbox.display());
+            fs::write(mailbox.join(format!(".Junk/cur/{n}:2,S")), text).unwrap();
+        }
+    }
+
+    /// As somebody who may read nothing that has no mode bits: on this thread alone.
+    fn as_nobody<T>(work: impl FnOnce() -> T + Send) -> T
+    where
+        T: Send,
+    {
+        let drop_root = || {
+            if nix::unistd::geteuid().is_root() {
+                nix::unistd::setfsuid(nix::unistd::Uid::from_raw(65_534));
+            }
+        };
+        std::thread::scope(|scope| {
+            scope
+                .spawn(|| {
+                    drop_root();
+                    work()
+                })
+                .join()
+                .unwrap()
+        })
+    }
+
+    #[test]
+    fn what_cannot_be_read_keeps_no_other_mailbox_waiting() {
+        use std::os::unix::fs::PermissionsExt;
+        let base = tempfile::tempdir().unwrap();
+        let filter = base.path().join("bayes");
+        fs::create_dir(&filter).unwrap();
+        for folder in [base.path(), &filter] {
+            fs::set_permissions(folder, PermissionsExt::from_mode(0o777)).unwrap();
+        }
+        let mailboxes = ["ann", "joe"].map(|name| base.path().join(name));
+        spam(&mailboxes[0], 1_200);
+        for file in fs::read_dir(mailboxes[0].join(".Junk/cur")).unwrap() {
+            fs::set_permissions(file.unwrap().path(), PermissionsExt::from_mode(0o000)).unwrap();
+        }
+        spam(&mailboxes[1], 3);
+        let watch = Watch { filter: &filter, junk: ".Junk", trash: &[] };
+        let looked = as_nobody(|| look(&mailboxes, &watch, 1_000)).unwrap();
+        assert_eq!((looked.spam, looked.reads, looked.is_cut, &looked.next), (3, 3, false, &None));
+        assert!(looked.troubles[0].ends_with("1200 messages cannot be read"), "{:?}", looked.troubles);
+    }
+
+    #[test]
+    fn a_busy_mailbox_keeps_no_other_waiting_for_ever() {
+        let base = tempfile::tempdir().unwrap();
+        let filter = base.path().join("bayes");
+        let all: Vec<PathBuf> = ["ann", "joe", "kim"].map(|name| base.path().join(name)).to_vec();
+        spam(&all[0], 6);
+        spam(&all[1], 4);
+        spam(&all[2], 1);
+        let watch = Watch { filter: &filter, junk: ".Junk", trash: &[] };
+        let (mut next, mut learnt) = (None, Vec::new());
+        for _ in 0..4 {
+            let looked = look(&from(all.clone(), next), &watch, 3).unwrap();
+            learnt.push(looked.spam);
+            next = looked.next;
+        }
+        // Of ann; of joe; of kim, and two more of ann; the last of joe and of ann.
+        assert_eq!(learnt, [3, 3, 3, 2]);
+        assert_eq!(from(all.clone(), Some("gone".into())), all);
     }
 
     #[test]

@@ -12,7 +12,7 @@ use antispam::learn::junk::Watch;
 use config::Loaded;
 use tokio::time::Instant;
 
-use super::junk::{Looked, look, mailboxes};
+use super::junk::{Looked, from, look, mailboxes};
 use super::{Filter, LearnError, learnt_folder, waiting};
 use crate::maillog::Level;
 use crate::services::{Current, Services, Shared};
@@ -25,7 +25,7 @@ pub const READS_MAX: usize = 1_000;
 /// Makes rounds until the future is dropped.
 pub async fn rounds(current: Current, places: Places) {
     let mut ticks = tokio::time::interval(EVERY);
-    let mut round = Round { places, next_look: Instant::now(), told: Vec::new() };
+    let mut round = Round { places, next_look: Instant::now(), first: None, told: Vec::new() };
     loop {
         ticks.tick().await;
         round.go(&current.get()).await;
@@ -50,12 +50,19 @@ impl Places {
 struct Round {
     places: Places,
     next_look: Instant,
+    /// Where the last look had to end: this one begins there, so that a busy mailbox keeps nobody waiting for ever.
+    first: Option<PathBuf>,
     told: Vec<String>,
 }
 
 impl Round {
     async fn go(&mut self, services: &Arc<Services>) {
         let mut troubles = Vec::new();
+        if let Some(aside) = self.set_aside().await {
+            let path = aside.display();
+            let text = format!("what waited to be learnt could not be read, and was set aside: {path}");
+            services.shared.log.notice(Level::Warning, &text);
+        }
         let minutes = services.config.antispam.learn.junk_folders_minutes;
         if minutes > 0 && Instant::now() >= self.next_look {
             match self.look(services).await {
@@ -79,15 +86,24 @@ impl Round {
         self.told = troubles;
     }
 
-    async fn look(&self, services: &Arc<Services>) -> Result<Looked, String> {
-        let (places, services) = (self.places.clone(), Arc::clone(services));
+    /// What cannot be learnt for good is put out of the way; what else is wrong, learning tells.
+    async fn set_aside(&self) -> Option<PathBuf> {
+        let folder = self.places.filter.clone();
+        let done = tokio::task::spawn_blocking(move || waiting::set_aside(&folder));
+        done.await.ok()?.ok().flatten()
+    }
+
+    async fn look(&mut self, services: &Arc<Services>) -> Result<Looked, String> {
+        let (places, services, first) = (self.places.clone(), Arc::clone(services), self.first.take());
         let looked = tokio::task::spawn_blocking(move || {
             let config = &services.config;
             let trash = &config.antispam.learn.trash_folders;
             let watch = Watch { filter: &places.filter, junk: &config.delivery.maildir.junk_folder, trash };
-            look(&mailboxes(config, &places.base), &watch, READS_MAX)
+            look(&from(mailboxes(config, &places.base), first), &watch, READS_MAX)
         });
-        looked.await.map_err(|panic| panic.to_string())?.map_err(|error| error.to_string())
+        let looked = looked.await.map_err(|panic| panic.to_string())?.map_err(|error| error.to_string())?;
+        self.first.clone_from(&looked.next);
+        Ok(looked)
     }
 
     /// Learns all that waits; gives what was learnt, in words.

@@ -90,6 +90,17 @@ pub(super) fn configured(config: &ConfigFile) -> Result<(PathBuf, u64), Box<dyn 
     Ok((server::learning::learnt_folder(&loaded), loaded.config.antispam.bayes.samples_max))
 }
 
+/// Tells when what waited to be learnt could not be read, and is out of the way now.
+fn set_aside(folder: &Path) -> Result<(), Box<dyn std::error::Error>> {
+    if let Some(aside) = waiting::set_aside(folder)? {
+        eprintln!(
+            "staffetta: what waited to be learnt could not be read, and was set aside: {}",
+            aside.display()
+        );
+    }
+    Ok(())
+}
+
 /// Learns messages that were read already, and says what became of them.
 pub(super) fn teach(
     (folder, samples_max): (PathBuf, u64),
@@ -98,6 +109,7 @@ pub(super) fn teach(
 ) -> Result<String, Box<dyn std::error::Error>> {
     let mut done = Done::default();
     let mut filter = Filter::open(&folder, true)?;
+    set_aside(&folder)?;
     waiting::take_in(&folder, &mut filter, samples_max)?;
     done.take(&mut filter, messages, Some(class), samples_max)?;
     if filter.is_stale() {
@@ -132,6 +144,7 @@ pub(crate) fn run(args: &Args) -> Outcome {
     let mut done = Done::default();
     let bar = Bar::new(files.len());
     let mut filter = Filter::open(&folder, true)?;
+    set_aside(&folder)?;
     // In the order in which it was said: what waits came before.
     waiting::take_in(&folder, &mut filter, samples_max)?;
     done.take(&mut filter, piped, (!args.forget).then_some(class), samples_max)?;
@@ -180,6 +193,7 @@ fn later(folder: &Path, args: &Args) -> Outcome {
         }
     }
     let count = messages_read.len();
+    set_aside(folder)?;
     if !waiting::put(folder, messages_read)? {
         let max = waiting::WAITING_MAX;
         return Err(format!("{max} messages wait to be learnt already; learn without --later").into());

@@ -4,7 +4,7 @@
 use std::process::ExitCode;
 
 use serde_json::json;
-use server::learning::junk::{Looked, look, mailboxes};
+use server::learning::junk::{Looked, from, look, mailboxes};
 use server::learning::{Filter, Watch, learnt_folder, waiting};
 
 use crate::commands::{ConfigFile, Outcome, print_all};
@@ -16,9 +16,11 @@ pub(super) fn run(config: &ConfigFile, as_json: bool) -> Outcome {
     let trash = &settings.antispam.learn.trash_folders;
     let watch = Watch { filter: &folder, junk: &settings.delivery.maildir.junk_folder, trash };
     let mut all = Looked::default();
+    super::set_aside(&folder)?;
     loop {
-        let looked =
-            look(&mailboxes(settings, &loaded.base_dir), &watch, usize::try_from(waiting::WAITING_MAX)?)?;
+        let mailboxes = from(mailboxes(settings, &loaded.base_dir), all.next.take());
+        let looked = look(&mailboxes, &watch, usize::try_from(waiting::WAITING_MAX)?)?;
+        all.next = looked.next;
         all.spam += looked.spam;
         all.ham += looked.ham;
         all.mailboxes = looked.mailboxes;
