@@ -144,6 +144,13 @@ fn good_mail_arrives_with_our_opinion_of_it_and_nobody_elses() {
     assert!(!arrived.contains("score=-100"), "{arrived}");
 
     let (code, text) = house.explain(&[&id]);
+    for said in [
+        "far.test TXT: v=spf1 a:mail.far.test -all",
+        "far.test MX: ",
+        "_dmarc.example.test TXT: no such name",
+    ] {
+        assert!(text.contains(said), "{said} is not in\n{text}");
+    }
     assert!(code == 0 && text.contains(&id) && text.contains("user@example.test"), "{text}");
     let (_, table) = house.explain(&["--last", "1"]);
     assert!(table.contains(&id) && table.contains(" accept "), "{table}");

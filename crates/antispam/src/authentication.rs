@@ -11,10 +11,10 @@ use std::time::Duration;
 use mail::Domain;
 use msgauth::fields::Results;
 use msgauth::{Limits, Lookups, arc, dkim, dmarc, iprev, spf};
-use net::Resolver;
+use net::{Heard, Resolver};
 use policy::{
-    ArcFact, AuthFacts, Content, DkimFact, DmarcFact, DmarcPolicy, Facts, IprevFact, MessageFacts, SpfFact,
-    SpfIdentity,
+    ArcFact, AuthFacts, Content, DkimFact, DmarcFact, DmarcPolicy, DnsAnswer, Facts, Findings, IprevFact,
+    MessageFacts, SpfFact, SpfIdentity,
 };
 
 use crate::work;
@@ -35,6 +35,18 @@ pub struct Authenticated {
     pub facts: AuthFacts,
     /// Authentication-Results and Received-SPF, each with its CRLF.
     pub trace: Vec<u8>,
+    /// What DNS said about it.
+    pub dns: Vec<DnsAnswer>,
+}
+
+/// What was heard of DNS, for the records of verdicts.
+pub(crate) fn dns_answers(heard: &Heard) -> impl Iterator<Item = DnsAnswer> + use<> {
+    heard.take().into_iter().map(|(question, answer)| DnsAnswer::new(&question, &answer))
+}
+
+/// Writes down what was heard of DNS.
+pub(crate) fn write_down(heard: &Heard, found: &mut Findings) {
+    dns_answers(heard).for_each(|answer| found.dns(answer));
 }
 
 /// Finds out what a message says of where it comes from; DNS is asked for `time_max`, and then it is a temporary error.
@@ -51,7 +63,8 @@ pub async fn of_message(
     let now = facts.at.seconds();
     let examined =
         work::hashing(octets.len(), move || msgauth::examine(&octets, &Limits::default(), now)).await.ok()?;
-    let lookups = Lookups::new(resolver, time_max);
+    let (resolver, heard) = resolver.overheard();
+    let lookups = Lookups::new(&resolver, time_max);
     let (dkim, arc) = tokio::join!(examined.dkim(&lookups), examined.arc(&lookups));
     let spf = facts.auth.spf.as_deref().map(spf_outcome);
     let request = dmarc::Request { authors: examined.authors(), spf: spf.as_ref(), dkim: &dkim };
@@ -75,7 +88,7 @@ pub async fn of_message(
         dmarc: Some(Arc::new(dmarc_fact(dmarc))),
         ..AuthFacts::default()
     };
-    Some(Authenticated { facts, trace })
+    Some(Authenticated { facts, trace, dns: dns_answers(&heard).collect() })
 }
 
 /// Fields of a header that speak in our name, by their numbers: to be left out, whatever else is found

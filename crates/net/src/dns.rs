@@ -6,6 +6,7 @@
 //! Names are always taken as fully qualified: no search list, no hosts file, no C library. Every look-up ends within
 //! [`DnsSettings::lookup_seconds_max`], and the cache is bounded.
 
+mod heard;
 mod lists;
 mod name;
 mod silence;
@@ -31,6 +32,7 @@ use mail::Domain;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+pub use heard::Heard;
 pub use lists::{LIST_RECORDS_MAX, ListAnswer, ListFailure};
 pub use name::{DnsName, Family};
 use silence::Silence;
@@ -204,6 +206,8 @@ pub struct Resolver {
     silence: Arc<Silence>,
     /// Whether it waits for name servers that are silent.
     waits: bool,
+    /// Who listens.
+    heard: Option<Heard>,
 }
 
 impl Resolver {
@@ -227,7 +231,7 @@ impl Resolver {
         let inner = build(servers, settings)?;
         let lookup_time_max = Duration::from_secs(settings.lookup_seconds_max);
         let silence = Arc::new(Silence::new(prober, silent));
-        Ok(Self { inner, alone, lookup_time_max, figures: Arc::default(), silence, waits: true })
+        Ok(Self { inner, alone, lookup_time_max, figures: Arc::default(), silence, waits: true, heard: None })
     }
 
     /// The same for those who would rather not know than wait: while the name servers are silent
@@ -235,6 +239,13 @@ impl Resolver {
     #[must_use]
     pub fn for_checks(&self) -> Self {
         Self { waits: false, ..self.clone() }
+    }
+
+    /// The same with somebody who hears every answer.
+    #[must_use]
+    pub fn overheard(&self) -> (Self, Heard) {
+        let heard = Heard::default();
+        (Self { heard: Some(heard.clone()), ..self.clone() }, heard)
     }
 
     /// The library's resolver, for code that brings its own look-ups.
@@ -384,37 +395,47 @@ impl Resolver {
         } else {
             self.silence.unless((&name, record_type), asked).await
         };
-        let answer = match asked {
+        let failed = |why| (DnsAnswer::Failed(format!("{name} {record_type}: {why}")), String::new());
+        let (answer, words) = match asked {
             Some(Ok(answer)) => answer,
-            Some(Err(_)) => DnsAnswer::Failed(format!("{name} {record_type}: no answer in time")),
-            None => DnsAnswer::Failed(format!("{name} {record_type}: the name servers are silent")),
+            Some(Err(_)) => failed("no answer in time"),
+            None => failed("the name servers are silent"),
         };
         self.figures.count(kind, &answer);
+        if let Some(heard) = &self.heard {
+            heard.note(&name, record_type, &answer, words);
+        }
         answer
     }
 
+    /// The records, and what somebody who listens is told of them.
     async fn ask<T>(
         &self,
         name: &Name,
         kind: RecordType,
         pick: impl Fn(&RData) -> Option<T>,
-    ) -> DnsAnswer<Vec<T>> {
+    ) -> (DnsAnswer<Vec<T>>, String) {
         let error = match self.any_server(name, kind).await {
             Ok(found) => {
                 let records: Vec<T> =
                     found.answers().iter().filter_map(|record| pick(&record.data)).collect();
-                return if records.is_empty() { DnsAnswer::NoData } else { DnsAnswer::Found(records) };
+                let listens = self.heard.is_some();
+                let words =
+                    listens.then(|| heard::in_words(found.answers().iter().map(|record| &record.data)));
+                let answer = if records.is_empty() { DnsAnswer::NoData } else { DnsAnswer::Found(records) };
+                return (answer, words.unwrap_or_default());
             }
             Err(error) => error,
         };
-        match classify(&error) {
+        let answer = match classify(&error) {
             Absence::NoName => DnsAnswer::NoName,
             Absence::NoData => DnsAnswer::NoData,
             // RFC 2308 §2.2 type 3 has no SOA; but the library ends an alias loop the same way, so ask.
             Absence::Unproven if !self.is_alias(name).await => DnsAnswer::NoData,
             Absence::Unproven => DnsAnswer::Failed(format!("{name} {kind}: its alias leads nowhere")),
             Absence::None => DnsAnswer::Failed(format!("{name} {kind}: {}", reason(&error))),
-        }
+        };
+        (answer, String::new())
     }
 
     /// Asks the servers together and takes the first answer; where that is a refusal, asks one after the other.

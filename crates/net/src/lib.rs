@@ -17,7 +17,9 @@ pub mod proxy;
 pub mod tls;
 
 pub use dial::{DialError, DialSettings, dial};
-pub use dns::{DnsAnswer, DnsName, DnsSettings, Exchange, Family, Mx, NameServer, Resolver, ResolverError};
+pub use dns::{
+    DnsAnswer, DnsName, DnsSettings, Exchange, Family, Heard, Mx, NameServer, Resolver, ResolverError,
+};
 pub use dns::{LIST_RECORDS_MAX, ListAnswer, ListFailure};
 pub use listener::{Accepted, AuthPolicy, ListenError, ListenerKind, ListenerSettings};
 pub use network::{Network, NetworkError, Networks};

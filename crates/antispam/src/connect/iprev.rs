@@ -9,7 +9,7 @@ use msgauth::{Lookups, iprev};
 use net::Resolver;
 use policy::{AuthFacts, Check, Connect, ConnectFacts, Findings, SymbolDef, Work};
 
-use crate::authentication::iprev_fact;
+use crate::authentication::{iprev_fact, write_down};
 
 const BUDGET: Duration = Duration::from_secs(3);
 
@@ -42,7 +42,9 @@ impl Check<Connect> for Iprev {
 
     fn run<'a>(&'a self, facts: &'a ConnectFacts, found: &'a mut Findings) -> Work<'a> {
         Box::pin(async move {
-            let outcome = iprev::check(facts.client, &Lookups::new(&self.resolver, BUDGET)).await;
+            let (resolver, heard) = self.resolver.overheard();
+            let outcome = iprev::check(facts.client, &Lookups::new(&resolver, BUDGET)).await;
+            write_down(&heard, found);
             let iprev = Some(Arc::new(iprev_fact(outcome)));
             found.learn(AuthFacts { iprev, ..AuthFacts::default() });
         })

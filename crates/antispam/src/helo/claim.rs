@@ -11,6 +11,7 @@ use mail::Domain;
 use net::{DnsAnswer, Resolver};
 use policy::{AuthResult, Check, Facts, Findings, Helo, HeloFacts, SymbolDef, Work};
 
+use crate::authentication::write_down;
 use crate::groups::{HELO, symbols};
 
 symbols! { HELO:
@@ -94,12 +95,13 @@ impl Claim {
             return;
         }
         let client = mail::canonical_ip(facts.connect().client);
-        match self.resolver.addresses(domain).await {
+        let (resolver, heard) = self.resolver.overheard();
+        match resolver.addresses(domain).await {
             DnsAnswer::Found(addresses) if addresses.contains(&client) => {}
             DnsAnswer::Found(_) => found.saw(HELO_MISMATCH.symbol, domain.as_str()),
             DnsAnswer::NoName => found.saw(HELO_UNRESOLVABLE.symbol, domain.as_str()),
             // A domain whose mail goes elsewhere is a name too.
-            DnsAnswer::NoData => match self.resolver.mx(domain).await {
+            DnsAnswer::NoData => match resolver.mx(domain).await {
                 DnsAnswer::Found(_) => found.saw(HELO_MISMATCH.symbol, domain.as_str()),
                 DnsAnswer::NoName | DnsAnswer::NoData => {
                     found.saw(HELO_UNRESOLVABLE.symbol, domain.as_str());
@@ -108,6 +110,7 @@ impl Claim {
             },
             DnsAnswer::Failed(why) => found.unfinished(&why),
         }
+        write_down(&heard, found);
     }
 }
 

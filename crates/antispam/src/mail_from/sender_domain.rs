@@ -9,6 +9,7 @@ use mail::Domain;
 use net::{DnsAnswer, Exchange, Mx, Resolver};
 use policy::{Check, Facts, Findings, Mail, MailFacts, SymbolDef, Work};
 
+use crate::authentication::write_down;
 use crate::groups::{SENDER, symbols};
 
 symbols! { SENDER:
@@ -40,17 +41,19 @@ impl SenderDomain {
         if domain.parent().is_none() {
             return saw(SENDER_UNQUALIFIED);
         }
-        match self.resolver.mx(domain).await {
+        let (resolver, heard) = self.resolver.overheard();
+        match resolver.mx(domain).await {
             DnsAnswer::Found(hosts) if is_null(&hosts) => saw(SENDER_NULL_MX),
             DnsAnswer::Found(_) => {}
             DnsAnswer::NoName => saw(SENDER_NO_DOMAIN),
-            DnsAnswer::NoData => match self.resolver.addresses(domain).await {
+            DnsAnswer::NoData => match resolver.addresses(domain).await {
                 DnsAnswer::Found(_) => {}
                 DnsAnswer::NoName | DnsAnswer::NoData => saw(SENDER_NO_HOST),
                 DnsAnswer::Failed(why) => found.unfinished(&why),
             },
             DnsAnswer::Failed(why) => found.unfinished(&why),
         }
+        write_down(&heard, found);
     }
 }
 

@@ -11,7 +11,7 @@ use msgauth::{Lookups, spf};
 use net::Resolver;
 use policy::{AuthFacts, Check, Facts, Findings, Mail, MailFacts, SymbolDef, Work};
 
-use crate::authentication::spf_fact;
+use crate::authentication::{spf_fact, write_down};
 
 /// RFC 7208 §4.6.4 wants at least 20 seconds; a client is not kept waiting for so long.
 const BUDGET: Duration = Duration::from_secs(8);
@@ -54,7 +54,9 @@ impl Check<Mail> for SpfQuery {
                 receiver: self.receiver.as_str(),
                 now_seconds: facts.at.seconds(),
             };
-            let outcome = spf::check(&request, &Lookups::new(&self.resolver, BUDGET)).await;
+            let (resolver, heard) = self.resolver.overheard();
+            let outcome = spf::check(&request, &Lookups::new(&resolver, BUDGET)).await;
+            write_down(&heard, found);
             let spf = Some(Arc::new(spf_fact(outcome)));
             found.learn(AuthFacts { spf, ..AuthFacts::default() });
         })

@@ -317,7 +317,7 @@ impl Judge {
     async fn check(&self, mut facts: MessageFacts, time: Duration) -> Checked {
         let started = Instant::now();
         let left = || time.saturating_sub(started.elapsed());
-        let known = if facts.is_stranger() {
+        let mut known = if facts.is_stranger() {
             let verified =
                 authentication::of_message(&self.resolver, &self.us, &facts, left().min(VERIFYING_TIME_MAX));
             tokio::time::timeout(left(), verified).await.ok().flatten()
@@ -327,7 +327,10 @@ impl Judge {
         if let Some(known) = &known {
             facts.auth.learn(known.facts.clone());
         }
-        let report = self.pipeline.end_of_data.run(&facts, left()).await;
+        let mut report = self.pipeline.end_of_data.run(&facts, left()).await;
+        if let Some(known) = &mut known {
+            report.dns.splice(0..0, std::mem::take(&mut known.dns));
+        }
         Checked { facts, known, report }
     }
 }
