@@ -190,7 +190,7 @@ fn recipients_are_told_of_what_is_new() {
         "(1 older ones are not shown.)\n",
         "  Subject: third\n",
         " (5.0 is marked as spam)\n",
-        "staffetta quarantine release ID\n",
+        "  Release: <mailto:release-",
         "after 7 days",
         &ids[1],
     ] {
@@ -209,4 +209,98 @@ fn recipients_are_told_of_what_is_new() {
     assert!(told.contains("  Subject: Buy Bcc: x@y.test\n") && !told.contains("\nBcc:"), "{told}");
     assert_eq!(house.daemon.metric("staffetta_quarantine_digests_total"), Some(1.0));
     assert!(sink.taken().is_empty(), "nobody elsewhere hears of it: {:?}", sink.taken());
+}
+
+/// The addresses in a letter by which its reader has messages released.
+fn release_addresses(told: &str) -> Vec<String> {
+    let links = told.split("<mailto:").skip(1);
+    links.map(|rest| rest.split('?').next().unwrap().to_owned()).collect()
+}
+
+fn told_to(house: &House, address: &str, words: &str) -> String {
+    let mut found = None;
+    let arrived = || {
+        found = house.daemon.mailbox(address).into_iter().find(|text| text.contains(words));
+        found.is_some()
+    };
+    assert!(support::wait_until(arrived), "{address}: {words}:\n{}", house.daemon.log());
+    found.unwrap_or_default()
+}
+
+#[test]
+fn recipients_release_their_own_copies_by_mail() {
+    const OTHER: &str = "ann@example.test";
+    let mut house = House::start(RULES, &[]);
+    house.daemon.add_account(OTHER, "secret");
+    house.daemon.stop();
+    house.daemon.run();
+    let text = letter("offer").replace("user@example.test", "jim@far.test");
+    let (zone, text) = signed(&house, &format!("{text}\r\n .\r\n  a  b\r\n\r\n"));
+    let mut client = house.client("192.0.2.9", "mail.far.test");
+    assert_eq!(client.mail("jim@far.test", &[USER, OTHER], &text).code, 250);
+    assert_eq!(done(&house, &["digest"]), "2 letters sent\n");
+    let [own, others] =
+        [USER, OTHER].map(|address| release_addresses(&told_to(&house, address, "kept back for you")));
+    assert!(own.len() == 1 && others.len() == 1 && own != others, "{own:?} {others:?}");
+
+    // One digit wrong is nobody's; a stranger who has read the letter releases to its recipient and hears of nothing.
+    let mut wrong = own[0].clone();
+    let last = wrong.find('@').unwrap() - 1;
+    let digit = if wrong.as_bytes()[last] == b'0' { "1" } else { "0" };
+    wrong.replace_range(last..=last, digit);
+    let mut stranger = house.client("192.0.2.9", "mail.far.test");
+    assert_eq!(stranger.command("MAIL FROM:<thief@far.test>").code, 250);
+    assert_eq!(stranger.command(&format!("RCPT TO:<{wrong}>")).code, 550);
+    assert_eq!(stranger.command("RSET").code, 250);
+    let said = stranger.mail("thief@far.test", &[&own[0].to_ascii_uppercase()], &letter("give"));
+    assert_eq!(said.code, 250, "{said:?}");
+
+    let arrived = in_inbox(&house, "\nSubject: offer").replace('\n', "\r\n");
+    assert_eq!(verify(&zone, &arrived), [true], "{arrived}");
+    assert!(arrived.contains("X-Spam-Flag: NO\r\n"), "{arrived}");
+    in_inbox(&house, " is released\n");
+    assert!(
+        house.daemon.mailbox(OTHER).iter().all(|text| !text.contains("\nSubject: offer")),
+        "hers is hers"
+    );
+    assert!(!house.daemon.mailbox(USER).iter().any(|text| text.contains("\nSubject: give")));
+
+    // Again: nothing is there any more, and nothing comes twice.
+    let mut user = support::Client::hello_tls(house.daemon.submissions);
+    assert_eq!(user.log_in(USER, "secret").code, 235);
+    assert_eq!(user.command(&format!("MAIL FROM:<{USER}>")).code, 250);
+    let again = user.command(&format!("RCPT TO:<{}>", own[0]));
+    assert!(again.code == 550 && again.text().contains("any more"), "{again:?}");
+    assert_eq!(user.command("RSET").code, 250);
+    // Ann's own, from the account of somebody else: still to her alone.
+    assert_eq!(user.mail(USER, &[&others[0]], &letter("please")).code, 250);
+    let hers = told_to(&house, OTHER, "\nSubject: offer").replace('\n', "\r\n");
+    assert_eq!(verify(&zone, &hers), [true], "{hers}");
+    assert_eq!(house.daemon.mailbox(USER).iter().filter(|text| text.contains("\nSubject: offer")).count(), 1);
+    assert_eq!(done(&house, &["list"]), "nothing is in quarantine\n");
+    let released = "staffetta_quarantine_left_total{how=\"released_by_recipient\"}";
+    assert_eq!(house.daemon.metric(released), Some(2.0));
+    assert_eq!(house.daemon.log().matches("staffetta/recipient: ").count(), 2, "{}", house.daemon.log());
+}
+
+#[test]
+fn what_a_rule_keeps_back_and_what_is_switched_off_only_operators_release() {
+    let rest =
+        format!("{RULES}[antispam.attachments]\nquarantine = [\"exe\"]\n[antispam.quarantine]\ndays = 3\n");
+    let mut house = House::start(&rest, &[]);
+    let attached = String::from_utf8(support::attached(b"MZ", "offer.exe")).unwrap();
+    let mut client = house.client("192.0.2.9", "mail.far.test");
+    assert_eq!(client.mail("jim@far.test", &[USER], &attached).code, 250);
+    assert_eq!(done(&house, &["digest"]), "1 letter sent\n");
+    let told = in_inbox(&house, "kept back for you");
+    assert!(release_addresses(&told).is_empty(), "a score, and a rule too:\n{told}");
+    assert!(told.contains("staffetta quarantine release ID"), "{told}");
+
+    kept(&house, &letter("score"));
+    house.daemon.edit("days = 3\n", "days = 3\nrecipients_release = false\n");
+    house.daemon.stop();
+    house.daemon.run();
+    assert_eq!(done(&house, &["digest"]), "1 letter sent\n");
+    let told = in_inbox(&house, "  Subject: score");
+    assert!(release_addresses(&told).is_empty(), "{told}");
 }

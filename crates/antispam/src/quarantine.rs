@@ -2,6 +2,8 @@
 //!
 //! Settings, and the arithmetic of times of day. Messages are kept in the queue; nothing is kept, thrown away or sent here.
 
+pub mod token;
+
 use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
@@ -12,6 +14,8 @@ use serde::{Deserialize, Serialize};
 
 /// Seconds of a day.
 const DAY_SECONDS: u64 = 86_400;
+/// Days for which what stands in a letter releases a message at most.
+const RELEASE_DAYS_MAX: u32 = 30;
 
 /// `[antispam.quarantine]`: messages that were accepted and are kept from their recipients.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -25,11 +29,15 @@ pub struct QuarantineSettings {
     pub digest_times_utc: Vec<TimeOfDay>,
     /// Messages that one such letter shows, the newest; further ones are counted. 100.
     pub digest_entries_max: usize,
+    /// Such a letter has an address beside each message that was kept back for its score; whoever writes to it has the message
+    /// delivered to that recipient. false: only you release. What a rule, a scanner or a milter keeps back only you release,
+    /// in any case. true.
+    pub recipients_release: bool,
 }
 
 impl Default for QuarantineSettings {
     fn default() -> Self {
-        Self { days: 30, digest_times_utc: Vec::new(), digest_entries_max: 100 }
+        Self { days: 30, digest_times_utc: Vec::new(), digest_entries_max: 100, recipients_release: true }
     }
 }
 
@@ -44,6 +52,16 @@ impl QuarantineSettings {
     #[must_use]
     pub fn ends(&self, arrived: Timestamp) -> Option<Timestamp> {
         (self.days > 0).then(|| arrived.plus(Duration::from_secs(u64::from(self.days) * DAY_SECONDS)))
+    }
+
+    /// Until when a recipient may release what it is told of now: as long as it is kept, and never longer than 30 days.
+    #[must_use]
+    pub fn release_ends(&self, now: Timestamp) -> Timestamp {
+        let days = match self.days {
+            0 => RELEASE_DAYS_MAX,
+            days => days.min(RELEASE_DAYS_MAX),
+        };
+        now.plus(Duration::from_secs(u64::from(days) * DAY_SECONDS))
     }
 
     /// The last moment up to `now` at which recipients were to be told; none when they never are.

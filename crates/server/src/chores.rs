@@ -13,7 +13,6 @@ use crate::control::Daemon;
 use crate::learning::{self, rounds::Places};
 use crate::maillog::Level;
 use crate::memory;
-use crate::quarantine::digest;
 use crate::rates;
 use crate::runner::auditor;
 use crate::services::Current;
@@ -39,7 +38,6 @@ pub fn start(tasks: &mut JoinSet<()>, loaded: &Loaded, current: &Current, daemon
     tasks.spawn(scanners(current.clone()));
     tasks.spawn(rates::tend(current.clone()));
     tasks.spawn(auditor::rounds(current.clone(), Arc::clone(daemon)));
-    tasks.spawn(digest::rounds(current.clone(), Arc::clone(daemon)));
     tasks.spawn(learning::rounds::rounds(current.clone(), Places::of(loaded)));
 }
 

@@ -9,11 +9,7 @@ use antispam::connect::rates::Rates;
 use antispam::quarantine::QuarantineSettings;
 use mail::{QueueId, Timestamp};
 use policy::VerdictRecord;
-use queue::{Event, RetryScope};
-use store::{
-    Change, Hold, Page, QueueEntry, QueueStore, RecipientState, RecipientStatus, Settlement, StateStore,
-    StoreError,
-};
+use store::{Hold, Page, QueueEntry, QueueStore, StateStore, StoreError};
 use tokio::sync::Mutex;
 
 use crate::admin::{
@@ -22,11 +18,9 @@ use crate::admin::{
 use crate::clock;
 use crate::health::Health;
 use crate::judge::Wanted;
-use crate::maillog::SteeredLine;
-use crate::metrics::{Direction, DnsResult, LeftQuarantine, Metrics};
-use crate::quarantine::digest;
+use crate::metrics::{Direction, DnsResult, Metrics};
 use crate::reload::Reloader;
-use crate::runner::{Message, auditor};
+use crate::runner::auditor;
 use crate::services::{Current, Shared};
 
 /// Messages looked at in one go by a check of the whole queue.
@@ -42,10 +36,6 @@ pub struct Daemon {
     outbound_tls: std::sync::Mutex<[u64; 3]>,
     /// What the auditor found on its last round.
     pub overdue: AtomicU64,
-    /// Held while a message is looked up and then steered: nothing is thrown away that has just been released.
-    steering: Mutex<()>,
-    /// Held while recipients are told of what is in quarantine.
-    telling: Mutex<()>,
 }
 
 impl Daemon {
@@ -60,8 +50,6 @@ impl Daemon {
             started: Instant::now(),
             outbound_tls: std::sync::Mutex::default(),
             overdue: AtomicU64::new(0),
-            steering: Mutex::default(),
-            telling: Mutex::default(),
         }
     }
 
@@ -101,12 +89,8 @@ impl Daemon {
             entry.state.hold == Some(Hold::Quarantine) && settings.is_over(entry.record.arrived, now)
         };
         for id in page.iter().filter(|entry| is_over(entry)).map(|entry| entry.record.id) {
-            let _alone = self.steering.lock().await;
-            let Ok(entry) = self.shared.store.get(id).await else { continue };
-            if is_over(&entry) && self.settle(id, Change::Deleted).await.is_ok() {
-                self.shared.log.aged_out(&line("expire", &entry));
-                self.shared.metrics.left_quarantine(LeftQuarantine::Expired);
-            }
+            // What cannot be thrown away now is looked at again on the next round.
+            let _ = self.shared.steward.expire(id).await;
         }
     }
 
@@ -115,54 +99,7 @@ impl Daemon {
     /// # Errors
     /// What the stores say.
     pub async fn send_digests(&self) -> Result<u64, StoreError> {
-        let _alone = self.telling.lock().await;
-        digest::send(&self.current.get(), clock::now()).await
-    }
-
-    async fn settle(&self, id: QueueId, change: Change) -> Result<(), StoreError> {
-        let settled = self.shared.store.settle(vec![Settlement { id, changes: vec![change] }]).await?;
-        settled.into_iter().collect::<Result<Vec<()>, _>>().map(drop)
-    }
-
-    async fn steer_one(&self, order: Order, id: QueueId) -> Result<(), ControlError> {
-        let _alone = self.steering.lock().await;
-        let entry = self.shared.store.get(id).await?;
-        let held = entry.state.hold;
-        let now = clock::now();
-        let change = match (order, held) {
-            (Order::Hold, _) => Change::Held(Hold::Operator),
-            (Order::Release, Some(Hold::Damaged)) => {
-                return Err(ControlError::Refused(
-                    "the message is damaged: it can only be deleted".to_owned(),
-                ));
-            }
-            (Order::Release, Some(_)) | (Order::Retry, None) => Change::Released { next_attempt: now },
-            (Order::Release, None) => {
-                return Err(ControlError::Refused("the message is not on hold".to_owned()));
-            }
-            (Order::Retry, Some(_)) => {
-                return Err(ControlError::Refused("the message is on hold: release it".to_owned()));
-            }
-            (Order::Delete, _) => Change::Deleted,
-        };
-        self.settle(id, change).await?;
-        self.shared.log.steered(&line(order.name(), &entry));
-        match order {
-            Order::Release if held == Some(Hold::Quarantine) => {
-                self.shared.metrics.left_quarantine(LeftQuarantine::Released);
-            }
-            Order::Delete if held == Some(Hold::Quarantine) => {
-                self.shared.metrics.left_quarantine(LeftQuarantine::Deleted);
-            }
-            _ => {}
-        }
-        let event = match order {
-            Order::Hold => Event::Held(id),
-            Order::Delete => Event::Deleted(id),
-            Order::Release | Order::Retry => Event::Retry(RetryScope::Messages(vec![id])),
-        };
-        self.shared.runner.send(Message::Event(event)).await;
-        Ok(())
+        self.shared.teller.tell().await
     }
 
     async fn check_all(&self) -> Result<FsckReport, ControlError> {
@@ -185,17 +122,6 @@ impl Daemon {
     }
 }
 
-/// The line of an order that was carried out.
-fn line<'a>(order: &'a str, entry: &'a QueueEntry) -> SteeredLine<'a> {
-    let pending = |status: &&RecipientStatus| status.state == RecipientState::Pending;
-    SteeredLine {
-        id: entry.record.id,
-        order,
-        from: &entry.record.reverse_path,
-        waiting: entry.state.recipients.iter().filter(pending).count(),
-    }
-}
-
 impl QueueControl for Daemon {
     fn store(&self) -> &dyn QueueStore {
         self.shared.store.as_ref()
@@ -213,7 +139,7 @@ impl QueueControl for Daemon {
         Box::pin(async move {
             let mut results = Vec::with_capacity(ids.len());
             for id in ids {
-                results.push(self.steer_one(order, id).await);
+                results.push(self.shared.steward.steer(order, id).await);
             }
             Ok(results)
         })

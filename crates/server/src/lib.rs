@@ -34,6 +34,7 @@ pub mod services;
 pub mod session;
 pub mod signals;
 pub mod start;
+pub mod steward;
 pub mod stored;
 pub mod submit;
 

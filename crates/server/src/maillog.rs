@@ -361,6 +361,11 @@ impl MailLog {
         self.order("operator", s);
     }
 
+    /// A recipient has had its copy of a message released.
+    pub fn released(&self, s: &SteeredLine<'_>) {
+        self.order("recipient", s);
+    }
+
     /// A message has been in quarantine for too long. It ends with this line and no other (I2).
     pub fn aged_out(&self, s: &SteeredLine<'_>) {
         self.order("quarantine", s);

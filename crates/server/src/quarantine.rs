@@ -5,6 +5,7 @@
 //! in the log and a count, never returned to its sender.
 
 pub mod digest;
+pub mod release;
 pub mod shown;
 
 #[cfg(test)]

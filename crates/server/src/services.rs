@@ -21,7 +21,9 @@ use crate::learning::teacher::Teacher;
 use crate::limits::{BodyRoom, SessionCounts};
 use crate::maillog::MailLog;
 use crate::metrics::Metrics;
+use crate::quarantine::digest::Teller;
 use crate::runner::RunnerHandle;
+use crate::steward::StewardHandle;
 use crate::submit::Senders;
 
 /// All that depends on the configuration, and a way to what does not.
@@ -107,6 +109,10 @@ pub struct Shared {
     pub rates: Arc<Rates>,
     /// The queue runner.
     pub runner: RunnerHandle,
+    /// Who takes messages off hold, and throws them away.
+    pub steward: StewardHandle,
+    /// Who writes to recipients about what is kept back for them.
+    pub teller: Teller,
     /// Becomes true when the daemon stops: sessions end at the next sane point.
     pub stopping: tokio::sync::watch::Sender<bool>,
 }

@@ -34,10 +34,12 @@ use crate::limits::{BodyRoom, SessionCounts};
 use crate::maillog::{self, Level, MailLog};
 use crate::metrics::Metrics;
 use crate::privileges::{self, Keep, Standing};
+use crate::quarantine::digest;
 use crate::reload::Reloader;
 use crate::runner::{Message, Runner, RunnerHandle};
 use crate::services::{Current, Shared};
 use crate::signals::Signals;
+use crate::steward::{self, StewardHandle};
 use crate::{accounts, aliases, chores, learning, local, memory, rates};
 
 /// How long the state store may take to write down what it has, at the end: no mail waits for it.
@@ -137,7 +139,9 @@ async fn serve(
     let signals = Signals::catch()?;
     let loaded = Arc::new(loaded);
     let (handle, letters) = RunnerHandle::new();
-    let shared = Arc::new(shared(&loaded, handle.clone())?);
+    let (steward, orders) = StewardHandle::new();
+    let (teller, wishes) = digest::Teller::new();
+    let shared = Arc::new(shared(&loaded, (handle.clone(), steward, teller))?);
     warn(&shared, &loaded, &standing);
     // Two for each session (its socket, a body in a file) and some for ourselves.
     let wanted = loaded.config.server.sessions_max as u64 * 2 + 200;
@@ -170,6 +174,8 @@ async fn serve(
     }
     tasks.spawn(aliases::tell(Arc::clone(&loaded), current.get()));
     chores::start(&mut tasks, &loaded, &current, &daemon);
+    tasks.spawn(steward::run(current.clone(), orders));
+    tasks.spawn(digest::rounds(current.clone(), wishes));
     drop(sd_notify::notify(false, &[sd_notify::NotifyState::Ready]));
     shared
         .log
@@ -189,7 +195,10 @@ async fn serve(
     outcome
 }
 
-fn shared(loaded: &Loaded, runner: RunnerHandle) -> Result<Shared, Error> {
+fn shared(
+    loaded: &Loaded,
+    (runner, steward, teller): (RunnerHandle, StewardHandle, digest::Teller),
+) -> Result<Shared, Error> {
     let format = match loaded.config.observe.log {
         config::LogFormat::Text => maillog::Format::Text,
         config::LogFormat::Json => maillog::Format::Json,
@@ -222,6 +231,8 @@ fn shared(loaded: &Loaded, runner: RunnerHandle) -> Result<Shared, Error> {
         failures: Arc::new(Failures::new(accounts::Limits::default())),
         rates,
         runner,
+        steward,
+        teller,
         stopping: watch::channel(false).0,
     })
 }

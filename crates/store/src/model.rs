@@ -195,6 +195,9 @@ pub struct RecipientRecord {
     /// It knows senders by the reverse-path, as lists do: it is told the one without a tag.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub untagged_sender: bool,
+    /// Its copy is kept back for a score alone: it may say itself that it wants it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub may_release: bool,
 }
 
 impl RecipientRecord {
@@ -209,6 +212,7 @@ impl RecipientRecord {
             disposition: Disposition::default(),
             header_lines: Vec::new(),
             untagged_sender: false,
+            may_release: false,
         }
     }
 }

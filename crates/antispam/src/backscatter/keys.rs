@@ -89,7 +89,7 @@ impl Key {
     }
 
     /// The first octets of HMAC-SHA256; `purpose` keeps one use from serving another.
-    pub(super) fn id<const N: usize>(&self, purpose: &str, text: &str) -> [u8; N] {
+    pub(crate) fn id<const N: usize>(&self, purpose: &str, text: &str) -> [u8; N] {
         let whole = hmac::sign(&self.ids, format!("{purpose}\0{text}").as_bytes());
         whole.as_ref().first_chunk().copied().unwrap_or([0; N])
     }

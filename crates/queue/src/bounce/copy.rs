@@ -14,7 +14,11 @@ use super::Report;
 pub fn record(entry: &QueueEntry, report: &Report, id: QueueId, now: Timestamp) -> MessageRecord {
     let failed = report.recipients.iter().map(|reported| reported.outcome.recipient);
     let failed = failed.filter_map(|index| entry.record.recipients.get(usize::try_from(index).ok()?));
-    let recipients = failed.map(|recipient| RecipientRecord { notify: Notify::NEVER, ..recipient.clone() });
+    let recipients = failed.map(|recipient| RecipientRecord {
+        notify: Notify::NEVER,
+        may_release: false,
+        ..recipient.clone()
+    });
     let recipients = recipients.collect();
     MessageRecord { id, arrived: now, recipients, ..entry.record.clone() }
 }

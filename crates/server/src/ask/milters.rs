@@ -110,6 +110,7 @@ impl Asker {
             }
         };
         Ok(Some(AcceptedRecipient {
+            releases: None,
             accepted_as: address,
             addressed: Addressed::Plainly,
             finals,
@@ -121,13 +122,20 @@ impl Asker {
 
 /// A copy like any other.
 fn plain() -> Copy {
-    Copy { discarded: false, disposition: Disposition::Inbox, header_lines: Vec::new(), redirect: None }
+    Copy {
+        discarded: false,
+        disposition: Disposition::Inbox,
+        header_lines: Vec::new(),
+        redirect: None,
+        may_release: false,
+    }
 }
 
 /// A copy of which the same is known, for somebody else.
 fn like(copy: &Copy) -> Copy {
     let Copy { discarded, disposition, header_lines, .. } = copy;
     Copy {
+        may_release: false,
         discarded: *discarded,
         disposition: *disposition,
         header_lines: header_lines.clone(),

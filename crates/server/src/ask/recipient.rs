@@ -9,6 +9,7 @@ use smtp::RecipientParameters;
 
 use crate::clock;
 use crate::metrics::RecipientRefusal;
+use crate::quarantine::release::{self, Asked, Release};
 use crate::session::transaction::AcceptedRecipient;
 
 use super::Asker;
@@ -35,9 +36,12 @@ impl Asker {
             ForwardPath::Postmaster => self.services.postmaster.clone(),
             ForwardPath::Mailbox(address) => address.clone(),
         };
-        let verdict = accepted(&path, resolution, self.facts.may_relay());
+        let verdict = match release::asked(&self.services, &accepted_as, clock::now()).await {
+            None => accepted(&path, resolution, self.facts.may_relay()).map(|finals| (finals, None)),
+            Some(asked) => released(asked).map(|release| (Vec::new(), Some(release))),
+        };
         match verdict {
-            Ok(finals) => {
+            Ok((finals, releases)) => {
                 let is_ours = self.services.router.is_ours(&accepted_as.domain);
                 let more = (is_ours, &params);
                 if let Err(reply) = self.case.recipient(&accepted_as, with_tag.as_ref(), more).await {
@@ -47,7 +51,7 @@ impl Asker {
                     self.case.milters_hear_refused(&accepted_as, &params, &reply).await;
                     return self.refuse_recipient(RecipientRefusal::Policy, bare, *reply);
                 }
-                self.add(accepted_as, (finals, addressed), params)
+                self.add(accepted_as, (finals, addressed, releases), params)
             }
             Err((reason, (code, enhanced, words))) => {
                 if matches!(reason, RecipientRefusal::Unknown) {
@@ -73,7 +77,7 @@ impl Asker {
     fn add(
         &mut self,
         accepted_as: Address,
-        (finals, addressed): (Vec<Address>, Addressed),
+        (finals, addressed, releases): (Vec<Address>, Addressed, Option<Release>),
         params: RecipientParameters,
     ) -> Reply {
         let Some(transaction) = &mut self.transaction else {
@@ -85,6 +89,7 @@ impl Asker {
             finals,
             notify: params.notify,
             original: params.orcpt,
+            releases,
         });
         self.services.shared.metrics.recipient_accepted();
         self.count(Event::Recipient, 1);
@@ -107,6 +112,18 @@ pub(crate) fn accepted(
         Resolution::Local { recipients } => Ok(recipients),
         Resolution::Elsewhere(address) if may_relay => Ok(vec![address]),
         other => Err(refusal(&other)),
+    }
+}
+
+/// What somebody hears who writes to an address that releases something.
+fn released(asked: Asked) -> Result<Release, Refusal> {
+    match asked {
+        Asked::For(release) => Ok(release),
+        Asked::Nothing => Err((
+            RecipientRefusal::Unknown,
+            (550, (5, 1, 1), "Nothing is kept back by this name any more: it was released, or thrown away"),
+        )),
+        Asked::Unavailable => Err(refusal(&Resolution::Unavailable(String::new()))),
     }
 }
 

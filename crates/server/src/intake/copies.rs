@@ -97,6 +97,7 @@ fn record(recipient: &AcceptedRecipient, address: &Address, own: Option<&Copy>) 
         disposition: own.map_or(Disposition::Inbox, |copy| copy.disposition),
         header_lines: own.map(|copy| copy.header_lines.clone()).unwrap_or_default(),
         untagged_sender: false,
+        may_release: own.is_some_and(|copy| copy.may_release),
     }
 }
 

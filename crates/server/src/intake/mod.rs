@@ -50,6 +50,10 @@ pub async fn commit(services: &Services, facts: &ClientFacts, intake: Intake) ->
     let arrived = clock::now();
     let Intake { transaction, origin, trace, edits, body, judged } = intake;
     let id = transaction.id;
+    // First: were storing it to fail, the client comes again for the rest.
+    if let Err(reply) = release(services, &transaction, &judged).await {
+        return reply;
+    }
     let forwards_all = services.config.antispam.forward_tagged;
     let no_junk_to = |address: &Address| !forwards_all && !services.router.is_ours(&address.domain);
     let mut copies = Copies::of(&transaction.recipients, &judged, no_junk_to);
@@ -105,6 +109,20 @@ pub async fn commit(services: &Services, facts: &ClientFacts, intake: Intake) ->
     log_not_forwarded(services, (id, kept_as), &copies.not_forwarded);
     services.shared.metrics.committed(started.elapsed());
     Reply::new(250, (2, 0, 0), format!("Ok: queued as {id}"))
+}
+
+/// Releases what this is a wish to release. What has gone in the meantime is released already.
+async fn release(services: &Services, transaction: &Transaction, judged: &Judged) -> Result<(), Reply> {
+    for (number, recipient) in transaction.recipients.iter().enumerate() {
+        let is_discarded = judged.copies.get(number).is_some_and(|copy| copy.discarded);
+        let Some(wish) = recipient.releases.as_ref().filter(|_| !is_discarded) else { continue };
+        if let Err(error) = services.shared.steward.release(wish.id, wish.recipient.clone()).await {
+            let text = format!("{} was not released to <{}>: {error}", wish.id, wish.recipient);
+            services.shared.log.notice(Level::Error, &text);
+            return Err(not_stored(&StoreError::NotApplied(String::new())));
+        }
+    }
+    Ok(())
 }
 
 /// Who other hosts are told that sends it, when that is not the reverse-path as it is.

@@ -12,8 +12,8 @@ use mail::{Address, Disposition, NextHop, QueueId, Reply};
 use policy::headers::{OURS, spam_fields};
 use policy::judge::{AfterData, AfterDataRecipient, Client, Greylist, after_data};
 use policy::{
-    About, Action, Addressed, Content, Facts, MessageDecision, MessageFacts, Mode, Order, Rules, Ruling,
-    Score, Shared, Stage, StageReport, Verdict, VerdictRecord,
+    About, Action, Addressed, Content, DecidedBy, Facts, MessageDecision, MessageFacts, Mode, Order, Rules,
+    Ruling, Score, Shared, Stage, StageReport, Verdict, VerdictRecord,
 };
 use store::{Edit, SenderProof, StoreError};
 
@@ -82,6 +82,8 @@ pub struct Copy {
     pub header_lines: Vec<u8>,
     /// It goes to this address instead.
     pub redirect: Option<Address>,
+    /// Kept back for the score alone: no rule, scanner or milter is against it.
+    pub may_release: bool,
 }
 
 impl Case {
@@ -284,11 +286,20 @@ impl Case {
         self.tell(record, Some(facts.queue_id), required);
     }
 
+    /// By the score, and nothing that decides alone would have kept it back or refused it.
+    fn is_by_score(&self, copy: &policy::Decision, number: usize) -> bool {
+        let against =
+            |ruling: &&Ruling| refuses(ruling) || matches!(ruling.order, Order::Quarantine | Order::Hold);
+        matches!(copy.decided, DecidedBy::Threshold { .. })
+            && !self.dossier.evidence(Some(number)).rulings.iter().any(against)
+    }
+
     fn judged(&self, facts: &MessageFacts, decision: MessageDecision, rules: &[Arc<Rules>]) -> Judged {
         let stranger = facts.is_stranger();
         let refused = decision.verdict.reply(&facts.queue_id.to_string());
         let discarded = decision.verdict.action() == Action::Discard;
-        let copies = decision.recipients.iter().zip(rules).map(|(copy, rules)| Copy {
+        let copies = decision.recipients.iter().zip(rules).enumerate().map(|(number, (copy, rules))| Copy {
+            may_release: copy.disposition == Disposition::Quarantine && self.is_by_score(copy, number),
             discarded: discarded || copy.action == Action::Discard,
             disposition: copy.disposition,
             header_lines: if stranger { spam_fields(copy, rules) } else { Vec::new() },

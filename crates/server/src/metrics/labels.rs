@@ -97,6 +97,8 @@ labels! {
     LeftQuarantine {
         /// An operator let it through.
         Released = "released",
+        /// Its recipient let it through.
+        ReleasedByRecipient = "released_by_recipient",
         /// An operator threw it away.
         Deleted = "deleted",
         /// It was there for too long.

@@ -7,7 +7,7 @@ use super::{Definitions, Family, Metrics, family, with};
 
 const LEFT: Family = family(
     "quarantine_left_total",
-    "Messages that have left quarantine: released or deleted by an operator, expired after [antispam.quarantine] days.",
+    "Messages that have left quarantine: released by an operator or a recipient, deleted by an operator, expired after [antispam.quarantine] days.",
     &["how"],
 );
 const DIGESTS: Family = family(

@@ -11,7 +11,6 @@ mod letter;
 mod marks;
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::time::Duration;
 
 use antispam::backscatter::message_id;
@@ -20,9 +19,9 @@ use delivery::Resolution;
 use mail::{Address, BodyType, ForwardPath, Notify, QueueId, ReversePath, Timestamp};
 use policy::Addressed;
 use store::{Hold, NewBody, Origin, OriginKind, Page, QueueEntry, RecipientState, StoreError};
+use tokio::sync::{mpsc, oneshot};
 
 use crate::clock;
-use crate::control::Daemon;
 use crate::intake::{self, Intake, submission, trace};
 use crate::judge::Judged;
 use crate::maillog::Level;
@@ -32,8 +31,8 @@ use crate::session::body::ReceivedBody;
 use crate::session::facts::ClientFacts;
 use crate::session::transaction::{AcceptedRecipient, Transaction};
 
-use super::shown;
-use letter::{Letter, Line};
+use super::{release, shown};
+use letter::{Letter, Line, Released};
 pub use marks::NAMESPACE;
 use marks::{Mark, Marks};
 
@@ -42,20 +41,62 @@ const EVERY: Duration = Duration::from_secs(20);
 /// Messages looked at in one go.
 const PAGE: usize = 500;
 
-/// Sends letters when their time has come, until the future is dropped.
-pub async fn rounds(current: Current, daemon: Arc<Daemon>) {
+/// Asks for letters now. Clones share it.
+#[derive(Debug, Clone)]
+pub struct Teller(mpsc::Sender<Wish>);
+
+/// Somebody waits for the number of letters.
+type Wish = oneshot::Sender<Result<u64, StoreError>>;
+
+/// What [`rounds`] wants.
+pub type Wishes = mpsc::Receiver<Wish>;
+
+impl Teller {
+    /// A handle, and the other end of it.
+    #[must_use]
+    pub fn new() -> (Self, Wishes) {
+        let (sender, receiver) = mpsc::channel(1);
+        (Self(sender), receiver)
+    }
+
+    /// Has letters sent, whatever the time; gives their number.
+    ///
+    /// # Errors
+    /// What the stores say.
+    pub async fn tell(&self) -> Result<u64, StoreError> {
+        let stopping = || StoreError::NotApplied("the server is stopping".to_owned());
+        let (wish, answer) = oneshot::channel();
+        self.0.send(wish).await.map_err(|_| stopping())?;
+        answer.await.map_err(|_| stopping())?
+    }
+}
+
+/// Sends letters when their time has come and when somebody asks for them, one round after the other, until the future is
+/// dropped.
+pub async fn rounds(current: Current, mut wishes: Wishes) {
     let mut ticks = tokio::time::interval(EVERY);
     let mut told = false;
     loop {
-        ticks.tick().await;
-        let services = current.get();
-        match is_due(&services, clock::now()).await {
-            Ok(false) => told = false,
-            Ok(true) => match daemon.send_digests().await {
-                Ok(_) => told = false,
-                Err(error) => tell_once(&services, &mut told, &error),
+        let wish = tokio::select! {
+            _ = ticks.tick() => None,
+            wish = wishes.recv() => match wish {
+                Some(wish) => Some(wish),
+                // Nobody is left who could ask.
+                None => return,
             },
-            Err(error) => tell_once(&services, &mut told, &error),
+        };
+        let services = current.get();
+        let now = clock::now();
+        let due = if wish.is_some() { Ok(true) } else { is_due(&services, now).await };
+        let sent = match due {
+            Ok(true) => send(&services, now).await,
+            due => due.map(|_| 0),
+        };
+        match (wish, &sent) {
+            // Who has asked hears of it.
+            (Some(wish), _) => drop(wish.send(sent)),
+            (None, Ok(_)) => told = false,
+            (None, Err(error)) => tell_once(&services, &mut told, error),
         }
     }
 }
@@ -159,7 +200,7 @@ async fn write_to(services: &Services, kept: &Kept, mark: &Mark, now: Timestamp)
     let left_out = new.len().saturating_sub(settings.digest_entries_max);
     let mut lines = Vec::with_capacity(new.len() - left_out);
     for (arrived, id) in new.into_iter().skip(left_out) {
-        lines.extend(line(services, arrived, id).await);
+        lines.extend(line(services, (arrived, id), &kept.recipient, now).await);
     }
     let id = services.shared.ids.next();
     let made = message_id::make(&services.judge.marks().keys, id, &services.config.hostname);
@@ -178,14 +219,53 @@ async fn write_to(services: &Services, kept: &Kept, mark: &Mark, now: Timestamp)
 }
 
 /// A message that has gone in the meantime has no line.
-async fn line(services: &Services, arrived: Timestamp, id: QueueId) -> Option<Line> {
+async fn line(
+    services: &Services,
+    (arrived, id): (Timestamp, QueueId),
+    recipient: &Address,
+    now: Timestamp,
+) -> Option<Line> {
     let store = &*services.shared.store;
     let entry = store.get(id).await.ok()?;
     let said = shown::said(store, id).await.unwrap_or_default();
     let told = shown::told(&entry);
     let from = if said.from.is_empty() { entry.record.reverse_path.to_string() } else { said.from };
     let score = told.map(|told| (told.score, told.required));
-    Some(Line { id, arrived, from: shown::one_line(&from), subject: said.subject, score })
+    let release = release::address(services, &entry, recipient, now);
+    Some(Line { id, arrived, from: shown::one_line(&from), subject: said.subject, score, release })
+}
+
+/// Tells a recipient that a message was released to it.
+///
+/// # Errors
+/// Why it was not told.
+pub async fn confirm(
+    services: &Services,
+    id: QueueId,
+    recipient: &Address,
+    now: Timestamp,
+) -> Result<(), String> {
+    let finals = match services.router.follow(&ForwardPath::Mailbox(recipient.clone())).await {
+        Resolution::Local { recipients } => recipients,
+        _ => return Ok(()),
+    };
+    let finals: Vec<Address> =
+        finals.into_iter().filter(|address| services.router.is_ours(&address.domain)).collect();
+    let own = services.shared.ids.next();
+    let text = Released {
+        from: &services.postmaster,
+        to: recipient,
+        hostname: services.config.hostname.as_str(),
+        message_id: &message_id::make(&services.judge.marks().keys, own, &services.config.hostname),
+        now,
+        id,
+    }
+    .text();
+    if finals.is_empty() {
+        Ok(())
+    } else {
+        put_into_queue(services, (own, recipient.clone(), finals), text).await
+    }
 }
 
 /// Takes the letter in as mail of our own.
@@ -211,6 +291,7 @@ async fn put_into_queue(
             finals,
             notify: Notify::NEVER,
             original: None,
+            releases: None,
         }],
     };
     let octets = Bytes::from(text);

@@ -4,12 +4,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use antispam::connect::rates::Rates;
-use mail::{Disposition, QueueId, ReversePath, Timestamp};
-use store::{Hold, MemoryState, MemoryStore, MessageRecord, NewBody, NewMessage, Page, RecipientRecord};
+use antispam::quarantine::token;
+use mail::{Address, Disposition, QueueId, ReversePath, Timestamp};
+use store::{
+    Hold, MemoryState, MemoryStore, MessageRecord, NewBody, NewMessage, Page, RecipientRecord, RecipientState,
+};
 use tokio::sync::{Mutex, watch};
 
 use super::digest;
+use super::release::{self, Asked, Release};
 use crate::accounts::{Failures, Limits};
+use crate::admin::Order;
 use crate::assemble;
 use crate::clock::{self, IdMaker};
 use crate::control::Daemon;
@@ -21,6 +26,7 @@ use crate::metrics::Metrics;
 use crate::reload::Reloader;
 use crate::runner::{Message, RunnerHandle};
 use crate::services::{Current, Shared};
+use crate::steward::{self, StewardHandle};
 
 const CONFIGURATION: &str = "
 hostname = \"mx.a.test\"
@@ -50,6 +56,8 @@ async fn house() -> House {
     let loaded = Arc::new(loaded.map_err(|report| report.render(config::Style::Plain)).unwrap());
     std::fs::create_dir_all(loaded.data_dir()).unwrap();
     let (runner, letters) = RunnerHandle::new();
+    let (steward, orders) = StewardHandle::new();
+    let (teller, wishes) = digest::Teller::new();
     let state: Arc<dyn store::StateStore> = Arc::new(MemoryState::default());
     let log = MailLog::start(Settings::default(), clock::now, Box::new(std::io::sink())).unwrap();
     let shared = Arc::new(Shared {
@@ -66,9 +74,13 @@ async fn house() -> House {
         failures: Arc::new(Failures::new(Limits::default())),
         rates: Arc::new(Rates::new(state)),
         runner,
+        steward,
+        teller,
         stopping: watch::channel(false).0,
     });
     let current = Current::new(assemble::services(&loaded, shared).await.unwrap());
+    tokio::spawn(steward::run(current.clone(), orders));
+    tokio::spawn(digest::rounds(current.clone(), wishes));
     let reloader = Arc::new(Mutex::new(Reloader::new(loaded, current.clone())));
     let daemon = Daemon::new(current.clone(), reloader);
     House { daemon, current, letters, _folder: folder }
@@ -80,7 +92,13 @@ fn days_ago(days: u64) -> Timestamp {
 
 impl House {
     async fn keep(&self, id: u64, days: u64, hold: Hold, recipients: &[&str]) {
+        self.keep_for(id, days, hold, (recipients, false)).await;
+    }
+
+    /// As [`Self::keep`]; the second of the pair: for a score alone.
+    async fn keep_for(&self, id: u64, days: u64, hold: Hold, (recipients, may_release): (&[&str], bool)) {
         let recipients = recipients.iter().map(|address| RecipientRecord {
+            may_release,
             disposition: Disposition::Quarantine,
             ..RecipientRecord::new(address.parse().unwrap())
         });
@@ -162,4 +180,101 @@ async fn letters_are_due_once_after_each_time_of_day() {
     assert_eq!(digest::send(&services, later(9)).await, Ok(0));
     assert_eq!(due(later(10)).await, Ok(false));
     assert_eq!(due(later(29)).await, Ok(true));
+}
+
+impl House {
+    /// The address in a letter by which its recipient has this message released.
+    async fn release_address(&mut self, to: &str, id: u64) -> Address {
+        digest::send(&self.current.get(), clock::now()).await.unwrap();
+        let told = self.told().await;
+        let (_, text) = told.iter().find(|(recipient, _)| recipient == to).unwrap();
+        let entry = text.split("\r\n\r\n").find(|part| part.contains(&format!("number {id}\r\n"))).unwrap();
+        let link = entry.split("<mailto:").nth(1).and_then(|rest| rest.split('?').next()).unwrap();
+        link.parse().unwrap()
+    }
+
+    async fn asked(&self, address: &Address) -> Option<Asked> {
+        release::asked(&self.current.get(), address, clock::now()).await
+    }
+}
+
+#[tokio::test]
+async fn a_recipient_releases_its_own_copy_and_nobody_elses() {
+    let mut house = house().await;
+    house.keep_for(1, 0, Hold::Quarantine, (&["joe@a.test", "ann@a.test"], true)).await;
+    let [joe, ann]: [Address; 2] = ["joe@a.test", "ann@a.test"].map(|text| text.parse().unwrap());
+    let by_joe = house.release_address("joe@a.test", 1).await;
+    let own = Release { id: QueueId(1), recipient: joe.clone() };
+    assert_eq!(house.asked(&by_joe).await, Some(Asked::For(own)));
+    let steward = house.current.get().shared.steward.clone();
+    assert_eq!(steward.release(QueueId(1), joe.clone()).await, Ok(true));
+    // The copy has a name of its own; the letter that tells of it follows.
+    let all = house.all().await;
+    let free: Vec<_> =
+        all.iter().filter(|entry| entry.state.hold.is_none() && entry.record.size == 0).collect();
+    assert_eq!(free.len(), 1, "{all:?}");
+    assert_eq!(free[0].record.recipients.len(), 1);
+    assert_eq!(free[0].record.recipients[0].address, joe);
+    let kept = house.current.get().shared.store.get(QueueId(1)).await.unwrap();
+    assert_eq!(kept.state.hold, Some(Hold::Quarantine), "ann's copy stays where it is");
+    assert_eq!(kept.state.recipients[1].state, RecipientState::Pending);
+    assert_eq!(house.asked(&by_joe).await, Some(Asked::Nothing), "once");
+    assert_eq!(steward.release(QueueId(1), joe).await, Ok(false));
+    // The last one is released as it is.
+    assert_eq!(steward.release(QueueId(1), ann).await, Ok(true));
+    let entry = house.current.get().shared.store.get(QueueId(1)).await.unwrap();
+    assert!(entry.state.hold.is_none() && entry.state.released.is_some());
+    let text = house.current.get().shared.metrics.render();
+    assert!(text.contains("staffetta_quarantine_left_total{how=\"released_by_recipient\"} 2"), "{text}");
+}
+
+#[tokio::test]
+async fn only_what_a_score_keeps_back_is_the_recipients_to_release() {
+    let mut house = house().await;
+    house.keep_for(1, 0, Hold::Quarantine, (&["joe@a.test"], true)).await;
+    house.keep_for(2, 0, Hold::Quarantine, (&["joe@a.test"], false)).await;
+    house.keep_for(3, 0, Hold::Operator, (&["joe@a.test"], true)).await;
+    let good = house.release_address("joe@a.test", 1).await;
+    let services = house.current.get();
+    let joe: Address = "joe@a.test".parse().unwrap();
+    for id in [2, 3] {
+        let made = token::local_part(&services.judge.marks().keys, QueueId(id), &joe, clock::now()).unwrap();
+        let address: Address = format!("{made}@a.test").parse().unwrap();
+        assert_eq!(
+            house.asked(&address).await,
+            Some(Asked::Nothing),
+            "a good check, and yet not his to release"
+        );
+        assert_eq!(services.shared.steward.release(QueueId(id), joe.clone()).await, Ok(false));
+    }
+    let said = good.to_string();
+    let forged: Address = said.replacen("release-0", "release-1", 1).parse().unwrap();
+    assert_eq!(house.asked(&forged).await, Some(Asked::Nothing));
+    assert_eq!(house.asked(&"joe@a.test".parse().unwrap()).await, None, "an ordinary address");
+    let elsewhere: Address = said.replace("@a.test", "@far.test").parse().unwrap();
+    assert_eq!(house.asked(&elsewhere).await, None);
+    let late = Timestamp(clock::now().0 + 11 * 86_400_000);
+    assert_eq!(release::asked(&services, &good, late).await, Some(Asked::Nothing), "its days are over");
+}
+
+#[tokio::test]
+async fn orders_that_meet_are_carried_out_one_after_the_other() {
+    let house = house().await;
+    let steward = house.current.get().shared.steward.clone();
+    for id in 1..=50 {
+        house.keep_for(id, 11, Hold::Quarantine, (&["joe@a.test"], true)).await;
+    }
+    let mut orders = tokio::task::JoinSet::new();
+    for id in (1..=50).map(QueueId) {
+        let (a, b, c) = (steward.clone(), steward.clone(), steward.clone());
+        orders.spawn(async move { a.expire(id).await == Ok(true) });
+        orders.spawn(async move { b.release(id, "joe@a.test".parse().unwrap()).await == Ok(true) });
+        orders.spawn(async move { c.steer(Order::Release, id).await.is_ok() });
+    }
+    let done = orders.join_all().await.into_iter().filter(|done| *done).count();
+    assert_eq!(done, 50, "each message has left quarantine once, one way or another");
+    let text = house.current.get().shared.metrics.render();
+    let left = text.lines().filter(|line| line.starts_with("staffetta_quarantine_left_total"));
+    let sum: f64 = left.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum();
+    assert!((sum - 50.0).abs() < 0.5, "{text}");
 }

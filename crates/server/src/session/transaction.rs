@@ -3,6 +3,8 @@
 use mail::{Address, BodyType, Notify, OriginalRecipient, QueueId, Ret, ReversePath};
 use policy::Addressed;
 
+use crate::quarantine::release::Release;
+
 /// What MAIL opened.
 #[derive(Debug)]
 pub struct Transaction {
@@ -39,4 +41,6 @@ pub struct AcceptedRecipient {
     pub notify: Notify,
     /// ORCPT=.
     pub original: Option<OriginalRecipient>,
+    /// It is no mailbox: whoever writes to it wants this released, and the letter goes nowhere.
+    pub releases: Option<Release>,
 }

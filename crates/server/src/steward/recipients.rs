@@ -1,0 +1,111 @@
+//! What a recipient has released: its own copy, and nobody else's.
+//!
+//! A message that is kept back for this recipient alone is released as it is. Of one that is kept back for others too, this
+//! recipient's copy becomes a message of its own, durable before the first one counts it as delivered; a crash between the
+//! two leaves both, and a second release would bring it a second time. Never released here: what a rule, a scanner or a
+//! milter keeps back.
+
+use std::io::Read as _;
+use std::sync::Arc;
+
+use mail::{Address, QueueId, Reply};
+use queue::{Event, RetryScope};
+use store::{
+    Change, LastAttempt, MessageRecord, NewBody, NewMessage, QueueEntry, QueueStore, RecipientState,
+    RecipientStatus, StoreError, StoredBody,
+};
+
+use crate::admin::ControlError;
+use crate::clock;
+use crate::maillog::Level;
+use crate::metrics::LeftQuarantine;
+use crate::quarantine::{digest, release};
+use crate::runner::Message;
+use crate::services::Services;
+
+use super::{admit, line, settle};
+
+/// Octets that are copied in one go.
+const PIECE_BYTES: usize = 64 << 10;
+
+/// Releases it to this recipient; false when it is not kept back for that one, or only an operator may.
+pub(super) async fn release(
+    services: &Services,
+    id: QueueId,
+    recipient: &Address,
+) -> Result<bool, ControlError> {
+    let shared = &services.shared;
+    let entry = match shared.store.get(id).await {
+        Err(StoreError::Absent) => return Ok(false),
+        entry => entry?,
+    };
+    let theirs: Vec<usize> = release::theirs(&entry, recipient).collect();
+    if theirs.is_empty() {
+        return Ok(false);
+    }
+    let is_pending = |status: &&RecipientStatus| status.state == RecipientState::Pending;
+    if theirs.len() == entry.state.recipients.iter().filter(is_pending).count() {
+        settle(shared, id, vec![Change::Released { next_attempt: clock::now() }]).await?;
+        shared.runner.send(Message::Event(Event::Retry(RetryScope::Messages(vec![id])))).await;
+    } else {
+        release_copy(services, &entry, &theirs).await?;
+    }
+    shared.log.released(&line("release", &entry));
+    shared.metrics.left_quarantine(LeftQuarantine::ReleasedByRecipient);
+    Ok(true)
+}
+
+async fn release_copy(services: &Services, entry: &QueueEntry, theirs: &[usize]) -> Result<(), ControlError> {
+    let (shared, now, copy) = (&services.shared, clock::now(), services.shared.ids.next());
+    let recipients = theirs.iter().filter_map(|index| entry.record.recipients.get(*index).cloned());
+    // Its time in the queue runs from now on, as that of any message that is released.
+    let record =
+        MessageRecord { id: copy, arrived: now, recipients: recipients.collect(), ..entry.record.clone() };
+    shared.history.alias(copy, entry.record.id, services.config.antispam.history_days);
+    let body = second_body(Arc::clone(&shared.store), copy, entry.record.id).await?;
+    let new = QueueEntry::new(record.clone(), now);
+    shared.store.enqueue(NewMessage { record, body, next_attempt: now, hold: None }).await?;
+    let reply = Reply::new(250, (2, 0, 0), format!("Ok: released as {copy}"));
+    let last = Some(LastAttempt { at: now, peer: None, reply });
+    let status = RecipientStatus { state: RecipientState::Delivered, last };
+    let ended = |index: &usize| {
+        let index = u32::try_from(*index).ok()?;
+        Some(Change::Recipient { index, status: status.clone() })
+    };
+    settle(shared, entry.record.id, theirs.iter().filter_map(ended).collect()).await?;
+    let text = format!("{}: the copy of a recipient is released as {copy}", entry.record.id);
+    shared.log.notice(Level::Info, &text);
+    admit(services, new).await;
+    Ok(())
+}
+
+/// The octets of one message for another.
+async fn second_body(store: Arc<dyn QueueStore>, copy: QueueId, id: QueueId) -> Result<NewBody, StoreError> {
+    let path = match store.read_body(id).await? {
+        StoredBody::Memory(chunks) => return Ok(NewBody::Memory(chunks)),
+        StoredBody::File { path, .. } => path,
+    };
+    let failed = |error: std::io::Error| StoreError::NotApplied(error.to_string());
+    let copied = tokio::task::spawn_blocking(move || {
+        let mut writer = store.spool(copy)?;
+        let mut file = std::fs::File::open(path).map_err(failed)?;
+        let mut piece = vec![0; PIECE_BYTES];
+        loop {
+            let length = file.read(&mut piece).map_err(failed)?;
+            if length == 0 {
+                return writer.finish().map(NewBody::File);
+            }
+            writer.write(piece.get(..length).unwrap_or_default())?;
+        }
+    });
+    copied.await.map_err(|panic| StoreError::NotApplied(panic.to_string()))?
+}
+
+/// Tells the recipient that it was released, so that a release that somebody else has asked for is noticed. Without the
+/// letter it still has the message.
+pub(super) async fn tell(services: &Services, id: QueueId, recipient: &Address) {
+    if let Err(why) = digest::confirm(services, id, recipient, clock::now()).await {
+        let text = format!("{id}: <{recipient}> was not told that it is released: {why}");
+        services.shared.log.notice(Level::Warning, &text);
+    }
+}
