@@ -7,6 +7,7 @@ mod disk;
 mod full;
 mod ledger;
 mod sink;
+mod stolen;
 
 use std::sync::Mutex;
 use std::sync::atomic::Ordering;

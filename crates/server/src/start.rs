@@ -155,6 +155,7 @@ async fn serve(
     let current = Current::new(assemble::services(&loaded, Arc::clone(&shared)).await?);
     current.get().show_certificates();
     current.get().show_checks();
+    rates::queued::hold_at_start(&shared).await;
     let scheduler = Scheduler::new(loaded.config.queue.clone(), clock::now().0);
     let runner = tokio::spawn(Runner::new(scheduler, current.clone(), handle.clone(), letters).run());
 

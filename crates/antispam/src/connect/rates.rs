@@ -11,6 +11,7 @@ mod counters;
 pub mod locks;
 mod settings;
 
+use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use mail::{ClientNetwork, Timestamp};
@@ -30,6 +31,10 @@ const TTL_SECONDS: u64 = 2 * HOUR_SECONDS + 60;
 pub const HOLD_TIMES: u64 = 2;
 /// Over so many times the limit, the account is locked.
 pub const LOCK_TIMES: u64 = 4;
+/// With what the mark of an account begins whose mail is being put on hold.
+const SWEEP: &[u8] = b"sweep/";
+/// For how long such a mark is of use: no mail stays in the queue for longer.
+const SWEEP_TTL_SECONDS: u64 = 30 * 24 * HOUR_SECONDS;
 /// Entries that are read from the store at once.
 const PAGE: usize = 500;
 /// Writes that go to the store at once.
@@ -255,6 +260,7 @@ impl Rates {
             }
         }
         writes.extend(Step::ALL.map(|step| Write::delete(told(account, step.as_str()))));
+        writes.push(Write::delete(sweep(account)));
         for written in self.state.write(writes, now).await? {
             written?;
         }
@@ -267,6 +273,46 @@ impl Rates {
     /// [`StoreError`] when it could not be written down: it holds until a restart.
     pub async fn lock(&self, account: &str, lock: Lock, now: Timestamp) -> Result<bool, StoreError> {
         self.locks.add(account, lock, now).await
+    }
+
+    /// What an account has queued is about to be put on hold; until that [is done](Self::sweep_ends) a start does it anew.
+    ///
+    /// # Errors
+    /// [`StoreError`] when it could not be written down: a stop meanwhile leaves the rest as it is.
+    pub async fn sweep_begins(&self, account: &str, now: Timestamp) -> Result<(), StoreError> {
+        self.mark(Write::put(sweep(account), Vec::new(), SWEEP_TTL_SECONDS), now).await
+    }
+
+    /// All that an account has queued is on hold.
+    ///
+    /// # Errors
+    /// [`StoreError`]: then the next start looks once more, which does no harm.
+    pub async fn sweep_ends(&self, account: &str, now: Timestamp) -> Result<(), StoreError> {
+        self.mark(Write::delete(sweep(account)), now).await
+    }
+
+    /// Accounts whose queued mail must be on hold before anything is delivered: those that are locked, and those with which
+    /// the last run was not done. To be asked once, at start, after [`Rates::load`].
+    ///
+    /// # Errors
+    /// [`StoreError`] when the state store does not answer.
+    pub async fn to_be_held(&self, now: Timestamp) -> Result<BTreeSet<String>, StoreError> {
+        let mut accounts: BTreeSet<String> =
+            self.locks.all().into_iter().map(|(account, _)| account).collect();
+        let mut after = None;
+        loop {
+            let page = self.state.scan(sweep(""), after, PAGE, now).await?;
+            let names = page.entries.iter().filter_map(|entry| entry.key.rest().strip_prefix(SWEEP));
+            accounts.extend(names.filter_map(|name| String::from_utf8(name.to_vec()).ok()));
+            after = page.next;
+            if after.is_none() {
+                return Ok(accounts);
+            }
+        }
+    }
+
+    async fn mark(&self, write: Write, now: Timestamp) -> Result<(), StoreError> {
+        self.state.write(vec![write], now).await?.into_iter().try_for_each(|written| written.map(drop))
     }
 
     /// Reads what was counted and locked before a restart. To be called once, before clients come.
@@ -350,6 +396,11 @@ fn step(count: u64, limit: u64) -> Option<Step> {
 /// Apart from the counters, which begin with a number.
 fn told(who: &str, what: &str) -> StateKey {
     StateKey::new(NAMESPACE, format!("told/{what}/{who}"))
+}
+
+/// Apart from both.
+fn sweep(account: &str) -> StateKey {
+    StateKey::new(NAMESPACE, [SWEEP, account.as_bytes()].concat())
 }
 
 #[cfg(test)]

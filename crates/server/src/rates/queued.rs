@@ -3,6 +3,9 @@
 //!
 //! Runs beside the session that has noticed; mail that others send does not wait for it. It releases nothing: that is for an
 //! operator (`staffetta queue release --account`). A message that is being delivered at this moment may still arrive.
+//! When the server ends before all is on hold, the next start does the rest before anything is delivered; what an operator
+//! has released by then stays released. A crash in the seconds in which that an account was found out is not yet on disk
+//! (`[store.state] flush_millis`) forgets that it was.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -29,13 +32,91 @@ pub(super) fn hold(shared: &Arc<Shared>, account: &str) {
     let shared = Arc::clone(shared);
     let mut sweep = Sweep { account: account.to_owned(), found_out: clock::now(), seen: BTreeSet::new() };
     tokio::spawn(async move {
-        sweep.run(&shared).await;
+        let begun = shared.rates.sweep_begins(&sweep.account, clock::now()).await;
+        if let Err(error) = begun {
+            let text = format!(
+                "a stop before all that {} has queued is held leaves the rest: {error}",
+                sweep.account
+            );
+            shared.log.notice(Level::Warning, &text);
+        }
+        let done = sweep.run(&shared).await;
         let mut stopping = shared.stopping.subscribe();
         let stopped = async move { stopping.wait_for(|stopping| *stopping).await.is_ok() };
-        if tokio::time::timeout(AGAIN_AFTER, stopped).await.is_err() {
-            sweep.run(&shared).await;
+        let is_over = tokio::time::timeout(AGAIN_AFTER, stopped).await.is_err();
+        if is_over && done && sweep.run(&shared).await {
+            // Else the next start looks again.
+            let _ = shared.rates.sweep_ends(&sweep.account, clock::now()).await;
         }
     });
+}
+
+/// Before anything is delivered: holds what locked accounts have queued, and what was not yet held when the server ended.
+pub(crate) async fn hold_at_start(shared: &Shared) {
+    let accounts = match shared.rates.to_be_held(clock::now()).await {
+        Ok(accounts) if accounts.is_empty() => return,
+        Ok(accounts) => accounts,
+        Err(error) => {
+            let text = format!("whose queued mail has to be held is not known: {error}");
+            return shared.log.notice(Level::Error, &text);
+        }
+    };
+    let mut after = None;
+    loop {
+        match next_page_of_all(shared, &accounts, &mut after).await {
+            Ok(true) => {}
+            Ok(false) => break,
+            Err(error) => {
+                let text = format!("what {} accounts have queued could not be held: {error}", accounts.len());
+                return shared.log.notice(Level::Error, &text);
+            }
+        }
+    }
+    for account in &accounts {
+        let _ = shared.rates.sweep_ends(account, clock::now()).await;
+    }
+}
+
+/// False when the queue ends. The runner is not there yet: it finds what is held as it is.
+async fn next_page_of_all(
+    shared: &Shared,
+    accounts: &BTreeSet<String>,
+    after: &mut Option<QueueId>,
+) -> Result<bool, StoreError> {
+    let page = shared.store.list(Page { after: *after, limit: PAGE }).await?;
+    let Some(last) = page.last() else { return Ok(false) };
+    *after = Some(last.record.id);
+    let account = |entry: &QueueEntry| {
+        let origin = &entry.record.origin;
+        let account = origin.account.clone().filter(|account| accounts.contains(account))?;
+        let is_free = waits(entry) && entry.state.released.is_none();
+        (origin.kind == OriginKind::Submission && is_free).then_some((entry.record.id, account))
+    };
+    let found: Vec<(QueueId, String)> = page.iter().filter_map(account).collect();
+    for id in settle(shared, found.iter().map(|(id, _)| *id).collect()).await? {
+        let account = found.iter().find(|(found, _)| *found == id).map(|(_, account)| account.as_str());
+        shared.log.notice(Level::Warning, &line(id, account.unwrap_or_default()));
+    }
+    Ok(true)
+}
+
+/// Puts these on hold; gives those that were still there.
+async fn settle(shared: &Shared, ids: Vec<QueueId>) -> Result<Vec<QueueId>, StoreError> {
+    if ids.is_empty() {
+        return Ok(ids);
+    }
+    let hold = |id: &QueueId| Settlement { id: *id, changes: vec![Change::Held(Hold::Operator)] };
+    let settled = shared.store.settle(ids.iter().map(hold).collect()).await?;
+    let mut held = Vec::with_capacity(ids.len());
+    for (id, settled) in ids.into_iter().zip(settled) {
+        match settled {
+            Ok(()) => held.push(id),
+            // Delivered meanwhile.
+            Err(StoreError::Absent) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(held)
 }
 
 /// The line about a message of such an account.
@@ -53,15 +134,17 @@ struct Sweep {
 }
 
 impl Sweep {
-    async fn run(&mut self, shared: &Shared) {
+    /// True when all is on hold.
+    async fn run(&mut self, shared: &Shared) -> bool {
         let mut after = None;
         loop {
             let held = match self.next_page(shared, &mut after).await {
                 Ok(Some(held)) => held,
-                Ok(None) => return,
+                Ok(None) => return true,
                 Err(error) => {
                     let text = format!("what account {} has queued could not be held: {error}", self.account);
-                    return shared.log.notice(Level::Error, &text);
+                    shared.log.notice(Level::Error, &text);
+                    return false;
                 }
             };
             for id in held {
@@ -84,21 +167,7 @@ impl Sweep {
         let new: Vec<&QueueEntry> = ours.filter(|entry| !self.seen.contains(&entry.record.id)).collect();
         self.seen.extend(new.iter().map(|entry| entry.record.id));
         let ids: Vec<QueueId> = new.into_iter().filter(|entry| waits(entry)).map(|e| e.record.id).collect();
-        if ids.is_empty() {
-            return Ok(Some(ids));
-        }
-        let hold = |id: &QueueId| Settlement { id: *id, changes: vec![Change::Held(Hold::Operator)] };
-        let settled = shared.store.settle(ids.iter().map(hold).collect()).await?;
-        let mut held = Vec::with_capacity(ids.len());
-        for (id, settled) in ids.into_iter().zip(settled) {
-            match settled {
-                Ok(()) => held.push(id),
-                // Delivered meanwhile.
-                Err(StoreError::Absent) => {}
-                Err(error) => return Err(error),
-            }
-        }
-        Ok(Some(held))
+        settle(shared, ids).await.map(Some)
     }
 
     fn is_its(&self, entry: &QueueEntry) -> bool {

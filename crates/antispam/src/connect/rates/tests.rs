@@ -153,3 +153,21 @@ async fn locks_last_until_they_are_lifted_and_then_all_is_forgotten() {
     assert!(third.unlock("mara", later).await.is_err());
     assert!(third.is_news("mara", "hold", later).await, "better twice than never");
 }
+
+#[tokio::test]
+async fn whose_mail_is_being_held_is_known_after_a_restart() {
+    let now = Timestamp(1_795_309_323_000);
+    let state: Arc<dyn StateStore> = Arc::new(MemoryState::default());
+    let rates = Rates::new(Arc::clone(&state));
+    let lock = Lock { since_seconds: 1, event: Event::Bounce, count: 9, limit: 2 };
+    rates.lock("locked@a.test", lock, now).await.unwrap();
+    for account in ["done@a.test", "cut@a.test", "freed@a.test"] {
+        rates.sweep_begins(account, now).await.unwrap();
+    }
+    rates.sweep_ends("done@a.test", now).await.unwrap();
+    rates.unlock("freed@a.test", now).await.unwrap();
+    let again = Rates::new(state);
+    again.load(now).await.unwrap();
+    let accounts: Vec<String> = again.to_be_held(now).await.unwrap().into_iter().collect();
+    assert_eq!(accounts, ["cut@a.test", "locked@a.test"]);
+}
