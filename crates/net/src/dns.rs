@@ -6,6 +6,7 @@
 //! Names are always taken as fully qualified: no search list, no hosts file, no C library. Every look-up ends within
 //! [`DnsSettings::lookup_seconds_max`], and the cache is bounded.
 
+mod figures;
 mod heard;
 mod lists;
 mod name;
@@ -15,7 +16,6 @@ use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::str::FromStr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use hickory_resolver::config::{
@@ -32,6 +32,8 @@ use mail::Domain;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use figures::Kind;
+pub use figures::{FIGURE_KINDS, FIGURE_RESULTS, Figures};
 pub use heard::Heard;
 pub use lists::{LIST_RECORDS_MAX, ListAnswer, ListFailure};
 pub use name::{DnsName, Family};
@@ -153,46 +155,6 @@ pub enum Exchange {
     Null,
     /// Something that is no host name, verbatim. It counts as a record, so that a broken set is not taken for none.
     Unusable(String),
-}
-
-/// Look-ups by kind and result since the start. Read with [`Figures::read`].
-#[derive(Debug, Default)]
-pub struct Figures([[AtomicU64; 4]; 5]);
-
-/// Kinds of look-up, in the order of [`Figures::read`].
-pub const FIGURE_KINDS: [&str; 5] = ["mx", "address", "ptr", "txt", "cname"];
-/// Results of look-ups, in the order of [`Figures::read`].
-pub const FIGURE_RESULTS: [&str; 4] = ["found", "no_name", "no_data", "failed"];
-
-impl Figures {
-    /// Every count as `(kind, result, count)`; the labels are fixed sets.
-    pub fn read(&self) -> impl Iterator<Item = (&'static str, &'static str, u64)> + '_ {
-        FIGURE_KINDS.iter().zip(&self.0).flat_map(|(kind, row)| {
-            FIGURE_RESULTS.iter().zip(row).map(|(result, n)| (*kind, *result, n.load(Ordering::Relaxed)))
-        })
-    }
-
-    fn count<T>(&self, kind: Kind, answer: &DnsAnswer<T>) {
-        let column = match answer {
-            DnsAnswer::Found(_) => 0,
-            DnsAnswer::NoName => 1,
-            DnsAnswer::NoData => 2,
-            DnsAnswer::Failed(_) => 3,
-        };
-        if let Some(cell) = self.0.get(kind as usize).and_then(|row| row.get(column)) {
-            cell.fetch_add(1, Ordering::Relaxed);
-        }
-    }
-}
-
-/// Row of [`Figures`].
-#[derive(Clone, Copy)]
-enum Kind {
-    Mx,
-    Address,
-    Ptr,
-    Txt,
-    Cname,
 }
 
 /// The resolver. Cheap to clone: clones share sockets, cache and figures.
