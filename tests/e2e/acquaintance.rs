@@ -72,6 +72,45 @@ fn known_people_are_not_judged_by_what_they_write() {
     assert_eq!(reply.code, 550, "{reply:?}");
 }
 
+/// What is remembered of a sender counts after a restart too, until somebody says that it be forgotten.
+#[test]
+fn reputations_outlive_a_restart_and_can_be_forgotten() {
+    let (mut house, _dns) = house();
+    let (ann, reputation) = ("ann@far.test", |house: &House, arguments: &[&str]| {
+        let output = house.daemon.tool(&[&["reputation"], arguments].concat());
+        (output.status.code().unwrap(), String::from_utf8(output.stdout).unwrap())
+    });
+    let is_bad = |symbols: &[String]| symbols.iter().any(|symbol| symbol == "REPUTATION_BAD");
+    let mut far = house.client("192.0.2.9", "mail.far.test");
+    for (number, expected) in [(1, false), (2, false), (3, true)] {
+        let (_, symbols) = fate(&house, (&mut far, ann), &dubious(ann, ""));
+        assert_eq!(is_bad(&symbols), expected, "{number}: {symbols:?}");
+    }
+    let (_, known) = reputation(&house, &["list"]);
+    for subject in ["address:ann@far.test", "domain:far.test", "net:192.0.2.0/24", "3 reputations"] {
+        assert!(known.contains(subject), "{known}");
+    }
+    assert_eq!(house.daemon.metric("staffetta_reputations"), Some(3.0));
+    // Her name from elsewhere is neither worse nor better for it.
+    let (_, symbols) = fate(&house, (&mut house.client("198.51.100.7", "far.test"), ann), &dubious(ann, ""));
+    assert!(!symbols.iter().any(|symbol| symbol.starts_with("REPUTATION_")), "{symbols:?}");
+
+    assert_eq!(house.daemon.stop(), Some(0));
+    house.daemon.run();
+    let (code, again) = reputation(&house, &["show", ann, "far.test", "192.0.2.77", "--json"]);
+    assert_eq!((code, again.lines().count()), (0, 3), "{again}");
+    let (_, symbols) =
+        fate(&house, (&mut house.client("192.0.2.9", "mail.far.test"), ann), &dubious(ann, ""));
+    assert!(is_bad(&symbols), "{symbols:?}");
+    assert_eq!(reputation(&house, &["delete", "far.test", "192.0.2.9"]).0, 0);
+    assert_eq!(reputation(&house, &["delete", "far.test"]).0, 1, "it is gone");
+    let (_, text) = house.explain(&["--erase", ann]);
+    assert!(text.contains("verdicts forgotten"), "{text}");
+    let (_, symbols) =
+        fate(&house, (&mut house.client("192.0.2.9", "mail.far.test"), ann), &dubious(ann, ""));
+    assert!(!symbols.iter().any(|symbol| symbol.starts_with("REPUTATION_")), "{symbols:?}");
+}
+
 #[test]
 fn answers_are_expected_from_whom_the_letter_went_to() {
     let (house, _dns) = house();

@@ -11,4 +11,5 @@ pub mod handed_on;
 pub mod header_sanity;
 pub mod links;
 pub mod mime;
+pub mod reputation;
 pub mod rules;

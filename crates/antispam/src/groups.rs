@@ -21,6 +21,8 @@ pub const SENDER: &str = "sender";
 pub const HEADER: &str = "header";
 /// Whom our users write to, and who answers them: a bounded favour.
 pub const CORRESPONDENCE: &str = "correspondence";
+/// What the sender and its network have sent before: alone it marks nothing.
+pub const REPUTATION: &str = "reputation";
 /// What programs besides us think of a letter.
 pub const SCANNERS: &str = "scanners";
 /// What was learnt from mail of before.
@@ -54,8 +56,9 @@ pub fn all() -> Vec<GroupDef> {
     let outer = caps.into_iter().map(group);
     // Its favours alone weigh less than anything that marks a letter.
     let favour = uncapped(CORRESPONDENCE, Some(Score::tenths(-15)));
+    let before = GroupDef { floor: Some(Score::tenths(-15)), ..GroupDef::new(REPUTATION, Score::points(2)) };
     outer
-        .chain([favour, uncapped(SCANNERS, None)])
+        .chain([favour, before, uncapped(SCANNERS, None)])
         .chain(content.into_iter().map(|row| group(row).within(CONTENT)))
         .collect()
 }

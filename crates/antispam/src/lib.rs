@@ -21,6 +21,7 @@ pub mod mail_from;
 pub mod quarantine;
 pub mod rcpt;
 pub mod remote;
+pub mod reputation;
 pub mod work;
 
 #[cfg(test)]

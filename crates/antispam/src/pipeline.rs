@@ -29,6 +29,7 @@ use crate::end_of_data::handed_on::HandedOn;
 use crate::end_of_data::header_sanity::HeaderSanity;
 use crate::end_of_data::links::Links;
 use crate::end_of_data::mime::Mime;
+use crate::end_of_data::reputation::ReputationCheck;
 use crate::end_of_data::rules::{self, Rules};
 use crate::groups;
 use crate::helo::claim::{Claim, Ours};
@@ -49,6 +50,7 @@ use crate::remote::Scanners;
 use crate::remote::milter::Milters;
 use crate::remote::milter::settings::MilterError;
 use crate::remote::settings::ScannerError;
+use crate::reputation::{Memory, Reputation};
 use crate::settings::Settings;
 
 /// The checks after DATA that look at nothing but the letter, but for what was learnt.
@@ -64,6 +66,8 @@ pub struct Parts<'a> {
     pub dns: &'a DnsSettings,
     /// What is remembered from one session to the next.
     pub state: Arc<dyn StateStore>,
+    /// What senders and networks have sent lately.
+    pub reputation: Memory,
     /// Who knows the addresses of our domains.
     pub senders: Arc<dyn Senders>,
     /// Our name.
@@ -94,6 +98,8 @@ pub struct Made {
     pub greylist: Greylist,
     /// The memory of whom our users have written to.
     pub correspondents: Correspondents,
+    /// The memory of what senders and networks have sent.
+    pub reputation: Reputation,
     /// An operator's tables about headers and bodies.
     pub content: ContentChecks,
     /// Programs besides us that look at messages.
@@ -146,6 +152,7 @@ pub fn set_up(parts: &Parts<'_>) -> Result<Made, SetUpError> {
     let lists = Arc::new(Lists::new(&settings.dnsbl, settings.dnsbl_health.clone(), parts.dns)?);
     let greylist = Greylist::new(settings.greylist.clone(), Arc::clone(&parts.state));
     let correspondents = Correspondents::new(settings.correspondent_days, Arc::clone(&parts.state));
+    let reputation = Reputation::new(settings.reputation, parts.reputation.clone());
     let mut all = Pipeline::default();
     let mut opening = Opening::new(parts.base);
     access(&mut all, parts, &mut opening)?;
@@ -184,6 +191,7 @@ pub fn set_up(parts: &Parts<'_>) -> Result<Made, SetUpError> {
     add.to(&mut all.end_of_data, Authentication::new(settings.dmarc));
     add.to(&mut all.end_of_data, HandedOn);
     add.to(&mut all.end_of_data, Correspondent::new(correspondents.clone()));
+    add.to(&mut all.end_of_data, ReputationCheck::new(reputation.clone()));
     add.to(&mut all.end_of_data, HeaderSanity::new(ours));
     add.to(&mut all.end_of_data, Mime);
     add.to(&mut all.end_of_data, Rules::open(&settings.rules, settings.own_rules, parts.base)?);
@@ -206,6 +214,7 @@ pub fn set_up(parts: &Parts<'_>) -> Result<Made, SetUpError> {
         lists,
         greylist,
         correspondents,
+        reputation,
         content,
         scanners,
         milters,
@@ -339,6 +348,7 @@ mod tests {
             resolver: Resolver::from_settings(&dns).unwrap(),
             dns: &dns,
             state: Arc::new(MemoryState::default()),
+            reputation: Memory::new(Arc::new(MemoryState::default())),
             senders: Arc::new(Nobody),
             hostname: "mx.example.test".parse().unwrap(),
             domains: Vec::new(),

@@ -25,6 +25,7 @@ use crate::quarantine::QuarantineSettings;
 use crate::rcpt::greylist::GreylistSettings;
 use crate::remote::milter::settings::MilterSettings;
 use crate::remote::settings::ScannerSettings;
+use crate::reputation::ReputationSettings;
 
 /// How strangers and their mail are judged while they are on the line.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -79,9 +80,11 @@ pub struct Settings {
     pub rates: RateSettings,
     /// Whom greylisting asks to come back, and when.
     pub greylist: GreylistSettings,
-    /// For how many days it is remembered to whom our users have written: answers of theirs are never greylisted, and not
-    /// taken for forgeries. 30; 0 remembers nobody.
+    /// For how many days it is remembered to whom our users have written, and in which threads: answers are never
+    /// greylisted, not taken for forgeries, and not judged by what they say alone. 30; 0 remembers nobody.
     pub correspondent_days: u32,
+    /// What senders and networks have sent lately.
+    pub reputation: ReputationSettings,
     /// The classifier that learns.
     pub bayes: BayesSettings,
     /// What the classifier learns by itself.
@@ -192,6 +195,7 @@ impl Default for Settings {
             rates: RateSettings::default(),
             greylist: GreylistSettings::default(),
             correspondent_days: 30,
+            reputation: ReputationSettings::default(),
             bayes: BayesSettings::default(),
             learn: LearnSettings::default(),
             backscatter: BackscatterSettings::default(),

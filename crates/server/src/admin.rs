@@ -18,6 +18,7 @@ pub use antispam::connect::dnsbl::lists::{Figures as ListFigures, Status as List
 pub use antispam::connect::rates::Event as RateEvent;
 pub use antispam::connect::rates::locks::Lock;
 pub use antispam::rcpt::greylist::manage::{Line as Greylisted, State as GreylistState};
+pub use antispam::reputation::Line as ReputationLine;
 pub use client::{Client, ClientError};
 pub use control::{BackscatterStatus, Control, ControlError, FsckReport, QueueControl, Status};
 pub use filter::Filter;

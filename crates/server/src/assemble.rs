@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use antispam::backscatter::{Keys, Marks};
 use antispam::mail_from::own_sender::{Asking, Existence};
+use antispam::reputation::Memory;
 use config::{Config, DomainSettings, Loaded, Principal};
 use delivery::{
     AgentParts, Agents, Directory, LocalDomain, Maildir, NextHop, Owner, Recipients, Resolution, Router,
@@ -51,7 +52,8 @@ pub async fn services(loaded: &Loaded, shared: Arc<Shared>) -> Result<Arc<Servic
         None => None,
     };
     let marks = Keys::open(&marks_folder(loaded), clock::now())?;
-    let judge = judge(loaded, (Arc::clone(&shared.state), marks), &resolver, &router)?;
+    let judge =
+        judge(loaded, (Arc::clone(&shared.state), shared.reputation.clone(), marks), &resolver, &router)?;
     let keys = loaded.data_dir().join("dkim");
     Ok(Arc::new(Services {
         smtp: Arc::new(smtp_settings(&config)),
@@ -86,7 +88,7 @@ pub fn learnt_folder(loaded: &Loaded) -> PathBuf {
 /// The judge, with all its checks, what it remembers by, and the keys of our marks.
 pub(crate) fn judge(
     loaded: &Loaded,
-    (state, keys): (Arc<dyn StateStore>, Keys),
+    (state, reputation, keys): (Arc<dyn StateStore>, Memory, Keys),
     resolver: &Resolver,
     router: &Arc<Router>,
 ) -> Result<Judge, Error> {
@@ -102,6 +104,7 @@ pub(crate) fn judge(
         resolver: resolver.clone(),
         dns: &config.dns,
         state,
+        reputation,
         senders: Arc::new(OwnSenders(Arc::clone(router))),
         hostname: config.hostname.clone(),
         domains: config.domains().cloned().collect(),

@@ -14,6 +14,7 @@ use crate::learning::{self, rounds::Places};
 use crate::maillog::Level;
 use crate::memory;
 use crate::rates;
+use crate::reputation;
 use crate::runner::auditor;
 use crate::services::Current;
 
@@ -37,6 +38,7 @@ pub fn start(tasks: &mut JoinSet<()>, loaded: &Loaded, current: &Current, daemon
     tasks.spawn(lists(current.clone()));
     tasks.spawn(scanners(current.clone()));
     tasks.spawn(rates::tend(current.clone()));
+    tasks.spawn(reputation::tend(current.clone()));
     tasks.spawn(auditor::rounds(current.clone(), Arc::clone(daemon)));
     tasks.spawn(learning::rounds::rounds(current.clone(), Places::of(loaded)));
 }

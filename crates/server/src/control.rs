@@ -7,6 +7,7 @@ use std::time::Instant;
 use antispam::backscatter::status::{DAYS_MAX, counts};
 use antispam::connect::rates::Rates;
 use antispam::quarantine::QuarantineSettings;
+use antispam::reputation::{Reputation, Subject};
 use mail::{QueueId, Timestamp};
 use policy::VerdictRecord;
 use store::{Hold, Page, QueueEntry, QueueStore, StateStore, StoreError};
@@ -188,7 +189,12 @@ impl QueueControl for Daemon {
     }
 
     fn erase_verdicts(&self, address: String) -> Control<'_, u64> {
-        Box::pin(async move { Ok(self.shared.history.erase(&address, clock::now()).await?) })
+        Box::pin(async move {
+            if let Some(subject @ Subject::Address(_)) = Subject::named(address.trim_matches(['<', '>'])) {
+                self.reputation().forget(&subject, clock::now()).await?;
+            }
+            Ok(self.shared.history.erase(&address, clock::now()).await?)
+        })
     }
 
     fn state(&self) -> &dyn StateStore {
@@ -197,6 +203,10 @@ impl QueueControl for Daemon {
 
     fn rates(&self) -> &Rates {
         &self.shared.rates
+    }
+
+    fn reputation(&self) -> Reputation {
+        self.current.get().judge.reputation().clone()
     }
 
     fn dnsbl(&self) -> Vec<ListStatus> {
@@ -244,6 +254,7 @@ impl Health for Daemon {
         metrics.lists(&self.dnsbl());
         metrics.scanners(&self.current.get().judge.scanners().status());
         metrics.accounts_locked(self.shared.rates.locks().all().len() as u64);
+        metrics.reputations(self.shared.reputation.len());
         self.count_outbound_tls();
         let mut totals = [0_u64; 4];
         for (_, result, total) in self.current.get().resolver.figures().read() {

@@ -28,6 +28,7 @@ pub mod quarantine;
 pub mod rates;
 pub mod rehearsal;
 pub mod reload;
+mod reputation;
 pub mod runner;
 pub mod scoring;
 pub mod services;

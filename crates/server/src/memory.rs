@@ -20,13 +20,14 @@ const TEND_EVERY: Duration = Duration::from_secs(1);
 /// Time between two exports.
 const EXPORT_EVERY: Duration = Duration::from_secs(3_600);
 /// What cannot be learnt again: how words count, who our users write to, what we sent, which accounts are locked, who was
-/// told of what is in quarantine.
-const EXPORTED: [&str; 5] = [
+/// told of what is in quarantine, what senders have sent.
+const EXPORTED: [&str; 6] = [
     "tokens",
     antispam::correspondents::NAMESPACE,
     "backscatter",
     antispam::connect::rates::locks::NAMESPACE,
     crate::quarantine::digest::NAMESPACE,
+    antispam::reputation::NAMESPACE,
 ];
 
 /// Opens the store in the data folder.

@@ -112,6 +112,11 @@ const VERDICTS_LOST: Family = family(
     "Verdicts that could not be kept for `staffetta explain`, because too many came at once or the store did not answer.",
     &[],
 );
+const REPUTATIONS: Family = family(
+    "reputations",
+    "Senders and networks of which it is remembered what they have sent, in memory.",
+    &[],
+);
 
 impl Family {
     fn opts(&self) -> Opts {
@@ -165,6 +170,7 @@ pub struct Metrics {
     log_lines_lost: IntCounter,
     verdicts: Grid<policy::Stage, policy::Action, IntCounter>,
     verdicts_lost: IntCounter,
+    reputations: IntGauge,
     checks: checks::Checks,
     lists: lists::Lists,
     scanners: scanners::Scanners,
@@ -221,6 +227,7 @@ impl Metrics {
             log_lines_lost: d.counter(&LOG_LINES_LOST)?,
             verdicts: d.counter_grid(&VERDICTS)?,
             verdicts_lost: d.counter(&VERDICTS_LOST)?,
+            reputations: d.gauge(&REPUTATIONS)?,
             checks: checks::Checks::new(&d)?,
             lists: lists::Lists::new(&d)?,
             scanners: scanners::Scanners::new(&d)?,
@@ -432,6 +439,11 @@ impl Metrics {
     /// Sets the number of verdicts so far that could not be kept.
     pub fn verdicts_lost(&self, total: u64) {
         raise(&self.verdicts_lost, total);
+    }
+
+    /// Sets the number of senders and networks that are remembered.
+    pub fn reputations(&self, count: usize) {
+        self.reputations.set(signed(count as u64));
     }
 
     /// All families in the Prometheus text format.

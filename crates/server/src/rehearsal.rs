@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use antispam::backscatter::keys::Keys;
+use antispam::reputation::Memory;
 use bytes::Bytes;
 use config::Loaded;
 use delivery::Router;
@@ -22,7 +23,7 @@ use policy::{
 };
 use serde::Serialize;
 use smtp::{MailParameters, RecipientParameters};
-use store::{MemoryState, NewBody};
+use store::{MemoryState, NewBody, StateStore};
 
 use crate::accounts::manage;
 use crate::ask::recipient as rcpt;
@@ -132,8 +133,9 @@ pub async fn default_judge() -> Result<Arc<Judge>, Error> {
 
 fn judge_with(loaded: &Loaded, keys: Keys, router: &Arc<Router>) -> Result<Arc<Judge>, Error> {
     let resolver = Resolver::from_settings(&loaded.config.dns)?;
-    let state = Arc::new(MemoryState::default());
-    Ok(Arc::new(assemble::judge(loaded, (state, keys), &resolver, router)?))
+    let state: Arc<dyn StateStore> = Arc::new(MemoryState::default());
+    let reputation = Memory::new(Arc::clone(&state));
+    Ok(Arc::new(assemble::judge(loaded, (state, reputation, keys), &resolver, router)?))
 }
 
 /// Goes through a session.

@@ -13,6 +13,7 @@ use net::{Networks, Resolver, ServerTls};
 use store::{QueueStore, StateStore};
 
 use antispam::connect::rates::Rates;
+use antispam::reputation::Memory;
 
 use crate::accounts::{Accounts, Failures};
 use crate::clock::IdMaker;
@@ -107,6 +108,8 @@ pub struct Shared {
     pub failures: Arc<Failures>,
     /// What clients and accounts did lately, and which accounts are locked.
     pub rates: Arc<Rates>,
+    /// What senders and networks have sent lately.
+    pub reputation: Memory,
     /// The queue runner.
     pub runner: RunnerHandle,
     /// Who takes messages off hold, and throws them away.

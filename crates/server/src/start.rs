@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use antispam::connect::rates::Rates;
+use antispam::reputation::Memory;
 use config::Loaded;
 use net::ListenerSettings;
 use nix::fcntl::{Flock, FlockArg};
@@ -40,7 +41,7 @@ use crate::runner::{Message, Runner, RunnerHandle};
 use crate::services::{Current, Shared};
 use crate::signals::Signals;
 use crate::steward::{self, StewardHandle};
-use crate::{accounts, aliases, chores, learning, local, memory, rates};
+use crate::{accounts, aliases, chores, learning, local, memory, rates, reputation};
 
 /// How long the state store may take to write down what it has, at the end: no mail waits for it.
 const STATE_PATIENCE: Duration = Duration::from_secs(3);
@@ -152,6 +153,7 @@ async fn serve(
         shared.log.notice(Level::Warning, &text);
     }
     rates::load(&shared).await;
+    reputation::load(&shared).await;
     let current = Current::new(assemble::services(&loaded, Arc::clone(&shared)).await?);
     current.get().show_certificates();
     current.get().show_checks();
@@ -188,6 +190,7 @@ async fn serve(
     tasks.shutdown().await;
     current.get().agents.close().await;
     rates::save(&current.get(), false).await;
+    reputation::finish(&current.get()).await;
     learning::rounds::put_down(&shared, &assemble::learnt_folder(&loaded));
     close_state(&shared, &loaded.data_dir().join("state.export")).await;
     let _ = shared.store.close().await;
@@ -213,6 +216,7 @@ fn shared(
     let store: Arc<dyn QueueStore> = Arc::new(store.map_err(|error| Error::Store(error.to_string()))?);
     let state = memory::open(&loaded.data_dir(), loaded.config.store.state.clone())?;
     let rates = Arc::new(Rates::new(Arc::clone(&state)));
+    let reputation = Memory::new(Arc::clone(&state));
     let metrics = Arc::new(Metrics::new()?);
     let history = Arc::new(History::start(Arc::clone(&state)));
     let teacher = Teacher::default();
@@ -231,6 +235,7 @@ fn shared(
         places: Arc::new(SessionCounts::default()),
         failures: Arc::new(Failures::new(accounts::Limits::default())),
         rates,
+        reputation,
         runner,
         steward,
         teller,

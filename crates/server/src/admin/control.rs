@@ -7,6 +7,7 @@ use antispam::backscatter::BackscatterMode;
 use antispam::connect::dnsbl::lists::Status as ListStatus;
 use antispam::connect::rates::Rates;
 use antispam::quarantine::QuarantineSettings;
+use antispam::reputation::Reputation;
 use mail::{QueueId, Timestamp};
 use policy::{Mode, VerdictRecord};
 use serde::{Deserialize, Serialize};
@@ -134,7 +135,7 @@ pub trait QueueControl: Send + Sync {
     /// Verdicts that are kept, newest first, at most so many, each with its explanation; true when there are more.
     fn verdicts(&self, wanted: Wanted, limit: usize) -> Control<'_, (Vec<(VerdictRecord, String)>, bool)>;
 
-    /// Forgets every verdict that names this address; gives their number.
+    /// Forgets every verdict that names this address, and its reputation; gives the number of verdicts.
     fn erase_verdicts(&self, address: String) -> Control<'_, u64>;
 
     /// What the judging of mail remembers.
@@ -142,6 +143,9 @@ pub trait QueueControl: Send + Sync {
 
     /// What clients and accounts did lately, and which accounts are locked.
     fn rates(&self) -> &Rates;
+
+    /// What senders and networks have sent lately.
+    fn reputation(&self) -> Reputation;
 
     /// How each DNS list does, in the order of the settings.
     fn dnsbl(&self) -> Vec<ListStatus>;

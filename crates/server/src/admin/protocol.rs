@@ -6,6 +6,7 @@
 use antispam::connect::dnsbl::lists::Status as ListStatus;
 use antispam::connect::rates::locks::Lock;
 use antispam::rcpt::greylist::manage::Line as Greylisted;
+use antispam::reputation::Line as ReputationLine;
 use mail::{QueueId, Timestamp};
 use policy::{Score, VerdictRecord};
 use serde::{Deserialize, Serialize};
@@ -94,6 +95,21 @@ pub enum Request {
     #[serde(rename = "greylist_delete")]
     GreylistDelete {
         /// Whom.
+        names: Vec<String>,
+    },
+    /// What senders and networks have sent: those of these names, or all, the worst first.
+    Reputation {
+        /// Addresses, domains, clients, networks, or subjects as the list shows them.
+        #[serde(default)]
+        names: Vec<String>,
+        /// At most so many; 0 for all.
+        #[serde(default)]
+        limit: u64,
+    },
+    /// Forgets what these have sent.
+    #[serde(rename = "reputation_delete")]
+    ReputationDelete {
+        /// Whose.
         names: Vec<String>,
     },
     /// What became of mail without a sender.
@@ -195,6 +211,8 @@ pub enum Response {
     Dnsbl(Box<ListStatus>),
     /// What greylisting remembers.
     Greylisted(Greylisted),
+    /// What somebody has sent lately.
+    Reputation(ReputationLine),
     /// Something was done about this origin.
     Origin(String),
     /// What became of mail without a sender.

@@ -2,6 +2,7 @@
 
 mod greylist;
 mod quarantine;
+mod reputation;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -153,6 +154,8 @@ async fn answer(request: Request, control: &dyn QueueControl, out: &mut Out) -> 
         Request::GreylistList { limit } => greylist::list(limit, control, out).await,
         Request::GreylistAllow { names } => greylist::allow(&names, control, out).await,
         Request::GreylistDelete { names } => greylist::delete(&names, control, out).await,
+        Request::Reputation { names, limit } => reputation::list(&names, limit, control, out).await,
+        Request::ReputationDelete { names } => reputation::delete(&names, control).await,
         Request::Backscatter => backscatter(control, out).await,
         Request::QuarantineList { filter, limit } => quarantine::list(filter, limit, control, out).await,
         Request::QuarantineShow { id } => quarantine::show(id, control, out).await,

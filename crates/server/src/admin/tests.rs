@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
 use antispam::connect::rates::Rates;
+use antispam::reputation::{Memory, Reputation, ReputationSettings, Subject};
 use mail::{QueueId, Reply, ReversePath, Timestamp};
 use store::{
     Change, Hold, LastAttempt, MemoryState, MemoryStore, MessageRecord, MessageState, NewBody, NewMessage,
@@ -24,12 +25,24 @@ struct Queue {
     state: MemoryState,
     orders: Mutex<Vec<(Order, QueueId)>>,
     rates: Rates,
+    reputation: Reputation,
 }
 
 impl Default for Queue {
     fn default() -> Self {
         let rates = Rates::new(Arc::new(MemoryState::default()));
-        Self { store: Default::default(), state: Default::default(), orders: Mutex::default(), rates }
+        let memory = Memory::new(Arc::new(MemoryState::default()));
+        let reputation = Reputation::new(ReputationSettings::default(), memory);
+        let far = ["joe@far.test", "far.test"].map(|name| Subject::named(name).unwrap());
+        reputation.count(&far, Score::points(6), NOW);
+        reputation.count(&far[1..], Score::points(6), NOW);
+        Self {
+            store: Default::default(),
+            state: Default::default(),
+            orders: Mutex::default(),
+            rates,
+            reputation,
+        }
     }
 }
 
@@ -103,6 +116,9 @@ impl QueueControl for Queue {
     }
     fn state(&self) -> &dyn StateStore {
         &self.state
+    }
+    fn reputation(&self) -> Reputation {
+        self.reputation.clone()
     }
     fn dnsbl(&self) -> Vec<ListStatus> {
         vec![list("ipv4"), list("ipv6")]
@@ -447,6 +463,28 @@ async fn lists_and_mail_without_a_sender_are_told_of() {
     assert_eq!(items, [Response::Backscatter(BACKSCATTER)]);
 }
 
+#[tokio::test]
+async fn reputations_are_told_the_worst_first_and_forgotten() {
+    let server = Server::start([]).await;
+    let told = |items: Vec<Response>| -> Vec<String> {
+        let subject = |item: &Response| match item {
+            Response::Reputation(line) => line.subject.clone(),
+            other => panic!("{other:?}"),
+        };
+        items.iter().map(subject).collect()
+    };
+    let all = || Request::Reputation { names: Vec::new(), limit: 1 };
+    let (items, count, more) = server.ask(all()).await.unwrap();
+    assert_eq!((told(items), count, more), (vec!["domain:far.test".to_owned()], 1, true));
+    let names = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
+    let some = Request::Reputation { names: names(&["joe+x@far.test", "192.0.2.1"]), limit: 0 };
+    assert_eq!(told(server.ask(some).await.unwrap().0), ["address:joe@far.test"]);
+    let delete = |some: &[&str]| Request::ReputationDelete { names: names(some) };
+    assert!(server.ask(delete(&["far.test", "what is this"])).await.is_err());
+    assert_eq!(server.ask(delete(&["far.test", "other.test"])).await.unwrap().1, 1);
+    assert_eq!(told(server.ask(all()).await.unwrap().0), ["address:joe@far.test"]);
+}
+
 #[test]
 fn requests_about_judging_have_the_names_that_programs_use() {
     for (line, want) in [
@@ -458,6 +496,8 @@ fn requests_about_judging_have_the_names_that_programs_use() {
         ),
         (r#"{"do":"greylist_delete","names":[]}"#, Request::GreylistDelete { names: Vec::new() }),
         (r#"{"do":"backscatter"}"#, Request::Backscatter),
+        (r#"{"do":"reputation"}"#, Request::Reputation { names: Vec::new(), limit: 0 }),
+        (r#"{"do":"reputation_delete","names":[]}"#, Request::ReputationDelete { names: Vec::new() }),
     ] {
         assert_eq!(serde_json::from_str::<Request>(line).unwrap(), want);
     }

@@ -7,7 +7,9 @@ use antispam::authentication::{self, Authenticated};
 use antispam::backscatter::out::Sender;
 use antispam::end_of_data::attachments::rename;
 use antispam::end_of_data::content_checks::Note;
+use antispam::end_of_data::reputation::without_own;
 use antispam::remote::milter::Changes;
+use antispam::reputation::Subject;
 use mail::{Address, Disposition, NextHop, QueueId, Reply};
 use policy::headers::{OURS, spam_fields};
 use policy::judge::{AfterData, AfterDataRecipient, Client, Greylist, after_data};
@@ -138,6 +140,7 @@ impl Case {
             self.clerk.learns(&facts.content, class);
         }
         self.welcome(&facts, &decision);
+        judge.count(&facts, &decision);
         let sender = self.sender_proof(&facts, &decision, &rules);
         let prepended = lines(&decision.prepend);
         let judged = self.judged(&facts, decision, &rules);
@@ -343,6 +346,21 @@ impl Judge {
             report.dns.splice(0..0, std::mem::take(&mut known.dns));
         }
         Checked { facts, known, report }
+    }
+}
+
+impl Judge {
+    /// What a stranger's letter came to is remembered of its sender and network: as it speaks against it most, once it is
+    /// taken or refused for good.
+    fn count(&self, facts: &MessageFacts, decision: &MessageDecision) {
+        let is_final =
+            !matches!(decision.verdict.action(), Action::Greylist | Action::Defer | Action::Separate);
+        let scores = decision.recipients.iter().map(|copy| without_own(&copy.tally));
+        if let Some(score) =
+            scores.max().filter(|_| is_final && facts.is_stranger() && self.reputation.is_on())
+        {
+            self.reputation.count(&Subject::all(facts), score, facts.at);
+        }
     }
 }
 

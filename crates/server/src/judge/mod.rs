@@ -33,6 +33,7 @@ use antispam::end_of_data::content_checks::ContentChecks;
 use antispam::rcpt::greylist::Greylist;
 use antispam::remote::Scanners;
 use antispam::remote::milter::Milters;
+use antispam::reputation::Reputation;
 use antispam::{Made, OF_LETTERS, Settings};
 use config::Config;
 use mail::Timestamp;
@@ -62,6 +63,8 @@ pub struct Judge {
     greylist: Greylist,
     /// Whom our users have written to.
     correspondents: Correspondents,
+    /// What senders and networks have sent lately.
+    reputation: Reputation,
     /// The DNS lists: somebody has to tend to them.
     lists: Arc<Lists>,
     /// An operator's tables about headers and bodies.
@@ -97,6 +100,7 @@ impl Judge {
             lists,
             greylist,
             correspondents,
+            reputation,
             content,
             scanners,
             milters,
@@ -115,6 +119,7 @@ impl Judge {
             us: Us { hostname, authserv_id },
             greylist,
             correspondents,
+            reputation,
             lists,
             content,
             scanners,
@@ -175,6 +180,12 @@ impl Judge {
     #[must_use]
     pub fn correspondents(&self) -> &Correspondents {
         &self.correspondents
+    }
+
+    /// What senders and networks have sent lately.
+    #[must_use]
+    pub fn reputation(&self) -> &Reputation {
+        &self.reputation
     }
 
     /// The DNS lists.

@@ -45,7 +45,7 @@ pub(crate) struct Args {
     /// The last so many; without --rcpt as a table
     #[arg(long, value_name = "NUMBER", conflicts_with = "erase")]
     last: Option<u64>,
-    /// Forget every verdict that names this address, whoever else is in it
+    /// Forget every verdict that names this address, whoever else is in it, and the address's reputation
     #[arg(long, value_name = "ADDRESS")]
     erase: Option<String>,
     /// Print one object a line instead, for programs

@@ -21,6 +21,7 @@ mod quarantine;
 mod queue;
 mod quickstart;
 mod rehearse;
+mod reputation;
 mod score;
 mod serve;
 mod symbols;
@@ -73,6 +74,7 @@ enum Command {
     Score(score::Args),
     Bayes(bayes::Args),
     Greylist(greylist::Args),
+    Reputation(reputation::Args),
     Dnsbl(dnsbl::Args),
     Backscatter(backscatter::Args),
     Dkim(dkim::Args),
@@ -99,6 +101,7 @@ pub(crate) fn run(line: CommandLine) -> Outcome {
         Command::Score(args) => score::run(&args),
         Command::Bayes(args) => bayes::run(args),
         Command::Greylist(args) => greylist::run(args),
+        Command::Reputation(args) => reputation::run(args),
         Command::Dnsbl(args) => dnsbl::run(args),
         Command::Backscatter(args) => backscatter::run(args),
         Command::Dkim(args) => dkim::run(args),
