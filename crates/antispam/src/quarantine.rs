@@ -23,6 +23,11 @@ const RELEASE_DAYS_MAX: u32 = 30;
 pub struct QuarantineSettings {
     /// Days that they are kept; 0 keeps them for ever. 30. Then they are thrown away, with a line in the log; nobody is told.
     pub days: u32,
+    /// Messages that are kept at most; 0: no limit. 100,000. Looked at once a minute; the oldest are thrown away then, each with
+    /// a line in the log (`order=displace`).
+    pub messages_max: u64,
+    /// Bytes of them at most, as received; 0: no limit. 4,294,967,296 (4 GiB). As `messages_max`.
+    pub bytes_max: u64,
     /// Times of day, in UTC, at which each recipient in a domain of yours is written to about what is new in quarantine
     /// for it. None by default: nobody is written to. Example: `["06:00"]`
     #[schemars(example = &["06:00"])]
@@ -37,7 +42,14 @@ pub struct QuarantineSettings {
 
 impl Default for QuarantineSettings {
     fn default() -> Self {
-        Self { days: 30, digest_times_utc: Vec::new(), digest_entries_max: 100, recipients_release: true }
+        Self {
+            days: 30,
+            messages_max: 100_000,
+            bytes_max: 4 << 30,
+            digest_times_utc: Vec::new(),
+            digest_entries_max: 100,
+            recipients_release: true,
+        }
     }
 }
 
@@ -52,6 +64,13 @@ impl QuarantineSettings {
     #[must_use]
     pub fn ends(&self, arrived: Timestamp) -> Option<Timestamp> {
         (self.days > 0).then(|| arrived.plus(Duration::from_secs(u64::from(self.days) * DAY_SECONDS)))
+    }
+
+    /// How many messages and bytes there are too many of.
+    #[must_use]
+    pub fn excess(&self, messages: u64, bytes: u64) -> (u64, u64) {
+        let over = |have: u64, max: u64| if max == 0 { 0 } else { have.saturating_sub(max) };
+        (over(messages, self.messages_max), over(bytes, self.bytes_max))
     }
 
     /// Until when a recipient may release what it is told of now: as long as it is kept, and never longer than 30 days.
@@ -150,6 +169,16 @@ mod tests {
         assert_eq!(last(&["01:02"]).unwrap(), "2026-11-22T01:02:00.000Z");
         assert_eq!(last(&["18:00", "00:00", "06:00"]).unwrap(), "2026-11-22T00:00:00.000Z");
         assert_eq!(times(&["06:00"]).last_digest_time(Timestamp(0)), None);
+    }
+
+    #[test]
+    fn too_much_is_what_is_over_a_limit_that_there_is() {
+        let settings =
+            QuarantineSettings { messages_max: 10, bytes_max: 1000, ..QuarantineSettings::default() };
+        assert_eq!(settings.excess(10, 1000), (0, 0));
+        assert_eq!(settings.excess(12, 1500), (2, 500));
+        let unbounded = QuarantineSettings { messages_max: 0, bytes_max: 0, ..settings };
+        assert_eq!(unbounded.excess(u64::MAX, u64::MAX), (0, 0));
     }
 
     #[test]

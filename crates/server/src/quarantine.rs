@@ -4,6 +4,7 @@
 //! them. Nothing here delivers: a released message goes the way of all others. What is over is thrown away with a line
 //! in the log and a count, never returned to its sender.
 
+pub mod bounds;
 pub mod digest;
 pub mod release;
 pub mod shown;

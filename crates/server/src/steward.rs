@@ -25,6 +25,11 @@ use crate::services::{Current, Services, Shared};
 /// Orders that wait; whoever has more waits with them.
 const ORDERS_WAITING_MAX: usize = 256;
 
+/// A message was kept for long enough.
+const EXPIRED: (&str, LeftQuarantine) = ("expire", LeftQuarantine::Expired);
+/// There was too much.
+const DISPLACED: (&str, LeftQuarantine) = ("displace", LeftQuarantine::Displaced);
+
 /// Tells the steward. Clones share it.
 #[derive(Debug, Clone)]
 pub struct StewardHandle(mpsc::Sender<Task>);
@@ -40,6 +45,7 @@ pub struct Task {
 enum What {
     Steer(Order, QueueId),
     Expire(QueueId),
+    Displace(QueueId),
     Release { id: QueueId, recipient: Address },
 }
 
@@ -65,6 +71,14 @@ impl StewardHandle {
     /// [`ControlError`].
     pub async fn expire(&self, id: QueueId) -> Result<bool, ControlError> {
         self.ask(What::Expire(id)).await
+    }
+
+    /// Throws a message in quarantine away to make room; false when it is not there.
+    ///
+    /// # Errors
+    /// [`ControlError`].
+    pub async fn displace(&self, id: QueueId) -> Result<bool, ControlError> {
+        self.ask(What::Displace(id)).await
     }
 
     /// Releases a message to one of its recipients, who is told; false when it is not kept back for that one, or not for
@@ -93,7 +107,14 @@ pub async fn run(current: Current, mut tasks: mpsc::Receiver<Task>) {
             What::Steer(order, id) => {
                 drop(done.send(steer(&services.shared, order, id).await.map(|()| true)));
             }
-            What::Expire(id) => drop(done.send(expire(&services, id).await)),
+            What::Expire(id) => {
+                let settings = &services.config.antispam.quarantine;
+                let is_over = |entry: &QueueEntry| settings.is_over(entry.record.arrived, clock::now());
+                drop(done.send(throw_away(&services.shared, id, is_over, EXPIRED).await));
+            }
+            What::Displace(id) => {
+                drop(done.send(throw_away(&services.shared, id, |_| true, DISPLACED).await));
+            }
             What::Release { id, recipient } => {
                 let released = recipients::release(&services, id, &recipient).await;
                 let is_released = released == Ok(true);
@@ -145,19 +166,23 @@ async fn steer(shared: &Shared, order: Order, id: QueueId) -> Result<(), Control
     Ok(())
 }
 
-/// Nobody is told but the log and a counter.
-async fn expire(services: &Services, id: QueueId) -> Result<bool, ControlError> {
-    let (shared, settings) = (&services.shared, &services.config.antispam.quarantine);
+/// Out of quarantine, when this is true of it. Nobody is told but the log and a counter.
+async fn throw_away(
+    shared: &Shared,
+    id: QueueId,
+    is_meant: impl Fn(&QueueEntry) -> bool,
+    (order, how): (&'static str, LeftQuarantine),
+) -> Result<bool, ControlError> {
     let entry = match shared.store.get(id).await {
         Err(StoreError::Absent) => return Ok(false),
         entry => entry?,
     };
-    if entry.state.hold != Some(Hold::Quarantine) || !settings.is_over(entry.record.arrived, clock::now()) {
+    if entry.state.hold != Some(Hold::Quarantine) || !is_meant(&entry) {
         return Ok(false);
     }
     settle(shared, id, vec![Change::Deleted]).await?;
-    shared.log.aged_out(&line("expire", &entry));
-    shared.metrics.left_quarantine(LeftQuarantine::Expired);
+    shared.log.aged_out(&line(order, &entry));
+    shared.metrics.left_quarantine(how);
     Ok(true)
 }
 

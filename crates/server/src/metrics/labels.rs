@@ -103,6 +103,8 @@ labels! {
         Deleted = "deleted",
         /// It was there for too long.
         Expired = "expired",
+        /// There was too much, and it was the oldest.
+        Displaced = "displaced",
     }
     /// First digit of a reply.
     ReplyClass {

@@ -7,10 +7,10 @@
 //! nothing can come back. A recipient whose letter fails hears at the next time of what was missed. A crash between a letter and the
 //! note of it repeats the letter; nothing goes untold.
 
+mod gather;
 mod letter;
 mod marks;
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use antispam::backscatter::message_id;
@@ -18,7 +18,7 @@ use bytes::Bytes;
 use delivery::Resolution;
 use mail::{Address, BodyType, ForwardPath, Notify, QueueId, ReversePath, Timestamp};
 use policy::Addressed;
-use store::{Hold, NewBody, Origin, OriginKind, Page, QueueEntry, RecipientState, StoreError};
+use store::{NewBody, Origin, OriginKind, StoreError};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::clock;
@@ -32,14 +32,15 @@ use crate::session::facts::ClientFacts;
 use crate::session::transaction::{AcceptedRecipient, Transaction};
 
 use super::{release, shown};
+use gather::{Gathering, Kept};
 use letter::{Letter, Line, Released};
+use marks::Marks;
 pub use marks::NAMESPACE;
-use marks::{Mark, Marks};
 
 /// Time between two looks at the clock.
 const EVERY: Duration = Duration::from_secs(20);
-/// Messages looked at in one go.
-const PAGE: usize = 500;
+/// Recipients that are gathered in one go.
+const RECIPIENTS_MAX: usize = 1_000;
 
 /// Asks for letters now. Clones share it.
 #[derive(Debug, Clone)]
@@ -123,65 +124,53 @@ pub(super) async fn is_due(services: &Services, now: Timestamp) -> Result<bool, 
 /// # Errors
 /// When the queue, or what judging remembers, cannot be read: then it has to be tried again.
 pub async fn send(services: &Services, now: Timestamp) -> Result<u64, StoreError> {
+    send_by(services, now, RECIPIENTS_MAX).await
+}
+
+/// The same, to so many recipients between two looks at the quarantine.
+pub(super) async fn send_by(
+    services: &Services,
+    now: Timestamp,
+    recipients_max: usize,
+) -> Result<u64, StoreError> {
     let marks = Marks { state: &*services.shared.state, now };
     let began = marks.begin().await?;
-    let mut letters = 0;
-    for (_, kept) in gather(services).await? {
-        let mark = marks.of(&kept.recipient).await?.unwrap_or_else(|| Mark::began(began));
-        match write_to(services, &kept, &mark, now).await {
-            Ok(false) => {}
-            Ok(true) => {
-                letters += 1;
-                services.shared.metrics.quarantine_digest();
-                let days = services.config.antispam.quarantine.days;
-                marks.set(&kept.recipient, &Mark::told(now, &kept.messages), days).await?;
-            }
-            Err(why) => {
-                let text = format!("no letter about quarantine was sent to <{}>: {why}", kept.recipient);
-                services.shared.log.notice(Level::Warning, &text);
-            }
+    let gathering = Gathering { services, marks: &marks, began, recipients_max };
+    let (mut letters, mut after) = (0, None);
+    loop {
+        let group = gathering.after(after.as_deref()).await?;
+        for kept in group.all.values() {
+            letters += u64::from(tell(services, kept, &marks).await?);
+        }
+        after = group.all.into_keys().next_back();
+        if !group.is_cut {
+            break;
         }
     }
     marks.set_ran().await?;
     Ok(letters)
 }
 
-/// What is kept back for one recipient.
-struct Kept {
-    recipient: Address,
-    messages: Vec<(Timestamp, QueueId)>,
-}
-
-/// All that is kept back for recipients in our domains, by their addresses.
-async fn gather(services: &Services) -> Result<BTreeMap<String, Kept>, StoreError> {
-    let mut all: BTreeMap<String, Kept> = BTreeMap::new();
-    let mut after = None;
-    loop {
-        let page = services.shared.store.list(Page { after, limit: PAGE }).await?;
-        let Some(last) = page.last() else { return Ok(all) };
-        after = Some(last.record.id);
-        for entry in page.iter().filter(|entry| entry.state.hold == Some(Hold::Quarantine)) {
-            for recipient in waiting(entry).filter(|address| services.router.is_ours(&address.domain)) {
-                let kept = all
-                    .entry(recipient.lookup_key())
-                    .or_insert_with(|| Kept { recipient: recipient.clone(), messages: Vec::new() });
-                kept.messages.push((entry.record.arrived, entry.record.id));
-            }
+/// Writes to one recipient, and remembers that. A letter that fails is a line in the log.
+async fn tell(services: &Services, kept: &Kept, marks: &Marks<'_>) -> Result<bool, StoreError> {
+    match write_to(services, kept, marks.now).await {
+        Ok(false) => Ok(false),
+        Ok(true) => {
+            services.shared.metrics.quarantine_digest();
+            let days = services.config.antispam.quarantine.days;
+            marks.set(&kept.recipient, &kept.told(marks.now), days).await.map(|()| true)
+        }
+        Err(why) => {
+            let text = format!("no letter about quarantine was sent to <{}>: {why}", kept.recipient);
+            services.shared.log.notice(Level::Warning, &text);
+            Ok(false)
         }
     }
 }
 
-fn waiting(entry: &QueueEntry) -> impl Iterator<Item = &Address> {
-    let recipients = entry.record.recipients.iter().zip(&entry.state.recipients);
-    let pending = recipients.filter(|(_, status)| status.state == RecipientState::Pending);
-    pending.map(|(recipient, _)| &recipient.address)
-}
-
 /// Writes one letter. False when there is nothing new, or nobody of ours behind the address any more.
-async fn write_to(services: &Services, kept: &Kept, mark: &Mark, now: Timestamp) -> Result<bool, String> {
-    let mut new: Vec<(Timestamp, QueueId)> =
-        kept.messages.iter().copied().filter(|(arrived, id)| mark.is_new(*arrived, *id)).collect();
-    if new.is_empty() {
+async fn write_to(services: &Services, kept: &Kept, now: Timestamp) -> Result<bool, String> {
+    if kept.count == 0 {
         return Ok(false);
     }
     let finals = match services.router.follow(&ForwardPath::Mailbox(kept.recipient.clone())).await {
@@ -195,11 +184,9 @@ async fn write_to(services: &Services, kept: &Kept, mark: &Mark, now: Timestamp)
     if finals.is_empty() {
         return Ok(false);
     }
-    new.sort_unstable();
-    let settings = &services.config.antispam.quarantine;
-    let left_out = new.len().saturating_sub(settings.digest_entries_max);
-    let mut lines = Vec::with_capacity(new.len() - left_out);
-    for (arrived, id) in new.into_iter().skip(left_out) {
+    let left_out = kept.count.saturating_sub(kept.newest.len());
+    let mut lines = Vec::with_capacity(kept.newest.len());
+    for (arrived, id) in kept.newest.iter().copied() {
         lines.extend(line(services, (arrived, id), &kept.recipient, now).await);
     }
     let id = services.shared.ids.next();
@@ -210,7 +197,7 @@ async fn write_to(services: &Services, kept: &Kept, mark: &Mark, now: Timestamp)
         hostname: services.config.hostname.as_str(),
         message_id: &made,
         now,
-        days: settings.days,
+        days: services.config.antispam.quarantine.days,
         lines: &lines,
         left_out,
     }

@@ -11,6 +11,7 @@ use store::{
 };
 use tokio::sync::{Mutex, watch};
 
+use super::bounds::{self, Tally};
 use super::digest;
 use super::release::{self, Asked, Release};
 use crate::accounts::{Failures, Limits};
@@ -47,6 +48,7 @@ struct House {
     daemon: Daemon,
     current: Current,
     letters: tokio::sync::mpsc::Receiver<Message>,
+    loaded: config::Loaded,
     _folder: tempfile::TempDir,
 }
 
@@ -82,9 +84,9 @@ async fn house() -> House {
     let current = Current::new(assemble::services(&loaded, shared).await.unwrap());
     tokio::spawn(steward::run(current.clone(), orders));
     tokio::spawn(digest::rounds(current.clone(), wishes));
-    let reloader = Arc::new(Mutex::new(Reloader::new(loaded, current.clone())));
+    let reloader = Arc::new(Mutex::new(Reloader::new(Arc::clone(&loaded), current.clone())));
     let daemon = Daemon::new(current.clone(), reloader);
-    House { daemon, current, letters, _folder: folder }
+    House { daemon, current, letters, loaded: (*loaded).clone(), _folder: folder }
 }
 
 fn days_ago(days: u64) -> Timestamp {
@@ -278,4 +280,48 @@ async fn orders_that_meet_are_carried_out_one_after_the_other() {
     let left = text.lines().filter(|line| line.starts_with("staffetta_quarantine_left_total"));
     let sum: f64 = left.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum();
     assert!((sum - 50.0).abs() < 0.5, "{text}");
+}
+
+#[tokio::test]
+async fn letters_are_the_same_however_many_recipients_are_gathered_at_a_time() {
+    for recipients_max in [1, 2, 1_000] {
+        let mut house = house().await;
+        for id in 1..=7 {
+            let to: &[&str] = match id % 3 {
+                0 => &["joe@a.test"],
+                1 => &["ann@a.test", "joe@a.test"],
+                _ => &["ann@a.test"],
+            };
+            house.keep(id, 0, Hold::Quarantine, to).await;
+        }
+        let services = house.current.get();
+        assert_eq!(digest::send_by(&services, clock::now(), recipients_max).await, Ok(2));
+        let told = house.told().await;
+        let subjects: Vec<(&str, bool)> =
+            told.iter().map(|(to, text)| (to.as_str(), text.contains("5 messages were"))).collect();
+        assert_eq!(subjects, [("ann@a.test", true), ("joe@a.test", true)], "{told:?}");
+        assert_eq!(digest::send_by(&services, clock::now(), recipients_max).await, Ok(0));
+    }
+}
+
+#[tokio::test]
+async fn of_too_much_the_oldest_goes_and_it_is_told() {
+    let house = house().await;
+    for id in 1..=8 {
+        house.keep(id, 0, Hold::Quarantine, &["joe@a.test"]).await;
+    }
+    house.keep(9, 0, Hold::Operator, &["joe@a.test"]).await;
+    let mut services = Arc::clone(&house.current.get());
+    let mut config = (*services.config).clone();
+    config.antispam.quarantine.messages_max = 5;
+    let loaded = config::Loaded { config, ..house.loaded.clone() };
+    services = assemble::services(&loaded, Arc::clone(&services.shared)).await.unwrap();
+    let mut tally = Tally::default();
+    tally.add(&house.all().await, &services.config.antispam.quarantine, clock::now());
+    bounds::keep_within(&services, tally).await;
+    let left: Vec<u64> = house.all().await.iter().map(|entry| entry.record.id.0).collect();
+    assert_eq!(left, [4, 5, 6, 7, 8, 9], "what an operator holds is no quarantine");
+    let text = services.shared.metrics.render();
+    assert!(text.contains("staffetta_quarantine_left_total{how=\"displaced\"} 3"), "{text}");
+    assert!(text.contains("staffetta_quarantine_messages 8"), "{text}");
 }

@@ -17,6 +17,7 @@ use crate::clock;
 use crate::control::Daemon;
 use crate::maillog::Level;
 use crate::metrics::OldestByState;
+use crate::quarantine::bounds::{self, Tally};
 use crate::services::{Current, Services};
 
 use super::handle::Message;
@@ -45,7 +46,13 @@ pub async fn rounds(current: Current, daemon: Arc<Daemon>) {
         let mut found = 0;
         let mut after = None;
         let mut oldest = OldestByState::default();
-        while let Ok(page) = services.shared.store.list(Page { after, limit: PAGE }).await {
+        let mut kept = Some(Tally::default());
+        loop {
+            let Ok(page) = services.shared.store.list(Page { after, limit: PAGE }).await else {
+                // How much there is is not known then.
+                kept = None;
+                break;
+            };
             let Some(last) = page.last() else { break };
             after = Some(last.record.id);
             for entry in &page {
@@ -54,8 +61,14 @@ pub async fn rounds(current: Current, daemon: Arc<Daemon>) {
             }
             found += mend(&services, &page).await.found.len() as u64;
             daemon.expire(&page).await;
+            if let Some(kept) = &mut kept {
+                kept.add(&page, &services.config.antispam.quarantine, clock::now());
+            }
             // A long queue is gone through gently.
             tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        if let Some(kept) = kept {
+            bounds::keep_within(&services, kept).await;
         }
         daemon.overdue.store(found, Ordering::Relaxed);
         services.shared.metrics.queue_ages(&oldest, clock::now());

@@ -20,7 +20,7 @@ pub const NAMESPACE: &str = "quarantine";
 /// How long before a letter a message may have come that is not seen by it.
 const OVERLAP: Duration = Duration::from_secs(600);
 /// Messages of that time that are remembered by name; of more, some may be told twice.
-const NAMES_MAX: usize = 500;
+pub(super) const NAMES_MAX: usize = 500;
 /// What lay there before the first letters, and still counts.
 const BEFORE: Duration = Duration::from_secs(86_400);
 const DAY_SECONDS: u64 = 86_400;
@@ -40,12 +40,14 @@ impl Mark {
         Self { until: at.plus(OVERLAP), names: Vec::new() }
     }
 
-    /// Somebody who is told at `now` of all these.
-    pub(super) fn told(now: Timestamp, messages: &[(Timestamp, QueueId)]) -> Self {
-        let mut late: Vec<_> = messages.iter().filter(|(arrived, _)| arrived.plus(OVERLAP) > now).collect();
-        late.sort_unstable();
-        let names = late.into_iter().rev().take(NAMES_MAX).map(|(_, id)| *id).collect();
-        Self { until: now, names }
+    /// Somebody who is told at `now`; these, newest last, came shortly before.
+    pub(super) fn told(now: Timestamp, late: impl DoubleEndedIterator<Item = QueueId>) -> Self {
+        Self { until: now, names: late.rev().take(NAMES_MAX).collect() }
+    }
+
+    /// True for what came so shortly before a letter that it has to be known by its name.
+    pub(super) fn is_late(arrived: Timestamp, now: Timestamp) -> bool {
+        arrived.plus(OVERLAP) > now
     }
 
     /// True for a message of which nothing was said.
@@ -143,7 +145,8 @@ mod tests {
         let began = Mark::began(ago(86_400));
         assert!(messages.iter().all(|(arrived, id)| began.is_new(*arrived, *id)));
         assert!(!began.is_new(ago(90_000), QueueId(9)), "long before the first letters");
-        let mark = Mark::told(NOW, &messages);
+        let late = messages.iter().filter(|(arrived, _)| Mark::is_late(*arrived, NOW)).map(|(_, id)| *id);
+        let mark = Mark::told(NOW, late);
         assert!(!messages.iter().any(|(arrived, id)| mark.is_new(*arrived, *id)));
         assert!(mark.is_new(ago(1), QueueId(4)), "it was being stored when the list was made");
         assert!(mark.is_new(NOW.plus(Duration::from_secs(1)), QueueId(5)));
@@ -152,8 +155,7 @@ mod tests {
 
     #[test]
     fn a_flood_fits_into_what_is_remembered() {
-        let many: Vec<_> = (0..5_000).map(|n| (ago(0), QueueId(n))).collect();
-        let mark = Mark::told(NOW, &many);
+        let mark = Mark::told(NOW, (0..5_000).map(QueueId));
         assert!(mark.to_bytes().len() <= store::state::VALUE_BYTES_MAX);
         assert!(!mark.is_new(ago(0), QueueId(4_999)), "the newest are known");
     }
@@ -169,7 +171,7 @@ mod tests {
         assert_eq!(at(later).ran().await, Ok(Some(later)));
         assert_eq!(at(later).begin().await, Ok(ago(86_400)), "it began only once");
         let [joe, ann]: [Address; 2] = ["Joe@A.test", "ann@a.test"].map(|text| text.parse().unwrap());
-        let mark = Mark::told(NOW, &[(NOW, QueueId(7))]);
+        let mark = Mark::told(NOW, [QueueId(7)].into_iter());
         at(NOW).set(&joe, &mark, 2).await.unwrap();
         assert_eq!(at(later).of(&"joe@a.test".parse().unwrap()).await, Ok(Some(mark)));
         assert_eq!(at(later).of(&ann).await, Ok(None));
