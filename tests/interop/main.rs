@@ -15,6 +15,7 @@ mod clients;
 mod content_checks;
 mod dovecot;
 mod greylisting;
+mod imapsieve;
 mod milters;
 mod peer;
 mod postfix;
