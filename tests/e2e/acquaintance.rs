@@ -91,6 +91,13 @@ fn reputations_outlive_a_restart_and_can_be_forgotten() {
         assert!(known.contains(subject), "{known}");
     }
     assert_eq!(house.daemon.metric("staffetta_reputations"), Some(3.0));
+    house.daemon.write("letter.eml", &dubious(ann, ""));
+    let client = ["--ip", "192.0.2.9", "--helo", "mail.far.test", "--mail-from", ann, "--rcpt", USER];
+    let letter = house.daemon.folder().join("letter.eml");
+    let tried =
+        house.daemon.tool(&[&["try"], &client[..], &["--message", letter.to_str().unwrap()]].concat());
+    let text = String::from_utf8(tried.stdout).unwrap();
+    assert!(text.contains("REPUTATION_BAD  [address:ann@far.test: "), "{text}");
     // Her name from elsewhere is neither worse nor better for it.
     let (_, symbols) = fate(&house, (&mut house.client("198.51.100.7", "far.test"), ann), &dubious(ann, ""));
     assert!(!symbols.iter().any(|symbol| symbol.starts_with("REPUTATION_")), "{symbols:?}");

@@ -88,6 +88,15 @@ impl Memory {
         }
     }
 
+    /// Takes over what another memory has told, as it counts at `now`; what is remembered already stays as it is.
+    pub fn learn(&self, lines: &[Line], now: Timestamp) {
+        for line in lines {
+            if let Some(subject) = Subject::parse(&line.subject) {
+                self.table().load(subject, Standing::of(line.letters, line.average, now));
+            }
+        }
+    }
+
     /// How many are remembered.
     #[must_use]
     pub fn len(&self) -> usize {

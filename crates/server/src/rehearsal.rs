@@ -1,8 +1,8 @@
 //! A whole session before the judge without a client: what would be said to it, and why, stage by stage.
 //!
 //! The judge, its checks and the router are those that a server with this configuration would have, DNS is asked; but
-//! nothing is remembered, nothing is queued, and no file is made. Greylisting has never seen anybody, and counts of
-//! what came before are at nothing.
+//! nothing is remembered, nothing is queued, and no file is made. Greylisting has never seen anybody, nobody is a
+//! correspondent, and counts of what came before are at nothing; reputations are those that a running server has told.
 
 use std::net::IpAddr;
 use std::path::Path;
@@ -10,13 +10,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use antispam::backscatter::keys::Keys;
-use antispam::reputation::Memory;
+use antispam::reputation::{Line, Memory, Subject};
 use bytes::Bytes;
 use config::Loaded;
 use delivery::Router;
 use mail::{Address, ForwardPath, QueueId, Reply, ReversePath};
 use net::Resolver;
-use policy::tally::{Capped, Line};
+use policy::tally::{self, Capped};
 use policy::{
     Action, Addressed, CheckTime, Decision, DnsAnswer, Finding, Score, Stage, StageReport, Tally,
     VerdictRecord,
@@ -54,6 +54,19 @@ pub struct Script {
     pub recipients: Vec<Address>,
     /// The message, with CRLF; none ends the session before DATA.
     pub message: Option<Vec<u8>>,
+    /// What a server has told of those whom [`Script::claims`] names.
+    pub reputations: Vec<Line>,
+}
+
+impl Script {
+    /// Whose reputations may matter, as [`crate::admin::Request::Reputation`] has them.
+    #[must_use]
+    pub fn claims(&self) -> Vec<String> {
+        let head = self.message.as_deref().unwrap_or_default();
+        let head = head.get(..mail::header::body_offset(head)).unwrap_or_default();
+        let claimed = Subject::claimed(self.ip, self.reverse_path.mailbox(), head);
+        claimed.iter().map(ToString::to_string).collect()
+    }
 }
 
 /// What one thing that the client says leads to.
@@ -66,7 +79,7 @@ pub struct Step {
     /// The checks that ran, with their times.
     pub checks: Vec<CheckTime>,
     /// What they found, with the points of this step alone.
-    pub points: Vec<Line>,
+    pub points: Vec<tally::Line>,
     /// Groups whose caps took points away.
     pub capped: Vec<Capped>,
     /// The sum of these points.
@@ -93,7 +106,7 @@ pub struct Step {
 /// What the configuration, or a file that it names, has wrong.
 pub async fn judge(loaded: &Loaded) -> Result<Arc<Judge>, Error> {
     let router = Arc::new(aliases::router_over(loaded, std::iter::empty())?);
-    judge_with(loaded, Keys::default(), &router)
+    judge_with(loaded, (Keys::default(), &[]), &router)
 }
 
 /// What of `[antispam]`, and of the tables and scores that it names, would keep a server from starting. What others check
@@ -131,10 +144,15 @@ pub async fn default_judge() -> Result<Arc<Judge>, Error> {
     judge(&loaded.map_err(|report| Error::Scores(report.lines().join("\n")))?).await
 }
 
-fn judge_with(loaded: &Loaded, keys: Keys, router: &Arc<Router>) -> Result<Arc<Judge>, Error> {
+fn judge_with(
+    loaded: &Loaded,
+    (keys, reputations): (Keys, &[Line]),
+    router: &Arc<Router>,
+) -> Result<Arc<Judge>, Error> {
     let resolver = Resolver::from_settings(&loaded.config.dns)?;
     let state: Arc<dyn StateStore> = Arc::new(MemoryState::default());
     let reputation = Memory::new(Arc::clone(&state));
+    reputation.learn(reputations, clock::now());
     Ok(Arc::new(assemble::judge(loaded, (state, reputation, keys), &resolver, router)?))
 }
 
@@ -147,7 +165,8 @@ pub async fn rehearse(loaded: &Loaded, script: Script) -> Result<Vec<Step>, Erro
     let accounts = if file.exists() { manage::list(&file)? } else { Vec::new() };
     let router = aliases::router_over(loaded, accounts.into_iter().map(|account| account.address))?;
     let router = Arc::new(router);
-    let judge = judge_with(loaded, Keys::read(&assemble::marks_folder(loaded))?, &router)?;
+    let keys = Keys::read(&assemble::marks_folder(loaded))?;
+    let judge = judge_with(loaded, (keys, &script.reputations), &router)?;
     // A list that was never seen to work is not asked.
     drop(tokio::time::timeout(LISTS_TIME, judge.lists().tend(clock::now())).await);
     let ear = Arc::new(Ear::default());

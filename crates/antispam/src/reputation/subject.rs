@@ -43,6 +43,18 @@ impl Subject {
         all
     }
 
+    /// Those that a message might have, were all proven that it says.
+    #[must_use]
+    pub fn claimed(client: IpAddr, sender: Option<&Address>, head: &[u8]) -> Vec<Self> {
+        let authors = author::authors(head);
+        let mut all: Vec<Self> = authors.iter().map(Self::address).collect();
+        all.extend(authors.iter().chain(sender).map(|address| Self::domain(&address.domain)));
+        all.push(Self::Network(ClientNetwork::of(client)));
+        all.sort();
+        all.dedup();
+        all
+    }
+
     /// An author's.
     #[must_use]
     pub fn address(address: &Address) -> Self {
@@ -96,6 +108,18 @@ impl fmt::Display for Subject {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_a_message_claims_is_named_once() {
+        let (client, sender) =
+            ("192.0.2.9".parse().unwrap(), Address::parse("bounces@mail.far.org").unwrap());
+        let names = |head: &[u8]| -> Vec<String> {
+            Subject::claimed(client, Some(&sender), head).iter().map(ToString::to_string).collect()
+        };
+        let all = ["address:ann@far.org", "domain:far.org", "net:192.0.2.0/24"];
+        assert_eq!(names(b"From: Ann <ann+x@far.org>\r\n\r\n"), all);
+        assert_eq!(names(b""), all[1..]);
+    }
 
     #[test]
     fn subjects_are_read_back_and_named_in_plain_words() {

@@ -44,6 +44,13 @@ pub struct Standing {
 impl Standing {
     const NOTHING: Self = Self { weight: 0.0, sum: 0.0, at: 0 };
 
+    /// So many letters with this mean, by now.
+    #[allow(clippy::cast_precision_loss, reason = "no more than some hundreds")]
+    pub(super) fn of(letters: u64, average: Score, now: Timestamp) -> Self {
+        let weight = (letters as f64).min(LETTERS_MAX);
+        Self { weight, sum: weight * average.as_f64(), at: now.seconds() }
+    }
+
     /// What time has left of it.
     pub(super) fn at(self, now: Timestamp, half_life_seconds: u64) -> Self {
         let age = now.seconds().saturating_sub(self.at);

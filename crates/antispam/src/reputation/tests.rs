@@ -90,6 +90,18 @@ async fn who_was_seen_more_than_once_is_remembered_after_a_restart() {
     assert!(again.lines(&[once], NOW).is_empty());
 }
 
+#[test]
+fn what_one_memory_tells_another_learns() {
+    let memory = reputation(&Arc::default());
+    let far = subject("far.test");
+    for _ in 0..5 {
+        memory.count(std::slice::from_ref(&far), Score::points(6), NOW);
+    }
+    let other = reputation(&Arc::default());
+    other.memory.learn(&memory.lines(&[], NOW), NOW);
+    assert_eq!(other.lines(&[], NOW), memory.lines(&[], NOW));
+}
+
 #[tokio::test]
 async fn what_could_not_be_written_is_tried_again_and_off_is_off() {
     let state = Arc::new(MemoryState::default());

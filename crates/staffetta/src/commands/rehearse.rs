@@ -1,5 +1,5 @@
-//! `staffetta try`: a whole session before the judge without a client, with what every check finds. Needs no server; asks
-//! DNS, stores nothing.
+//! `staffetta try`: a whole session before the judge without a client, with what every check finds. Needs no server, but asks
+//! one that runs for reputations; asks DNS, stores nothing.
 
 use std::io::Read as _;
 use std::net::IpAddr;
@@ -7,8 +7,10 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use mail::{Address, ReversePath};
+use server::admin::{Client, ReputationLine, Request, Response};
 use server::rehearsal::{Script, Step, rehearse};
 
+use super::asking::Failed;
 use super::check::with_crlf;
 use super::{ConfigFile, Outcome, print_all};
 
@@ -20,8 +22,8 @@ Examples:
   staffetta try --ip 192.0.2.9 --helo mail.example.org --mail-from '' --rcpt me@example.test --message letter.eml
   staffetta try --ip 2001:db8::9 --helo x --mail-from a@b.test --rcpt me@example.test --json | jq .score
 
-Needs no running server: the configuration is read, DNS is asked, and nothing is kept or sent. Greylisting has not seen
-the client before. Exit code 0 when a recipient is accepted, 1 when all or the message are refused.")]
+Needs no running server: the configuration is read, DNS is asked, and nothing is kept or sent. A running server is asked
+for the reputations of client and sender. Greylisting has not seen the client before. Exit code 0 when a recipient is accepted, 1 when all or the message are refused.")]
 pub(crate) struct Args {
     /// The client's address
     #[arg(long, value_name = "ADDRESS")]
@@ -48,7 +50,7 @@ pub(crate) struct Args {
 pub(crate) fn run(args: Args) -> Outcome {
     let Args { ip, helo, mail_from, rcpt, message, json, config } = args;
     let Some(loaded) = config.load() else { return Ok(ExitCode::FAILURE) };
-    let script = Script {
+    let mut script = Script {
         ip,
         helo,
         reverse_path: match mail_from.trim_matches(['<', '>']) {
@@ -57,7 +59,9 @@ pub(crate) fn run(args: Args) -> Outcome {
         },
         recipients: rcpt,
         message: message.as_deref().map(read).transpose()?,
+        reputations: Vec::new(),
     };
+    script.reputations = reputations(&loaded, script.claims());
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let steps = runtime.block_on(rehearse(&loaded, script))?;
     let text: String = if json {
@@ -73,6 +77,19 @@ pub(crate) fn run(args: Args) -> Outcome {
     let has_message = steps.last().is_some_and(|step| step.stage.as_str() == "end_of_data");
     let taken = if has_message { last } else { any };
     Ok(if taken { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// What the running server remembers of these; nothing when there is none.
+fn reputations(loaded: &::config::Loaded, names: Vec<String>) -> Vec<ReputationLine> {
+    let mut lines = Vec::new();
+    let Ok(mut client) = Client::connect(&loaded.data_dir().join("admin.sock")) else { return lines };
+    let asked = client.ask(&Request::Reputation { names, limit: 0 }, |item| {
+        if let Response::Reputation(line) = item {
+            lines.push(line);
+        }
+        Ok::<(), Failed>(())
+    });
+    if asked.is_ok() { lines } else { Vec::new() }
 }
 
 fn read(file: &Path) -> Result<Vec<u8>, String> {
