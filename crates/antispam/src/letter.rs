@@ -122,6 +122,8 @@ pub struct Part {
     pub is_attachment: bool,
     /// How it is encoded.
     pub encoding: Encoding,
+    /// The same in the words of its field, in lower case; empty when there is none.
+    pub transfer_encoding: String,
     /// Where its own header is.
     pub header: Range<usize>,
     /// Where its body is, as it came.
@@ -134,8 +136,13 @@ impl Part {
     /// True for what holds other parts, which are in the list behind it.
     #[must_use]
     pub fn is_container(&self) -> bool {
-        self.media.starts_with("multipart/")
-            || matches!(self.media.as_str(), "message/rfc822" | "message/global")
+        self.media.starts_with("multipart/") || self.is_message()
+    }
+
+    /// True for an attached message, which is the next part in the list.
+    #[must_use]
+    pub fn is_message(&self) -> bool {
+        matches!(self.media.as_str(), "message/rfc822" | "message/global")
     }
 }
 

@@ -7,18 +7,17 @@
 //! the check is unfinished. A model is read, and all but short messages are judged, on threads of the pool; evidence is
 //! figures, never words of the message.
 
-use std::fs::File;
-use std::io::{self, Read as _};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use policy::{Check, Content, EndOfData, Findings, MessageFacts, SymbolDef, Work};
+use policy::{Check, EndOfData, Findings, MessageFacts, SymbolDef, Work};
 
 use crate::groups::{BAYES, symbols};
 use crate::learn::Opinion;
 use crate::learn::kept::Kept;
-use crate::learn::tokens::{READ_BYTES_MAX, features};
+use crate::learn::tokens::features_of;
+use crate::letter::{self, Letter};
 use crate::work;
 
 symbols! { BAYES:
@@ -79,16 +78,22 @@ impl Check<EndOfData> for Bayes {
 
     fn run<'a>(&'a self, facts: &'a MessageFacts, found: &'a mut Findings) -> Work<'a> {
         Box::pin(async move {
-            let (kept, content) = (Arc::clone(&self.kept), facts.content.clone());
-            let judged = match kept.at_hand() {
-                // The usual thing where nobody has taught it: nothing to be handed to another thread.
-                Some(None) => return,
-                Some(Some(_)) => {
-                    let length = usize::try_from(content.len()).unwrap_or(usize::MAX);
-                    let work = length.saturating_mul(HASHING_TIMES);
-                    work::hashing(work, move || judge(&kept, &content)).await
+            let kept = Arc::clone(&self.kept);
+            let known = kept.at_hand();
+            // The usual thing where nobody has taught it: nothing to be handed to another thread.
+            if matches!(known, Some(None)) {
+                return;
+            }
+            let letter = match letter::of(facts).await {
+                Ok(letter) => letter,
+                Err(why) => return found.unfinished(&why),
+            };
+            let judged = match known {
+                Some(_) => {
+                    let work = letter.octets().len().saturating_mul(HASHING_TIMES);
+                    work::hashing(work, move || judge(&kept, &letter)).await
                 }
-                None => work::heavy(move || judge(&kept, &content)).await,
+                None => work::heavy(move || judge(&kept, &letter)).await,
             };
             match judged {
                 Ok(Ok(None)) => {}
@@ -101,10 +106,9 @@ impl Check<EndOfData> for Bayes {
 }
 
 /// What the model says of a message; none when there is none, or why it cannot be told.
-fn judge(kept: &Kept, content: &Content) -> Result<Option<Opinion>, String> {
+fn judge(kept: &Kept, letter: &Letter) -> Result<Option<Opinion>, String> {
     let Some(model) = kept.current().map_err(|error| error.to_string())? else { return Ok(None) };
-    let octets = beginning(content).map_err(|error| error.to_string())?;
-    Ok(Some(model.judge(&features(&octets))))
+    Ok(Some(model.judge(&features_of(letter))))
 }
 
 /// Writes down the symbols of an opinion.
@@ -115,20 +119,6 @@ fn tell(opinion: &Opinion, found: &mut Findings) {
     found.saw(level.map_or(BAYES_99, |(_, def)| def).symbol, &evidence);
     if likely >= NEARLY_CERTAIN {
         found.saw(BAYES_999.symbol, &evidence);
-    }
-}
-
-/// What of a message is read.
-fn beginning(content: &Content) -> io::Result<Vec<u8>> {
-    match content {
-        Content::Memory(bytes) => Ok(bytes.get(..READ_BYTES_MAX).unwrap_or(bytes).to_vec()),
-        Content::File { path, .. } => {
-            let mut octets = Vec::new();
-            File::open(path)?
-                .take(u64::try_from(READ_BYTES_MAX).unwrap_or(u64::MAX))
-                .read_to_end(&mut octets)?;
-            Ok(octets)
-        }
     }
 }
 
@@ -166,7 +156,7 @@ mod tests {
         let used = Bayes::new(folder.path().to_owned());
         let spam = message("a@far.test", &letter(Class::Spam, 9001));
         assert!(!run(&used, &spam).await.findings().is_empty());
-        fs::write(folder.path().join("model"), b"staffetta bayes model 1\nbroken").unwrap();
+        fs::write(folder.path().join("model"), b"staffetta bayes model 2\nbroken").unwrap();
         assert!(!run(&used, &spam).await.findings().is_empty(), "the last good one");
         let fresh = run(&Bayes::new(folder.path().to_owned()), &spam).await;
         assert!(fresh.why_unfinished().is_some_and(|why| why.contains("damaged")), "{fresh:?}");

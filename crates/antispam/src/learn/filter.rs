@@ -41,7 +41,9 @@ pub enum LearnError {
     #[error("{0}: another program is learning there; try again when it is done")]
     Busy(PathBuf),
     /// The model's file is not as it was written.
-    #[error("{0} is damaged; learning writes it anew, and so does: staffetta bayes fit")]
+    #[error(
+        "{0} is damaged, or of another version; learning writes it anew, and so does: staffetta bayes fit"
+    )]
     Damaged(PathBuf),
 }
 

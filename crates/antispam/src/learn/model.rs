@@ -12,7 +12,7 @@ use super::samples::Counts;
 /// from year to year and from place to place, and would be believed too much otherwise.
 pub const SHARES: [f64; 5] = [1.0, 1.0, 0.6, 0.2, 0.3];
 /// First line of the file.
-const FORMAT: &[u8] = b"staffetta bayes model 1\n";
+const FORMAT: &[u8] = b"staffetta bayes model 2\n";
 /// Bits of a number that choose a bucket of the index.
 const INDEX_BITS: u32 = 16;
 /// Buckets of the index.

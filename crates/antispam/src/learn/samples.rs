@@ -20,7 +20,9 @@ use super::files::{self, Reader, put_u32, put_u64, put_varint};
 use super::tokens::Read;
 
 /// First line of the file.
-const FORMAT: &[u8] = b"staffetta bayes samples 1\n";
+const FORMAT: &[u8] = b"staffetta bayes samples 2\n";
+/// How that line begins in every version.
+const ANY_FORMAT: &[u8] = b"staffetta bayes samples ";
 /// Longest record, in octets: more than any message makes.
 const RECORD_BYTES_MAX: usize = 1 << 20;
 /// Octets that are no longer needed before the file is written anew.
@@ -140,10 +142,14 @@ impl Samples {
             return Ok(());
         }
         let Some(records) = bytes.strip_prefix(FORMAT) else {
-            return Err(io::Error::new(
-                io::ErrorKind::InvalidData,
-                "this is not a file of samples of Staffetta",
-            ));
+            // The same words have other numbers there: no message would be known again.
+            let why = if bytes.starts_with(ANY_FORMAT) {
+                "these samples were learnt by another version, which reads messages into other features: move the file \
+                 away and learn again"
+            } else {
+                "this is not a file of samples of Staffetta"
+            };
+            return Err(io::Error::new(io::ErrorKind::InvalidData, why));
         };
         let mut input = Reader::new(records);
         while !input.is_empty() {

@@ -206,6 +206,19 @@ fn the_file_is_written_anew_when_most_of_it_is_garbage() {
 }
 
 #[test]
+fn samples_of_another_version_are_told_apart_from_other_files() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("samples");
+    for (content, told) in
+        [("staffetta bayes samples 1\n", "learn again"), ("From: a@b.test\n", "not a file")]
+    {
+        fs::write(&path, content).unwrap();
+        assert!(Samples::open(&path).is_err_and(|error| error.to_string().contains(told)), "{content}");
+        assert_eq!(fs::read_to_string(&path).unwrap(), content, "it is left as it was");
+    }
+}
+
+#[test]
 fn a_damaged_model_is_an_error_wherever_it_is_hit() {
     let folder = tempfile::tempdir().unwrap();
     let model = filled(folder.path(), 200).fit().unwrap().unwrap();
@@ -228,7 +241,7 @@ proptest! {
     #[test]
     fn any_octets_can_be_read(octets in proptest::collection::vec(any::<u8>(), 0..2000)) {
         prop_assert_eq!(read(&octets), read(&octets));
-        let mut file = b"staffetta bayes samples 1\n".to_vec();
+        let mut file = b"staffetta bayes samples 2\n".to_vec();
         file.extend_from_slice(&octets);
         let mut samples = Samples::open(Path::new("")).unwrap();
         let _ = samples.import(&file);

@@ -209,9 +209,11 @@ fn describe(head: &[u8], in_digest: bool, letter: &mut Letter) -> Described {
         part.names = names.into_iter().flatten().map(bounded).filter(|name| !name.is_empty()).collect();
         part.names.dedup();
         part.encoding = encoding(parsed.content_transfer_encoding(), letter);
+        part.transfer_encoding =
+            parsed.content_transfer_encoding().map(bounded).unwrap_or_default().to_ascii_lowercase();
     }
     let is_multipart = part.media.starts_with("multipart/");
-    let is_message = matches!(part.media.as_str(), "message/rfc822" | "message/global");
+    let is_message = part.is_message();
     let boundary =
         boundary.filter(|text| is_multipart && !text.is_empty() && text.len() <= BOUNDARY_BYTES_MAX);
     Described { part, boundary, is_multipart, is_message }

@@ -2,11 +2,10 @@
 
 use std::borrow::Cow;
 
-use mail_parser::{MessagePart, MimeHeaders, PartType};
-
 use super::super::feature::{Gathering, Kind, hash, joined, mixed};
 use super::words::{shape, words};
-use crate::letter::html;
+use crate::letter::links::{Host, Link};
+use crate::letter::{self, Part};
 
 /// Parts that are looked at.
 pub(super) const PARTS_MAX: usize = 100;
@@ -37,7 +36,6 @@ pub(super) struct Text {
     grams: Grams,
     words_left: usize,
     lines_left: usize,
-    urls_left: usize,
 }
 
 impl Text {
@@ -45,27 +43,19 @@ impl Text {
         let mut grams = Grams::default();
         grams.text(subject);
         grams.text(" | ");
-        Self { grams, words_left: WORDS_MAX, lines_left: LINES_MAX, urls_left: URLS_MAX }
+        Self { grams, words_left: WORDS_MAX, lines_left: LINES_MAX }
     }
 
     /// One part, with its own header.
-    pub(super) fn part(&mut self, part: &MessagePart<'_>, out: &mut Gathering) {
+    pub(super) fn part(&mut self, part: &Part, out: &mut Gathering) {
         described(part, out);
-        match &part.body {
-            PartType::Text(text) if !html::looks_like(text) => {
-                self.links(text, out);
-                self.shown(text, out);
+        let Some(text) = &part.text else { return };
+        self.shown(text.shown(), out);
+        if let letter::Text::Html(_, html) = text {
+            for word in words(&html.hidden).take(self.words_left) {
+                out.add(Kind::Hidden, word);
             }
-            PartType::Text(source) | PartType::Html(source) => {
-                self.links(source, out);
-                let html = html::read(source);
-                self.shown(&html.text, out);
-                for word in words(&html.hidden).take(self.words_left) {
-                    out.add(Kind::Hidden, word);
-                }
-                tags(&html.tags, out);
-            }
-            _ => {}
+            tags(&html.tags, out);
         }
     }
 
@@ -104,21 +94,27 @@ impl Text {
             layout(line.trim(), out);
         }
     }
+}
 
-    fn links(&mut self, source: &str, out: &mut Gathering) {
-        for url in urls(source).take(self.urls_left) {
-            self.urls_left -= 1;
-            let (host, path) = url.split_at_checked(url.find('/').unwrap_or(url.len())).unwrap_or((url, ""));
-            let host = host.rsplit('@').next().unwrap_or(host);
-            let host = host.split(':').next().unwrap_or(host);
-            out.add(Kind::UrlDomain, registrable(&host.to_lowercase()));
-            out.add(Kind::UrlTld, host.rsplit('.').next().unwrap_or(host));
-            out.exact(Kind::UrlShape, "", &shape(url));
-            let inside =
-                path.split(|c: char| !c.is_alphanumeric() && c != '_').filter(|word| !word.is_empty());
-            for word in inside.take(PATH_WORDS_MAX) {
-                out.add(Kind::UrlPath, cut(word, PATH_WORD_BYTES_MAX));
+/// Where links lead, and what they look like.
+pub(super) fn links(links: &[Link], out: &mut Gathering) {
+    for link in links.iter().take(URLS_MAX) {
+        let url = link.url.split_once("://").map_or(link.url.as_str(), |(_, rest)| rest);
+        match &link.host {
+            Host::Name(name) => {
+                out.add(Kind::UrlDomain, registrable(name));
+                out.add(Kind::UrlTld, name.rsplit('.').next().unwrap_or(name));
             }
+            Host::Address(address) => {
+                out.add(Kind::UrlDomain, &address.to_string());
+                out.add(Kind::UrlTld, "an address");
+            }
+        }
+        out.exact(Kind::UrlShape, "", &shape(url));
+        let path = url.get(url.find('/').unwrap_or(url.len())..).unwrap_or_default();
+        let inside = path.split(|c: char| !c.is_alphanumeric() && c != '_').filter(|word| !word.is_empty());
+        for word in inside.take(PATH_WORDS_MAX) {
+            out.add(Kind::UrlPath, cut(word, PATH_WORD_BYTES_MAX));
         }
     }
 }
@@ -134,18 +130,12 @@ pub(super) fn cut(text: &str, bytes_max: usize) -> &str {
 }
 
 /// What MIME says of a part.
-fn described(part: &MessagePart<'_>, out: &mut Gathering) {
-    let (mut kind, mut charset) = (Cow::Borrowed("text/plain"), "none");
-    if let Some(content) = part.content_type() {
-        kind = format!("{}/{}", content.ctype(), content.subtype().unwrap_or_default()).into();
-        charset = content.attribute("charset").unwrap_or(charset);
-    }
-    let encoding = part.content_transfer_encoding().unwrap_or_default();
-    out.add_in(Kind::Part, &kind, encoding);
-    out.add_in(Kind::Part, "charset", charset);
-    if matches!(part.body, PartType::Binary(_) | PartType::InlineBinary(_)) {
-        out.add_in(Kind::Attachment, &kind, part.attachment_name().unwrap_or_default());
-        let name = part.attachment_name().unwrap_or_default();
+fn described(part: &Part, out: &mut Gathering) {
+    out.add_in(Kind::Part, &part.media, &part.transfer_encoding);
+    out.add_in(Kind::Part, "charset", part.charset.as_deref().unwrap_or("none"));
+    if part.text.is_none() && !part.is_container() && !part.media.starts_with("text/") {
+        let name = part.names.first().map_or("", String::as_str);
+        out.add_in(Kind::Attachment, &part.media, name);
         out.add_in(Kind::Attachment, "ends", name.rsplit_once('.').map_or("", |(_, end)| end));
     }
 }
@@ -224,18 +214,6 @@ fn without_footer(text: &str) -> &str {
     text
 }
 
-/// Links, without their scheme.
-fn urls(text: &str) -> impl Iterator<Item = &str> {
-    text.match_indices("://").filter_map(|(at, _)| {
-        let scheme = text.as_bytes().get(at.saturating_sub(5)..at)?;
-        let is_web = scheme.eq_ignore_ascii_case(b"https")
-            || scheme.get(scheme.len().saturating_sub(4)..).is_some_and(|s| s.eq_ignore_ascii_case(b"http"));
-        let rest = text.get(at + 3..).filter(|_| is_web)?;
-        let end = rest.find(|c: char| c.is_whitespace() || "\"'<>".contains(c)).unwrap_or(rest.len());
-        rest.get(..end).filter(|url| !url.is_empty())
-    })
-}
-
 /// Pieces of [`GRAM_CHARS`] characters: in lower case, white space as one space, digits as 9.
 #[derive(Debug, Default)]
 struct Grams {
@@ -246,7 +224,8 @@ struct Grams {
 
 impl Grams {
     fn text(&mut self, text: &str) {
-        for c in text.chars() {
+        // The ends of lines are not the same in a file and on the way.
+        for c in text.chars().filter(|c| *c != '\r') {
             if self.read >= GRAM_CHARS_MAX {
                 return;
             }

@@ -5,7 +5,8 @@
 
 use std::borrow::Cow;
 
-use mail_parser::{DateTime, Header, Message};
+use mail::header::{self, Field};
+use mail_parser::{DateTime, HeaderName, MessageParser};
 
 use super::super::feature::{Gathering, Kind};
 use super::body::{cut, registrable};
@@ -101,17 +102,16 @@ const PROGRAM: [&str; 12] = [
 ];
 
 /// Reads the header; gives the subject back without the tag of a list.
-pub(super) fn read(message: &Message<'_>, out: &mut Gathering) -> String {
+pub(super) fn read(head: &[u8], out: &mut Gathering) -> String {
     let mut subject = String::new();
     let mut previous: Option<&str> = None;
-    for field in message.headers().iter().take(FIELDS_MAX) {
-        let name =
-            raw(message, field.offset_field, field.offset_start).trim_end_matches([':', ' ', '\t']).trim();
+    for field in header::fields(head).take(FIELDS_MAX) {
+        let name = field.name();
         let lower = name.to_ascii_lowercase();
         if TRACES.contains(&lower.as_str()) || TRACE_PREFIXES.iter().any(|prefix| lower.starts_with(prefix)) {
             continue;
         }
-        let value = value(message, field, &lower, out);
+        let value = value(&field, &lower, out);
         let value = value.trim();
         match lower.as_str() {
             "received" => received(value, out),
@@ -141,52 +141,48 @@ pub(super) fn read(message: &Message<'_>, out: &mut Gathering) -> String {
 }
 
 /// When a message came: the date of its topmost Received field that has one, else its Date; 0 when there is none.
-pub(super) fn seconds(message: &Message<'_>) -> u64 {
-    let fields = || message.headers().iter().take(FIELDS_MAX);
+pub(super) fn seconds(message: &[u8]) -> u64 {
     let texts = |name: &'static str| {
-        fields()
-            .filter(move |field| field.name().eq_ignore_ascii_case(name))
-            .map(|field| raw(message, field.offset_start, field.offset_end))
+        header::fields(message).take(FIELDS_MAX).filter(move |field| field.is(name)).map(|field| field.text())
     };
-    let received = texts("received").filter_map(|text| text.rsplit_once(';').map(|(_, date)| date));
-    let mut dates = received.chain(texts("date")).filter_map(|text| DateTime::parse_rfc822(text.trim()));
+    let received = texts("received").filter_map(|text| Some(text.rsplit_once(';')?.1.to_owned()));
+    let mut dates = received
+        .chain(texts("date").map(Cow::into_owned))
+        .filter_map(|text| DateTime::parse_rfc822(text.trim()));
     let date = dates.find(DateTime::is_valid);
     date.and_then(|date| u64::try_from(date.to_timestamp()).ok()).unwrap_or_default()
 }
 
 /// Reads the subject of an attached message.
-pub(super) fn read_inner(message: &Message<'_>, out: &mut Gathering) {
-    for word in words(message.subject().unwrap_or_default()).take(FIELD_WORDS_MAX) {
+pub(super) fn read_inner(head: &[u8], out: &mut Gathering) {
+    let Some(subject) = header::find(head, "subject") else { return };
+    let subject = decoded(&subject).unwrap_or_else(|| subject.text().into_owned());
+    for word in words(&subject).take(FIELD_WORDS_MAX) {
         out.add(Kind::Word, word);
     }
 }
 
-/// A piece of the header as received.
-fn raw<'a>(message: &'a Message<'_>, start: u32, end: u32) -> &'a str {
-    let range = usize::try_from(start).unwrap_or_default()..usize::try_from(end).unwrap_or_default();
-    let octets = message.raw_message.get(range).unwrap_or_default();
-    std::str::from_utf8(octets).unwrap_or_default()
-}
-
 /// What a field says: decoded where it is encoded.
-fn value<'a>(
-    message: &'a Message<'_>,
-    field: &'a Header<'_>,
-    name: &str,
-    out: &mut Gathering,
-) -> Cow<'a, str> {
-    let range = usize::try_from(field.offset_start).unwrap_or_default()
-        ..usize::try_from(field.offset_end).unwrap_or_default();
-    let octets = message.raw_message.get(range).unwrap_or_default();
+fn value<'a>(field: &Field<'a>, name: &str, out: &mut Gathering) -> Cow<'a, str> {
+    let octets = field.value();
     let octets = octets.get(..FIELD_BYTES_MAX).unwrap_or(octets);
-    // RFC 2047 §2.
-    if octets.windows(2).any(|two| two == b"=?") {
+    if memchr::memmem::find(octets, b"=?").is_some() {
         out.add_in(Kind::Shape, "encoded", name);
-        if let Some(text) = field.value.as_text() {
-            return Cow::Borrowed(cut(text, FIELD_BYTES_MAX));
+        if let Some(text) = decoded(field) {
+            return Cow::Owned(cut(&text, FIELD_BYTES_MAX).to_owned());
         }
     }
     String::from_utf8_lossy(octets)
+}
+
+/// A field's value with its encoded words decoded (RFC 2047 §2).
+fn decoded(field: &Field<'_>) -> Option<String> {
+    let value = field.raw().get(field.name().len()..)?;
+    let value = value.get(..2 * FIELD_BYTES_MAX).unwrap_or(value);
+    // As what it is read does not depend on what it is called.
+    let alone = [b"Subject", value].concat();
+    let parsed = MessageParser::new().header_text(HeaderName::Subject).parse_headers(alone.as_slice())?;
+    parsed.subject().map(ToOwned::to_owned)
 }
 
 /// A subject without the tag of a list: `Re: [staff] hello` is `Re: hello`.

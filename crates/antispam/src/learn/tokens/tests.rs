@@ -72,6 +72,20 @@ fn traces_of_mailboxes_and_other_filters_are_no_features() {
 }
 
 #[test]
+fn a_letter_that_was_opened_for_other_checks_is_read_the_same() {
+    let short = "From a@b.test Mon Jan  1 00:00:00 2026\nFrom: a@b.test\nSubject: =?utf-8?q?Gr=C3=BC=C3=9Fe?=\n\nhello http://c.test/\n";
+    let long = format!("Subject: x\n\n{}", "some words, again and again\n".repeat(20_000));
+    let attached = "Content-Type: message/rfc822\n\nSubject: inner words\n\nhello\n";
+    assert!(has(attached, "word: inner") && has(attached, "word: hello"));
+    for text in [short, &long, attached] {
+        let letter = Letter::read(&Bytes::copy_from_slice(text.as_bytes()));
+        assert_eq!(read_letter(&letter), read(text.as_bytes()));
+        assert_eq!(features_of(&letter), features(text.as_bytes()));
+    }
+    assert!(has(short, "word: hello"), "the line of the mailbox is no header");
+}
+
+#[test]
 fn links_addresses_and_attachments() {
     let letter = "From: \"Joe Blow\" <joe@mail.shop.test>\nMIME-Version: 1.0\nContent-Type: multipart/mixed; boundary=b\n\n\
                   --b\n\nsee HTTP://www.Deals.example.co.uk:80/buy/now?id=5 soon\n--b\n\
