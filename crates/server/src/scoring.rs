@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use antispam::end_of_data::bayes::Bayes;
+use antispam::learn::tokens;
 use bytes::Bytes;
 use config::Loaded;
 use mail::{Address, BodyType, QueueId, ReversePath, Timestamp};
@@ -102,6 +103,15 @@ impl Scorer {
             _ => Called::Unsure,
         };
         Scored { points: tally.total, called, lines: tally.lines }
+    }
+}
+
+/// When a letter came, by its own account; now when it does not say.
+#[must_use]
+pub fn came(letter: &[u8]) -> Timestamp {
+    match tokens::seconds(letter) {
+        0 => crate::clock::now(),
+        seconds => Timestamp::from_seconds(seconds),
     }
 }
 

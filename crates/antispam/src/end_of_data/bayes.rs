@@ -1,7 +1,8 @@
 //! How much a message resembles what was learnt as spam and as ham: the check `bayes`, after DATA.
 //!
 //! Gives one symbol for how likely it is, from BAYES_00 to BAYES_99, and BAYES_999 beside the last where it is nearly
-//! certain; nothing at all until enough of both classes is learnt. The names are those that SpamAssassin has made known;
+//! certain. Within a level points change steadily towards the next one's, by factors that fit the points as they are by
+//! default. It says nothing at all until enough of both classes is learnt. The names are those that SpamAssassin has made known;
 //! the classifier is another ([`crate::learn`]). The model is a file that whoever learns replaces: it is looked at for
 //! each message, and read again when it has changed. One that cannot be read leaves the last good one in use; without one
 //! the check is unfinished. A model is read, and all but short messages are judged, on threads of the pool; evidence is
@@ -11,7 +12,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use policy::{Check, EndOfData, Findings, MessageFacts, SymbolDef, Work};
+use policy::{Check, EndOfData, Finding, Findings, MessageFacts, Symbol, SymbolDef, Work};
 
 use crate::groups::{BAYES, symbols};
 use crate::learn::Opinion;
@@ -33,16 +34,18 @@ symbols! { BAYES:
     BAYES_999, 7, "by what was learnt, spam with 99.9 % or more";
 }
 
-/// Which symbol, below which probability.
-const LEVELS: [(f64, SymbolDef); 8] = [
-    (0.01, BAYES_00),
-    (0.05, BAYES_05),
-    (0.2, BAYES_20),
-    (0.4, BAYES_40),
-    (0.6, BAYES_50),
-    (0.8, BAYES_60),
-    (0.95, BAYES_80),
-    (0.99, BAYES_95),
+/// Which symbol, below which probability; and how many times its points it is worth where the next one begins that is
+/// further from the middle, so that points have next to no steps.
+const LEVELS: [(f64, SymbolDef, f64); 9] = [
+    (0.01, BAYES_00, 1.0),
+    (0.05, BAYES_05, 3.8),
+    (0.2, BAYES_20, 5.0),
+    (0.4, BAYES_40, 1.0),
+    (0.6, BAYES_50, 1.0),
+    (0.8, BAYES_60, 3.0),
+    (0.95, BAYES_80, 2.0),
+    (0.99, BAYES_95, 1.5),
+    (f64::INFINITY, BAYES_99, 1.0),
 ];
 /// How much longer it takes to judge a letter than to hash it.
 const HASHING_TIMES: usize = 4;
@@ -69,7 +72,7 @@ impl Check<EndOfData> for Bayes {
     }
 
     fn symbols(&self) -> Vec<SymbolDef> {
-        LEVELS.into_iter().map(|(_, def)| def).chain([BAYES_99, BAYES_999]).collect()
+        LEVELS.into_iter().map(|(_, def, _)| def).chain([BAYES_999]).collect()
     }
 
     fn budget(&self) -> Duration {
@@ -115,11 +118,33 @@ fn judge(kept: &Kept, letter: &Letter) -> Result<Option<Opinion>, String> {
 fn tell(opinion: &Opinion, found: &mut Findings) {
     let likely = opinion.cautious;
     let evidence = format!("{:.2} %; {:.0} % of the text is known", likely * 100.0, opinion.coverage * 100.0);
-    let level = LEVELS.into_iter().find(|(below, _)| likely < *below);
-    found.saw(level.map_or(BAYES_99, |(_, def)| def).symbol, &evidence);
+    let (symbol, times) = level(likely);
+    found.add(Finding::new(symbol).evidence(&evidence).times(times));
     if likely >= NEARLY_CERTAIN {
         found.saw(BAYES_999.symbol, &evidence);
     }
+}
+
+/// The symbol for a probability, and how many thousandths of its points it is worth: between the ends of a level they
+/// change as the logarithm of the odds does.
+#[allow(clippy::cast_possible_truncation)] // A few thousand.
+fn level(likely: f64) -> (Symbol, i32) {
+    let odds = |probability: f64| (probability / (1.0 - probability)).ln();
+    let mut from = 0.0;
+    for (below, def, times) in LEVELS {
+        if likely < below {
+            // Where nothing changes the ends may be infinite.
+            let part = if times > 1.0 {
+                let part = (odds(likely) - odds(from)) / (odds(below) - odds(from));
+                if likely < 0.5 { 1.0 - part } else { part }
+            } else {
+                0.0
+            };
+            return (def.symbol, (1000.0 * (1.0 + (times - 1.0) * part)).round() as i32);
+        }
+        from = below;
+    }
+    (BAYES_99.symbol, 1000)
 }
 
 #[cfg(test)]
@@ -147,6 +172,24 @@ mod tests {
         assert!(seen.has("BAYES_00") || seen.has("BAYES_05"), "{:?}", seen.findings());
         assert!(matches!(check.kept.at_hand(), Some(Some(_))), "it was read once");
         assert!(seen.findings().iter().all(|finding| !finding.evidence.contains("meeting")), "no words");
+    }
+
+    #[test]
+    fn points_change_steadily_with_the_odds() {
+        let points = |likely: f64| {
+            let (symbol, times) = level(likely);
+            let all: Vec<SymbolDef> = LEVELS.into_iter().map(|(_, def, _)| def).collect();
+            let own = all.iter().find(|def| def.symbol == symbol).unwrap().score.as_f64();
+            own * f64::from(times) / 1000.0
+        };
+        for (likely, want) in [(0.0, -1.9), (0.01, -1.9), (0.05, -0.5), (0.3, 0.0), (0.5, 0.0), (1.0, 4.5)] {
+            assert!((points(likely) - want).abs() < 0.01, "{likely}: {}", points(likely));
+        }
+        for (at, want) in [(0.8, 1.5), (0.95, 3.0), (0.99, 4.5)] {
+            assert!((points(at) - want).abs() < 0.01 && (points(at - 1e-6) - want).abs() < 0.01, "{at}");
+        }
+        let all: Vec<f64> = (1..1000).map(|part| points(f64::from(part) / 1000.0)).collect();
+        assert!(all.windows(2).all(|two| two[0] <= two[1] && two[1] - two[0] < 0.51));
     }
 
     #[tokio::test]

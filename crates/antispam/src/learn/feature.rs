@@ -22,11 +22,16 @@ pub enum Group {
     Origin,
     /// The way it came: Received, and what lists add.
     Transport,
+    /// What it is like as a whole, and whether what it says of itself agrees; no words and no names.
+    Signs,
 }
 
 impl Group {
     /// All, in the order of their numbers.
-    pub const ALL: [Self; 5] = [Self::Text, Self::Grams, Self::Style, Self::Origin, Self::Transport];
+    pub const ALL: [Self; Self::COUNT] =
+        [Self::Text, Self::Grams, Self::Style, Self::Origin, Self::Transport, Self::Signs];
+    /// How many there are.
+    pub const COUNT: usize = 6;
 
     /// Its number.
     #[must_use]
@@ -43,6 +48,7 @@ impl Group {
             Self::Style => "style",
             Self::Origin => "origin",
             Self::Transport => "transport",
+            Self::Signs => "signs",
         }
     }
 }
@@ -84,12 +90,13 @@ kinds! {
     }
     Origin { Address = 40 "address", AddressDomain = 41 "address domain", UrlDomain = 42 "url domain", UrlTld = 43 "url tld" }
     Transport { Received = 50 "received", ReceivedShape = 51 "received shape", Other = 52 "other field" }
+    Signs { Sign = 60 "sign", SignPair = 61 "signs" }
 }
 
 /// The features of one message: numbers, ascending, none twice, for each group.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Features {
-    groups: [Vec<u32>; 5],
+    groups: [Vec<u32>; Group::COUNT],
 }
 
 impl Features {
@@ -101,7 +108,7 @@ impl Features {
 
     /// From numbers in any order.
     #[must_use]
-    pub fn new(mut groups: [Vec<u32>; 5]) -> Self {
+    pub fn new(mut groups: [Vec<u32>; Group::COUNT]) -> Self {
         for ids in &mut groups {
             ids.sort_unstable();
             ids.dedup();
@@ -116,14 +123,14 @@ pub type Names = BTreeMap<(Group, u32), String>;
 /// Gathers features.
 #[derive(Debug, Default)]
 pub(super) struct Gathering {
-    groups: [Vec<u32>; 5],
+    groups: [Vec<u32>; Group::COUNT],
     names: Option<Names>,
 }
 
 impl Gathering {
     /// With the words of each kept, when `named`.
     pub(super) fn new(named: bool) -> Self {
-        let mut groups: [Vec<u32>; 5] = Default::default();
+        let mut groups: [Vec<u32>; Group::COUNT] = Default::default();
         let [text, grams, ..] = &mut groups;
         text.reserve(2048);
         grams.reserve(4096);

@@ -7,13 +7,13 @@ use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::calibrate::{Calibration, NEWEST, heard};
+use super::calibrate::{Calibration, NEWEST, heard, trust};
 use super::feature::{Features, Group};
 use super::files;
 use super::model::{Experts, Model};
 use super::samples::{Added, Class, Counts, Damage, Samples};
 use super::tokens::Read;
-use super::train::{Fitting, fit};
+use super::train::{Fitting, Weighing, fit};
 
 /// Messages of each class before anything is judged.
 pub const LEARNT_MIN: u64 = 200;
@@ -221,9 +221,10 @@ pub fn fitted(samples: &Samples) -> Option<Model> {
     let (older, newest) = parted(samples);
     let all: Vec<(&Features, bool)> =
         samples.iter().map(|(_, sample)| (&sample.features, sample.class == Class::Spam)).collect();
-    let trial = experts(&older, TRIAL);
+    let mut trial = experts(&older, TRIAL);
+    trial.trust = trust(&trial, &newest);
     let calibration = Calibration::new(&heard(&trial, &newest))?;
-    let experts = experts(&all, FITTING);
+    let experts = Experts { trust: trial.trust, ..experts(&all, FITTING) };
     Some(Model { experts, calibration, counts: samples.counts(), state: samples.state() })
 }
 
@@ -249,13 +250,20 @@ fn experts(messages: &[(&Features, bool)], fitting: Fitting) -> Experts {
     let one = |group: Group| {
         let rows: Vec<(&[u32], bool)> =
             messages.iter().map(|(features, spam)| (features.group(group), *spam)).collect();
-        fit(&rows, fitting)
+        let weighing = match group {
+            // Of words and pairs of them most are rare, and that says little.
+            Group::Text => Weighing::Alike,
+            Group::Grams | Group::Origin | Group::Signs => Weighing::Rare,
+            // What programs write tells most where few of them write it.
+            Group::Style | Group::Transport => Weighing::Rarest,
+        };
+        fit(&rows, fitting, weighing)
     };
     std::thread::scope(|scope| {
         let beside = scope.spawn(|| one(Group::Grams));
-        let [text, style, origin, transport] =
-            [Group::Text, Group::Style, Group::Origin, Group::Transport].map(one);
+        let [text, style, origin, transport, signs] =
+            [Group::Text, Group::Style, Group::Origin, Group::Transport, Group::Signs].map(one);
         let grams = beside.join().unwrap_or_else(|_| one(Group::Grams));
-        Experts([text, grams, style, origin, transport])
+        Experts { all: [text, grams, style, origin, transport, signs], ..Experts::default() }
     })
 }

@@ -1,4 +1,4 @@
-//! What was learnt, ready to judge: the weights of five experts, and what their sum means.
+//! What was learnt, ready to judge: the weights of six experts, and what their sum means.
 //!
 //! In a file: a line that names the format, figures and weights with the least significant octet first, a checksum of all
 //! (CRC-32C). Every octet is looked at before it is used: a damaged file is an error, never a wrong verdict.
@@ -8,9 +8,11 @@ use super::feature::{BITS, Features, Group};
 use super::files::{Reader, put_f32, put_f64, put_u32, put_u64};
 use super::samples::Counts;
 
-/// How much each expert's word counts, in the order of [`Group::ALL`]. Text is what a message is about; the rest changes
-/// from year to year and from place to place, and would be believed too much otherwise.
-pub const SHARES: [f64; 5] = [1.0, 1.0, 0.6, 0.2, 0.3];
+/// How much each expert's word counts, in the order of [`Group::ALL`]; chosen by measurement.
+pub const SHARES: [f64; Group::COUNT] = [0.25, 1.0, 0.75, 0.075, 0.625, 0.5];
+/// How much less it counts when it knows less: times this power of the share of the features that are known. Text is what a
+/// message is about; most of the rest changes from year to year and from place to place, and would be believed too much.
+const DOUBTS: [i32; Group::COUNT] = [0, 0, 8, 4, 2, 1];
 /// First line of the file.
 const FORMAT: &[u8] = b"staffetta bayes model 2\n";
 /// Bits of a number that choose a bucket of the index.
@@ -160,25 +162,33 @@ fn share(part: usize, whole: usize) -> f64 {
 
 /// The experts of all groups, in their order.
 #[derive(Debug, Clone, Default, PartialEq)]
-pub struct Experts(pub [Expert; 5]);
+pub struct Experts {
+    /// Each of them.
+    pub all: [Expert; Group::COUNT],
+    /// How far each is believed here, 0 to 1: what it was worth on messages that it had not seen.
+    pub trust: [f64; Group::COUNT],
+}
 
 impl Experts {
-    /// What they say together. An expert for what changes with place and time is believed the less, the less it knows.
+    /// With each, what it is about, what it counts for, and which power of the known share of features lessens that.
+    fn weighed(&self) -> impl Iterator<Item = (&Expert, Group, f64, i32)> {
+        let all = self.all.iter().zip(Group::ALL).zip(self.trust).zip(SHARES).zip(DOUBTS);
+        all.map(|((((expert, group), trust), share), doubt)| (expert, group, share * trust, doubt))
+    }
+
+    /// What they say together.
     #[must_use]
     pub fn evidence(&self, features: &Features) -> Evidence {
         let mut evidence = Evidence::default();
-        for ((expert, group), weight) in self.0.iter().zip(Group::ALL).zip(SHARES) {
+        for (expert, group, weight, doubt) in self.weighed() {
             let ids = features.group(group);
-            let (mut odds, known) = expert.log_odds(ids);
+            let (odds, known) = expert.log_odds(ids);
             let coverage = share(known, ids.len());
-            match group {
-                Group::Text => (evidence.coverage, evidence.known) = (coverage, known),
-                Group::Origin | Group::Transport => {
-                    odds = (odds - f64::from(expert.bias)) * coverage.powi(4) + f64::from(expert.bias);
-                }
-                Group::Grams | Group::Style => {}
+            if group == Group::Text {
+                (evidence.coverage, evidence.known) = (coverage, known);
             }
-            evidence.sum += weight * odds;
+            let bias = f64::from(expert.bias);
+            evidence.sum += weight * ((odds - bias) * coverage.powi(doubt) + bias);
         }
         evidence
     }
@@ -219,11 +229,11 @@ impl Model {
     #[must_use]
     pub fn reasons(&self, features: &Features, count_max: usize) -> Vec<Reason> {
         let mut reasons = Vec::new();
-        for ((expert, group), share) in self.experts.0.iter().zip(Group::ALL).zip(SHARES) {
+        for (expert, group, weight, doubt) in self.experts.weighed() {
             let ids = features.group(group);
             let known: Vec<(u32, f32)> =
                 ids.iter().filter_map(|id| Some((*id, expert.weight(*id)?))).collect();
-            let scale = share * scale(known.len());
+            let scale = weight * scale(known.len()) * share(known.len(), ids.len()).powi(doubt);
             reasons.extend(known.into_iter().map(|(id, weight)| Reason {
                 group,
                 id,
@@ -243,7 +253,8 @@ impl Model {
         put_u64(&mut out, self.counts.spam);
         put_u64(&mut out, self.state);
         self.calibration.figures().iter().for_each(|figure| put_f64(&mut out, *figure));
-        self.experts.0.iter().for_each(|expert| expert.write(&mut out));
+        self.experts.trust.iter().for_each(|trust| put_f64(&mut out, *trust));
+        self.experts.all.iter().for_each(|expert| expert.write(&mut out));
         let sum = crc32c::crc32c(&out);
         put_u32(&mut out, sum);
         out
@@ -265,7 +276,10 @@ impl Model {
         }
         let calibration = Calibration::from_figures(figures)?;
         let mut experts = Experts::default();
-        for expert in &mut experts.0 {
+        for trust in &mut experts.trust {
+            *trust = input.f64().filter(|trust| (0.0..=1.0).contains(trust))?;
+        }
+        for expert in &mut experts.all {
             *expert = Expert::read(&mut input)?;
         }
         input.is_empty().then_some(Self { experts, calibration, counts, state })

@@ -375,7 +375,7 @@ fn parsed(content: &[u8]) -> Option<(Digest, Option<Sample>)> {
         _ => return None,
     };
     let seconds = input.u64()?;
-    let mut groups: [Vec<u32>; 5] = Default::default();
+    let mut groups: [Vec<u32>; Group::COUNT] = Default::default();
     for ids in &mut groups {
         let mut id = 0_u32;
         let length = usize::try_from(input.varint()?).ok()?;

@@ -8,6 +8,7 @@
 
 mod body;
 mod header;
+mod signs;
 #[cfg(test)]
 mod tests;
 mod words;
@@ -53,7 +54,7 @@ pub fn read_letter(letter: &Letter) -> Read {
     let mut digest = Digest::default();
     let octets = first.to_le_bytes().into_iter().chain(second.to_le_bytes());
     digest.iter_mut().zip(octets).for_each(|(to, from)| *to = from);
-    Read { digest, seconds: header::seconds(letter.octets()), features }
+    Read { digest, seconds: seconds(letter.octets()), features }
 }
 
 /// The features of a message.
@@ -72,6 +73,12 @@ pub fn features_of(letter: &Letter) -> Features {
 #[must_use]
 pub fn named(message: &[u8]) -> (Features, Names) {
     gather(&opened(message), true)
+}
+
+/// When a message came, as [`Read::seconds`] has it.
+#[must_use]
+pub fn seconds(message: &[u8]) -> u64 {
+    header::seconds(behind_separator(message))
 }
 
 fn opened(message: &[u8]) -> Letter {
@@ -109,6 +116,7 @@ fn gather(letter: &Letter, named: bool) -> (Features, Names) {
         text.part(part, &mut out);
     }
     body::links(&letter.links, &mut out);
+    signs::read(letter, head, &mut out);
     text.finish(&mut out);
     out.finish()
 }

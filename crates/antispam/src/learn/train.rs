@@ -1,7 +1,8 @@
 //! Fits one expert: logistic regression over the features of one group, L2-regularised.
 //!
-//! A message is a vector with 1/√n for each of its n features, so that long messages weigh no more than short ones.
-//! Features that only one message has are left out. The fit is by coordinate descent in the dual (Yu, Huang, Lin: Dual
+//! A message is a vector with 1/√n for each of its n features, so that long messages weigh no more than short ones; or
+//! with that times how rare the feature is, where what is rare tells more. The weights that come out have that factor in
+//! them. Features that only one message has are left out. The fit is by coordinate descent in the dual (Yu, Huang, Lin: Dual
 //! coordinate descent methods for logistic regression and maximum entropy models, 2011): no step size, and the same
 //! messages in the same order give the same weights, bit by bit. Memory: 4 octets for each feature of each message.
 
@@ -15,6 +16,30 @@ pub struct Fitting {
     pub cost: f64,
     /// Passes over all messages.
     pub passes: usize,
+}
+
+/// Which features count for how much before anything is known of them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Weighing {
+    /// All alike.
+    Alike,
+    /// Each by the logarithm of one in how many messages has it.
+    Rare,
+    /// By more than that.
+    Rarest,
+}
+
+impl Weighing {
+    /// What a feature counts for, by the logarithm of one in how many messages has it. What one in a hundred and fifty has
+    /// counts about as it would alike, and what all have next to nothing.
+    fn of(self, rarity: f64) -> f64 {
+        const COMMON: f64 = 0.1;
+        match self {
+            Self::Alike => 1.0,
+            Self::Rare => (rarity + COMMON) / 5.0,
+            Self::Rarest => (rarity.powf(1.5) + COMMON) / 12.0,
+        }
+    }
 }
 
 /// Messages as rows of numbers: the features that are weighed, for each.
@@ -93,7 +118,7 @@ fn place(id: u32) -> (usize, u64) {
 
 /// Fits an expert to messages: their features, and whether each is spam.
 #[must_use]
-pub fn fit(messages: &[(&[u32], bool)], fitting: Fitting) -> Expert {
+pub fn fit(messages: &[(&[u32], bool)], fitting: Fitting, weighing: Weighing) -> Expert {
     let seen = Seen::new(messages.iter().map(|(ids, _)| *ids));
     let mut rows = Rows { ids: Vec::new(), ends: Vec::with_capacity(messages.len()) };
     for (ids, _) in messages {
@@ -103,8 +128,30 @@ pub fn fit(messages: &[(&[u32], bool)], fitting: Fitting) -> Expert {
     let ids = seen.ids();
     drop(seen);
     let labels: Vec<bool> = messages.iter().map(|(_, spam)| *spam).collect();
-    let (weights, bias) = descend(&rows, &labels, ids.len(), fitting);
+    let squares = squares(&rows, ids.len(), messages.len(), weighing);
+    let (weights, bias) = descend(&rows, &labels, &squares, fitting);
     Expert::new(ids, weights, bias)
+}
+
+/// The square of what each feature counts for.
+#[allow(clippy::cast_possible_truncation)] // Single precision is plenty.
+fn squares(rows: &Rows, features: usize, messages: usize, weighing: Weighing) -> Vec<f32> {
+    if weighing == Weighing::Alike {
+        return vec![1.0; features];
+    }
+    let mut counts = vec![0_u32; features];
+    for id in &rows.ids {
+        if let Some(count) = counts.get_mut(at(*id)) {
+            *count += 1;
+        }
+    }
+    let rarity = |count: u32| (float(messages) / f64::from(count.max(1))).ln().max(0.0);
+    counts.into_iter().map(|count| weighing.of(rarity(count)).powi(2) as f32).collect()
+}
+
+/// The place of a feature.
+fn at(id: u32) -> usize {
+    usize::try_from(id).unwrap_or(usize::MAX)
 }
 
 #[allow(clippy::cast_precision_loss)] // Counts of messages and features are far below 2^52.
@@ -112,43 +159,52 @@ fn float(count: usize) -> f64 {
     count as f64
 }
 
-/// Coordinate descent: one dual variable a message, each step exact to [`NEWTON_STEPS_MAX`] steps.
+/// Coordinate descent: one dual variable a message, each step exact to [`NEWTON_STEPS_MAX`] steps. A weight is kept times
+/// what its feature counts for, as it is used; `squares` has the square of that.
 #[allow(clippy::cast_possible_truncation)] // Weights are kept in single precision.
-fn descend(rows: &Rows, labels: &[bool], features: usize, fitting: Fitting) -> (Vec<f32>, f32) {
+fn descend(rows: &Rows, labels: &[bool], squares: &[f32], fitting: Fitting) -> (Vec<f32>, f32) {
     let spam = labels.iter().filter(|spam| **spam).count();
     let balance = |count: usize| fitting.cost * float(labels.len()) / (2.0 * float(count.max(1)));
     let (cost_of_ham, cost_of_spam) = (balance(labels.len() - spam), balance(spam));
     let cost_of = |spam: bool| if spam { cost_of_spam } else { cost_of_ham };
-    let mut weights = vec![0.0_f32; features];
+    let mut weights = vec![0.0_f32; squares.len()];
     let mut bias = 0.0_f32;
     let mut duals: Vec<f64> = labels.iter().map(|spam| (cost_of(*spam) * 0.001).min(1e-8)).collect();
+    let lengths: Vec<f64> = (0..labels.len()).map(|row| length(rows.get(row), squares)).collect();
     let mut order: Vec<usize> = (0..labels.len()).collect();
     let mut random = 0x9e37_79b9_7f4a_7c15_u64;
     for _ in 0..fitting.passes {
         shuffle(&mut order, &mut random);
         for &row in &order {
-            let (Some(spam), Some(dual)) = (labels.get(row), duals.get_mut(row)) else { continue };
+            let (Some(spam), Some(dual), Some(length)) =
+                (labels.get(row), duals.get_mut(row), lengths.get(row))
+            else {
+                continue;
+            };
             let (ids, sign) = (rows.get(row), if *spam { 1.0 } else { -1.0 });
             let scale = 1.0 / float(ids.len().max(1)).sqrt();
-            let at = |id: u32| usize::try_from(id).unwrap_or(usize::MAX);
             let sum: f32 = ids.iter().filter_map(|id| weights.get(at(*id))).sum();
             let margin = sign * (f64::from(sum) * scale + f64::from(bias));
-            // The length of the vector with 1 for the bias.
-            let length = if ids.is_empty() { 1.0 } else { 2.0 };
             let cost = cost_of(*spam);
-            let after = step(*dual, margin, length, cost);
+            let after = step(*dual, margin, *length, cost);
             let change = (after - *dual) * sign;
             *dual = after;
             let each = (change * scale) as f32;
             for id in ids {
-                if let Some(weight) = weights.get_mut(at(*id)) {
-                    *weight += each;
+                if let (Some(weight), Some(square)) = (weights.get_mut(at(*id)), squares.get(at(*id))) {
+                    *weight += each * square;
                 }
             }
             bias += change as f32;
         }
     }
     (weights, bias)
+}
+
+/// The length of a message's vector, with 1 for the bias.
+fn length(ids: &[u32], squares: &[f32]) -> f64 {
+    let sum: f32 = ids.iter().filter_map(|id| squares.get(at(*id))).sum();
+    1.0 + f64::from(sum) / float(ids.len().max(1))
 }
 
 /// Steps of Newton's method for one dual variable.

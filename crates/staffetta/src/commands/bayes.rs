@@ -123,7 +123,7 @@ fn status(as_json: bool, place: &FilterPlace) -> Outcome {
         Ok(model) => (model, None),
         Err(error) => (None, Some(with_causes(&error))),
     };
-    let features: usize = model.iter().flat_map(|model| &model.experts.0).map(Expert::len).sum();
+    let features: usize = model.iter().flat_map(|model| &model.experts.all).map(Expert::len).sum();
     let fitted = model.as_ref().map(|model| model.counts);
     let waits = model.as_ref().is_some_and(|model| model.state != filter.samples().state());
     let to_be_learnt = waiting::count(&folder)?;

@@ -4,10 +4,9 @@ use std::io::{self, BufRead as _};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use mail::Timestamp;
 use serde_json::json;
-use server::learning::{Model, features, load, named, read};
-use server::scoring::{Scored, Scorer};
+use server::learning::{Model, features, load, named};
+use server::scoring::{Scored, Scorer, came};
 use tokio::runtime::Runtime;
 
 use super::check::with_crlf;
@@ -16,9 +15,6 @@ use super::{Outcome, print_all};
 
 /// Reasons that are shown.
 const REASONS: usize = 15;
-/// How much the classifier adds to what is printed at most, either way: less than what two scores differ by, so that it
-/// only orders those that are the same.
-const ORDERING: f64 = 0.0004;
 /// Lines that are gathered before they are printed.
 const LINES: usize = 200;
 
@@ -35,8 +31,7 @@ Examples:
 A line for each: path, points, and ham, unsure or spam, with tabs between. Of a mailbox file every message has its line.
 The points are those of the header, the parts, the text, the links and the attachments, and of the classifier when it has
 learnt enough: what a server gives besides for who sends and from where is not in them, and nothing is looked up. Spam is
-what reaches the threshold `tag`, ham what stays below `greylist`. Of equal points the classifier makes the order, behind
-the third digit. With --classifier-only the score is from 0 to 1.")]
+what reaches the threshold `tag`, ham what stays below `greylist`. With --classifier-only the score is from 0 to 1.")]
 pub(crate) struct Args {
     /// Files with one message, mailbox files, Maildirs, folders; - for file names on standard input
     #[arg(required = true, value_name = "PATH")]
@@ -100,22 +95,21 @@ pub(crate) fn run(args: &Args) -> Outcome {
 /// Who judges.
 enum Judging {
     Classifier(Box<Model>),
-    /// All checks of contents; the model only orders equals.
-    Whole(Runtime, Box<Scorer>, Option<Box<Model>>),
+    /// All checks of contents.
+    Whole(Runtime, Box<Scorer>),
 }
 
 /// With a folder named, by the defaults: then no configuration is needed.
 fn whole(place: &FilterPlace) -> Result<Judging, Box<dyn std::error::Error>> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let (scorer, model) = match &place.filter {
-        Some(folder) => (runtime.block_on(Scorer::new(None, Some(folder)))?, load(folder)?),
+    let scorer = match &place.filter {
+        Some(folder) => runtime.block_on(Scorer::new(None, Some(folder)))?,
         None => {
             let loaded = place.config.load().ok_or("the configuration cannot be read")?;
-            let model = load(&server::learning::learnt_folder(&loaded))?;
-            (runtime.block_on(Scorer::new(Some(&loaded), None))?, model)
+            runtime.block_on(Scorer::new(Some(&loaded), None))?
         }
     };
-    Ok(Judging::Whole(runtime, Box::new(scorer), model.map(Box::new)))
+    Ok(Judging::Whole(runtime, Box::new(scorer)))
 }
 
 struct Scoring<'a> {
@@ -133,17 +127,10 @@ impl Scoring<'_> {
         let put = |message: &[u8]| {
             text.push_str(&match judging {
                 Judging::Classifier(model) => line(model, args, path, message),
-                Judging::Whole(runtime, scorer, model) => {
-                    let read = read(message);
+                Judging::Whole(runtime, scorer) => {
                     // As when it came.
-                    let at = if read.seconds > 0 {
-                        Timestamp::from_seconds(read.seconds)
-                    } else {
-                        server::clock::now()
-                    };
-                    let scored = runtime.block_on(scorer.score(with_crlf(message), at));
-                    let likely = model.as_ref().map(|model| model.judge(&read.features).score);
-                    whole_line(&scored, likely, args, path)
+                    let scored = runtime.block_on(scorer.score(with_crlf(message), came(message)));
+                    whole_line(&scored, args, path)
                 }
             });
         };
@@ -163,7 +150,7 @@ impl Scoring<'_> {
     }
 }
 
-fn whole_line(scored: &Scored, likely: Option<f64>, args: &Args, path: &Path) -> String {
+fn whole_line(scored: &Scored, args: &Args, path: &Path) -> String {
     let (path, called) = (path.display(), scored.called.as_str());
     if args.json {
         let lines = scored.lines.iter();
@@ -174,8 +161,7 @@ fn whole_line(scored: &Scored, likely: Option<f64>, args: &Args, path: &Path) ->
         let object = json!({"path": path.to_string(), "score": score, "verdict": called, "symbols": symbols});
         return format!("{object}\n");
     }
-    let ordered = scored.points.as_f64() + ORDERING * likely.map_or(0.0, |likely| 2.0 * likely - 1.0);
-    let mut text = format!("{path}\t{ordered:.15}\t{called}\n");
+    let mut text = format!("{path}\t{:.3}\t{called}\n", scored.points.as_f64());
     if args.explain {
         for line in &scored.lines {
             let evidence =
@@ -230,12 +216,11 @@ mod tests {
     const LETTER: &str =
         "From: a@b.test\nSubject: cheap viagra\nDate: Sat, 18 Nov 2026 10:26:40 +0000\n\nno prescription\n";
 
-    fn lines(args: &Args, likely: Option<f64>) -> String {
+    fn lines(args: &Args) -> String {
         let judging = whole(&args.place).unwrap();
-        let Judging::Whole(runtime, scorer, None) = judging else { panic!("nothing was learnt") };
-        let at = Timestamp(1_795_000_000_000);
-        let scored = runtime.block_on(scorer.score(with_crlf(LETTER.as_bytes()), at));
-        whole_line(&scored, likely, args, Path::new("x.eml"))
+        let Judging::Whole(runtime, scorer) = judging else { panic!("the whole was asked for") };
+        let scored = runtime.block_on(scorer.score(with_crlf(LETTER.as_bytes()), came(LETTER.as_bytes())));
+        whole_line(&scored, args, Path::new("x.eml"))
     }
 
     #[test]
@@ -253,15 +238,14 @@ mod tests {
             Command::parse_from(words).args
         };
         // PILLS, no Message-ID, neither To nor Cc.
-        let plain = lines(&with(&[]), None);
-        assert_eq!(plain, "x.eml\t3.000000000000000\tham\n");
-        let explained = lines(&with(&["--explain"]), None);
+        let plain = lines(&with(&[]));
+        assert_eq!(plain, "x.eml\t3.000\tham\n");
+        let explained = lines(&with(&["--explain"]));
         assert!(
             explained.contains("    +2.0  PILLS\n") && explained.contains("    +0.5  MESSAGE_ID_MISSING"),
             "{explained}"
         );
-        let object: serde_json::Value = serde_json::from_str(&lines(&with(&["--json"]), None)).unwrap();
+        let object: serde_json::Value = serde_json::from_str(&lines(&with(&["--json"]))).unwrap();
         assert_eq!((&object["score"], &object["symbols"][0]["symbol"]), (&json!(3.0), &json!("PILLS")));
-        assert!(lines(&with(&[]), Some(0.9)) > plain, "the classifier orders what has the same points");
     }
 }

@@ -13,7 +13,7 @@ use super::body::{cut, registrable};
 use super::words::{shape, words};
 
 /// Fields that are looked at.
-const FIELDS_MAX: usize = 200;
+pub(super) const FIELDS_MAX: usize = 200;
 /// Longest field, in octets.
 const FIELD_BYTES_MAX: usize = 4096;
 /// Words of one field.
@@ -108,7 +108,7 @@ pub(super) fn read(head: &[u8], out: &mut Gathering) -> String {
     for field in header::fields(head).take(FIELDS_MAX) {
         let name = field.name();
         let lower = name.to_ascii_lowercase();
-        if TRACES.contains(&lower.as_str()) || TRACE_PREFIXES.iter().any(|prefix| lower.starts_with(prefix)) {
+        if is_trace(&lower) {
             continue;
         }
         let value = value(&field, &lower, out);
@@ -138,6 +138,11 @@ pub(super) fn read(head: &[u8], out: &mut Gathering) -> String {
         }
     }
     subject
+}
+
+/// A field, its name in lower case, that says nothing of the sender.
+pub(super) fn is_trace(name: &str) -> bool {
+    TRACES.contains(&name) || TRACE_PREFIXES.iter().any(|prefix| name.starts_with(prefix))
 }
 
 /// When a message came: the date of its topmost Received field that has one, else its Date; 0 when there is none.
