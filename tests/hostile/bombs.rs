@@ -17,13 +17,13 @@ const BODY_CHECKS: &str = "/^(a|aa)+$/ REJECT never\n/^(x+x+)+y$/ REJECT never\n
 const HEADER_CHECKS: &str = "/^Subject:( *[^ ]+)+!$/ REJECT never\n/=\\?([^?]*\\?)+=x$/ REJECT never\n";
 
 /// A million parts without anything in them.
-fn parts() -> String {
+pub(crate) fn parts() -> String {
     let start = "Subject: parts\r\nMIME-Version: 1.0\r\nContent-Type: multipart/mixed; boundary=b\r\n\r\n";
     start.to_owned() + &"--b\r\n\r\n".repeat(1_000_000) + "--b--\r\n"
 }
 
 /// Parts in parts, 20,000 deep; the last of them a report.
-fn nested() -> String {
+pub(crate) fn nested() -> String {
     let mut text = "MIME-Version: 1.0\r\n".to_owned();
     for depth in 0..20_000 {
         text += &format!("Content-Type: multipart/mixed; boundary=b{depth}\r\n\r\n--b{depth}\r\n");
@@ -47,7 +47,7 @@ fn encoded() -> String {
 }
 
 /// Sends one message, and gives the codes of the replies to MAIL, RCPT, DATA and the end of data, as far as they came.
-fn send(port: u16, client: &str, sender: &str, message: &str) -> String {
+pub(crate) fn send(port: u16, client: &str, sender: &str, message: &str) -> String {
     let stream = TcpStream::connect(("127.0.0.1", port)).expect("a connection");
     stream.set_read_timeout(Some(ANSWERED_MAX)).expect("a time limit");
     let mut writer = stream.try_clone().expect("a second handle");

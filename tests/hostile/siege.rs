@@ -31,8 +31,13 @@ impl Siege {
 
     /// With more sections of its configuration, and files that they name.
     pub(crate) fn with(rest: &str, files: &[(&str, &str)]) -> Self {
+        Self::with_top("", rest, files)
+    }
+
+    /// With more settings at the top of it, too.
+    pub(crate) fn with_top(top: &str, rest: &str, files: &[(&str, &str)]) -> Self {
         let alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut daemon = Daemon::prepare(env!("CARGO_BIN_EXE_staffetta"), "", rest);
+        let mut daemon = Daemon::prepare(env!("CARGO_BIN_EXE_staffetta"), top, rest);
         for (name, text) in files {
             daemon.write(name, text);
         }
