@@ -22,6 +22,12 @@ class Everything(Milter.Base):
         self.macros = [self.getsymval(name) for name in ("j", "i", "{mail_addr}", "{daemon_addr}")]
         return Milter.CONTINUE
 
+    def unknown(self, command):
+        if "later" in command:
+            self.setreply("450", "4.7.1", "heard " + command)
+            return Milter.TEMPFAIL
+        return Milter.CONTINUE
+
     def envrcpt(self, recipient, *parameters):
         if "refused" in recipient:
             self.setreply("550", "5.7.1", "not him", "nor 100%% of his kind")
@@ -55,11 +61,11 @@ class Everything(Milter.Base):
         self.chgheader("X-Gone", 1, "")
         self.replacebody(self.text.upper())
         self.chgfrom("<list@far.test>")
-        self.addrcpt("<more@example.test>")
+        self.addrcpt("<more@example.test>", "NOTIFY=NEVER ORCPT=rfc822;first@far.test")
         self.delrcpt("<user@example.test>")
 
 
 Milter.factory = Everything
-Milter.set_flags(Milter.ADDHDRS + Milter.CHGHDRS + Milter.CHGBODY + Milter.ADDRCPT + Milter.DELRCPT
+Milter.set_flags(Milter.ADDHDRS + Milter.CHGHDRS + Milter.CHGBODY + Milter.ADDRCPT + Milter.ADDRCPT_PAR + Milter.DELRCPT
                  + Milter.QUARANTINE + Milter.CHGFROM)
 Milter.runmilter("everything", "inet:%s@127.0.0.1" % sys.argv[1], 60)

@@ -65,6 +65,8 @@ fn libmilter_does_all_that_it_can_do_to_a_message() {
     let reply = client.command("RCPT TO:<refused@example.test>");
     assert_eq!(reply.lines, ["5.7.1 not him", "5.7.1 nor 100% of his kind"]);
     assert_eq!((reply.code, client.command(&format!("RCPT TO:<{USER}>")).code), (550, 250));
+    assert_eq!(client.command("BOGUS now").code, 500);
+    assert_eq!(client.command("BOGUS later").text(), "4.7.1 heard BOGUS later");
     assert_eq!(client.command("RSET").code, 250);
     for (subject, code) in
         [("reject", 550), ("later", 451), ("discard", 250), ("quarantine", 250), ("fine", 250)]
@@ -281,6 +283,7 @@ fn milters_are_told_what_postfix_tells_them_and_their_changes_come_to_the_same()
             250
         );
         let rcpt = format!("RCPT TO:<{recipient}> NOTIFY=FAILURE ORCPT=rfc822;a@b.test");
+        assert!(matches!(client.command("BOGUS").code, 500 | 502));
         assert_eq!(client.command(&rcpt).code, 250);
         assert_eq!(client.command("DATA").code, 354);
         client.send(format!("{}.\r\n", text.replace("\r\n.", "\r\n..")).as_bytes());

@@ -5,6 +5,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use crate::address::Address;
+use crate::xtext;
 
 /// The reverse-path of MAIL: where reports go, or nowhere (RFC 5321 §4.5.5).
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -52,6 +53,9 @@ pub enum BodyType {
     EightBitMime,
 }
 
+/// RFC 3461 §4.2: ORCPT is at most 500 characters.
+const ORCPT_BYTES_MAX: usize = 500;
+
 /// RET= of MAIL: how much of the message a failure report carries (RFC 3461 §4.3).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Ret {
@@ -78,6 +82,25 @@ pub struct Notify {
 impl Notify {
     /// No reports at all.
     pub const NEVER: Self = Self { explicit: true, success: false, failure: false, delay: false };
+
+    /// Reads what stands behind `NOTIFY=`: NEVER stands alone (RFC 3461 §4.1). None when it is malformed.
+    #[must_use]
+    pub fn read(value: &[u8]) -> Option<Self> {
+        let value = value.to_ascii_uppercase();
+        if value == b"NEVER" {
+            return Some(Self::NEVER);
+        }
+        let mut notify = Self { explicit: true, ..Self::NEVER };
+        for word in value.split(|byte| *byte == b',') {
+            match word {
+                b"SUCCESS" => notify.success = true,
+                b"FAILURE" => notify.failure = true,
+                b"DELAY" => notify.delay = true,
+                _ => return None,
+            }
+        }
+        Some(notify)
+    }
 }
 
 /// RFC 3461 §4.1: without NOTIFY a failure is reported, and a delay may be.
@@ -103,6 +126,28 @@ pub struct OriginalRecipient {
     pub kind: String,
     /// The address, decoded.
     pub address: String,
+}
+
+impl OriginalRecipient {
+    /// Reads what stands behind `ORCPT=` (RFC 3461 §4.2; RFC 6533 §3 for the type `utf-8`). None when it is malformed.
+    #[must_use]
+    pub fn read(value: &[u8]) -> Option<Self> {
+        if value.len() > ORCPT_BYTES_MAX {
+            return None;
+        }
+        let mut parts = value.splitn(2, |byte| *byte == b';');
+        let (kind, address) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
+        let atom = |byte: &u8| byte.is_ascii_alphanumeric() || *byte == b'-';
+        if kind.is_empty() || !kind.iter().all(atom) || address.is_empty() {
+            return None;
+        }
+        let kind = String::from_utf8_lossy(kind).to_ascii_lowercase();
+        let mut address = xtext::decode(address)?;
+        if kind == "utf-8" {
+            address = xtext::decode_unicode(&address)?;
+        }
+        Some(Self { kind, address })
+    }
 }
 
 /// What a verdict made of one recipient's copy.

@@ -16,6 +16,7 @@ pub mod queue_id;
 pub mod received;
 pub mod reply;
 pub mod time;
+pub mod xtext;
 
 pub use address::{Address, AddressError, LocalPart};
 pub use auth_result::AuthResult;

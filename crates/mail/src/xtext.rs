@@ -2,7 +2,8 @@
 //! `\x{20AC}` (RFC 6533 §3).
 
 /// Decodes xtext; nothing when it is malformed, not UTF-8, or has control characters.
-pub(crate) fn decode(text: &[u8]) -> Option<String> {
+#[must_use]
+pub fn decode(text: &[u8]) -> Option<String> {
     let mut out = Vec::with_capacity(text.len());
     let mut rest = text.iter();
     while let Some(&byte) = rest.next() {
@@ -22,7 +23,8 @@ pub(crate) fn decode(text: &[u8]) -> Option<String> {
 }
 
 /// Decodes the `\x{HEX}` of `utf-8-addr-xtext` and `utf-8-addr-unitext` (RFC 6533 §3) in a text that is decoded else.
-pub(crate) fn decode_unicode(text: &str) -> Option<String> {
+#[must_use]
+pub fn decode_unicode(text: &str) -> Option<String> {
     let mut out = String::with_capacity(text.len());
     let mut rest = text;
     while let Some((before, after)) = rest.split_once("\\x{") {

@@ -126,6 +126,7 @@ async fn serve(
             net::AuthPolicy::Optional => smtp::AuthPolicy::Optional,
             net::AuthPolicy::Required => smtp::AuthPolicy::Required,
         },
+        tells_unknown: services.judge.has_milters(&facts.milters),
     };
     Box::pin(session::serve_tcp(services, stream, role(door.kind), info, facts)).await;
 }

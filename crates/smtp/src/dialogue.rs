@@ -105,6 +105,12 @@ pub enum Question {
         /// The path as it was written, brackets included.
         bare: String,
     },
+    /// A command that is not known, or not implemented; asked only where [`crate::PeerInfo::tells_unknown`] says so. A reply
+    /// that asks to come back is spoken in the place of ours; any other changes nothing.
+    Unknown {
+        /// The line as it was said, without its end.
+        line: String,
+    },
     /// A message is about to come, by DATA or BDAT. A refusal is spoken and ends the transaction.
     Data,
     /// The message is there. The reply is spoken verbatim; a positive one means that it is durable. With LMTP

@@ -25,7 +25,6 @@ mod session;
 mod settings;
 mod summary;
 mod verb;
-mod xtext;
 
 pub use body::BodyReader;
 pub use dialogue::{Answer, BodyAbort, CloseReason, Output, Question, Secret};

@@ -3,14 +3,10 @@
 //! Syntax and bounds only; each at most once. What a parameter asks for is granted or not by whoever answers.
 //! RFC 5321 §4.1.1.11 (form), 1870, 6152, 6531, 3461, 6533, 4954 §5.
 
-use mail::{Address, BodyType, Notify, OriginalRecipient, Ret, ReversePath};
-
-use crate::xtext;
+use mail::{Address, BodyType, Notify, OriginalRecipient, Ret, ReversePath, xtext};
 
 /// RFC 3461 §4.4: ENVID is at most 100 characters.
 const ENVID_CHARACTERS_MAX: usize = 100;
-/// RFC 3461 §4.2: ORCPT is at most 500 characters.
-const ORCPT_BYTES_MAX: usize = 500;
 
 /// What MAIL asked for.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -106,8 +102,11 @@ pub(crate) fn recipient(text: &[u8]) -> Result<RecipientParameters, ParameterErr
     let mut read = RecipientParameters::default();
     for parameter in split(text)? {
         match parameter.keyword.as_str() {
-            "NOTIFY" => read.notify = notify(parameter.value(NOTIFY)?)?,
-            "ORCPT" => read.orcpt = Some(orcpt(parameter.value(ORCPT)?)?),
+            "NOTIFY" => read.notify = Notify::read(parameter.value(NOTIFY)?).ok_or(Malformed(NOTIFY))?,
+            "ORCPT" => {
+                let value = parameter.value(ORCPT)?;
+                read.orcpt = Some(OriginalRecipient::read(value).ok_or(Malformed(ORCPT))?);
+            }
             _ => return Err(Unknown),
         }
     }
@@ -161,43 +160,6 @@ fn auth(value: &[u8]) -> Result<ReversePath, ParameterError> {
         return Ok(ReversePath::Null);
     }
     Address::parse(&text).map(ReversePath::Mailbox).map_err(|_| Malformed(AUTH))
-}
-
-/// RFC 3461 §4.1: NEVER stands alone.
-fn notify(value: &[u8]) -> Result<Notify, ParameterError> {
-    let value = value.to_ascii_uppercase();
-    if value == b"NEVER" {
-        return Ok(Notify::NEVER);
-    }
-    let mut notify = Notify { explicit: true, ..Notify::NEVER };
-    for word in value.split(|byte| *byte == b',') {
-        match word {
-            b"SUCCESS" => notify.success = true,
-            b"FAILURE" => notify.failure = true,
-            b"DELAY" => notify.delay = true,
-            _ => return Err(Malformed(NOTIFY)),
-        }
-    }
-    Ok(notify)
-}
-
-/// RFC 3461 §4.2; RFC 6533 §3 for the type `utf-8`.
-fn orcpt(value: &[u8]) -> Result<OriginalRecipient, ParameterError> {
-    if value.len() > ORCPT_BYTES_MAX {
-        return Err(Malformed(ORCPT));
-    }
-    let mut parts = value.splitn(2, |byte| *byte == b';');
-    let (kind, address) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
-    let atom = |byte: &u8| byte.is_ascii_alphanumeric() || *byte == b'-';
-    if kind.is_empty() || !kind.iter().all(atom) || address.is_empty() {
-        return Err(Malformed(ORCPT));
-    }
-    let kind = String::from_utf8_lossy(kind).to_ascii_lowercase();
-    let mut address = xtext::decode(address).ok_or(Malformed(ORCPT))?;
-    if kind == "utf-8" {
-        address = xtext::decode_unicode(&address).ok_or(Malformed(ORCPT))?;
-    }
-    Ok(OriginalRecipient { kind, address })
 }
 
 #[cfg(test)]

@@ -63,6 +63,8 @@ pub struct PeerInfo {
     pub starttls: bool,
     /// The listener's rule about AUTH.
     pub auth: AuthPolicy,
+    /// Somebody wants to hear of commands that are not known.
+    pub tells_unknown: bool,
 }
 
 impl PeerInfo {
@@ -70,7 +72,15 @@ impl PeerInfo {
     #[must_use]
     pub fn on_this_machine() -> Self {
         let ip = IpAddr::V6(Ipv6Addr::LOCALHOST);
-        let local = SocketAddr::new(ip, 0);
-        Self { ip, port: 0, local, trusted: true, tls: None, starttls: false, auth: AuthPolicy::Off }
+        Self {
+            ip,
+            port: 0,
+            local: SocketAddr::new(ip, 0),
+            trusted: true,
+            tls: None,
+            starttls: false,
+            auth: AuthPolicy::Off,
+            tells_unknown: false,
+        }
     }
 }

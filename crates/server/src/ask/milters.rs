@@ -6,7 +6,7 @@
 use antispam::remote::milter::AddedRecipient;
 use bytes::Bytes;
 use delivery::Resolution;
-use mail::{Address, Disposition, ForwardPath, Notify, Reply, header};
+use mail::{Address, Disposition, ForwardPath, Reply, header};
 use policy::{Addressed, Source};
 
 use crate::intake::{self, submission};
@@ -91,7 +91,7 @@ impl Asker {
     async fn added(
         &self,
         transaction: &Transaction,
-        AddedRecipient { address, quiet }: AddedRecipient,
+        AddedRecipient { address, notify, original }: AddedRecipient,
     ) -> Result<Option<AcceptedRecipient>, Refused> {
         let path = ForwardPath::Mailbox(address.clone());
         let resolution = self.in_time(self.services.router.resolve(&path)).await;
@@ -114,8 +114,8 @@ impl Asker {
             accepted_as: address,
             addressed: Addressed::Plainly,
             finals,
-            notify: if quiet { Notify::NEVER } else { Notify::default() },
-            original: None,
+            notify,
+            original,
         }))
     }
 }

@@ -70,6 +70,7 @@ impl Asker {
             Question::Recipient { path, params, bare } => {
                 Answer::Reply(self.recipient(path, params, &bare).await)
             }
+            Question::Unknown { line } => Answer::Reply(self.case.milters_hear_unknown(&line).await),
             Question::Data => Answer::Reply(self.data().await),
             Question::EndOfData { .. } => Answer::Reply(self.end_of_data().await),
             Question::Password { mechanism, authcid, authzid, password } => {

@@ -106,6 +106,14 @@ impl Case {
         Some(session.rcpt((&words, macros), refused.is_some(), time).await)
     }
 
+    /// A command that is not known. A reply that asks to come back takes the place of ours.
+    pub async fn milters_hear_unknown(&mut self, line: &str) -> Reply {
+        let (report, reply) = self.milters.session.unknown(line, self.judge.command_time()).await;
+        self.clerk.checked(&report);
+        self.dossier.add(report);
+        reply.unwrap_or_else(|| Reply::new(500, (5, 5, 1), "Command not recognised"))
+    }
+
     /// DATA. What milters say to it is answered with the message.
     pub async fn data(&mut self) {
         if self.milters.session.is_empty() || self.mail.is_none() {

@@ -32,7 +32,7 @@ use antispam::correspondents::Correspondents;
 use antispam::end_of_data::content_checks::ContentChecks;
 use antispam::rcpt::greylist::Greylist;
 use antispam::remote::Scanners;
-use antispam::remote::milter::Milters;
+use antispam::remote::milter::{Choice, Milters};
 use antispam::reputation::Reputation;
 use antispam::{Made, OF_LETTERS, Settings};
 use config::Config;
@@ -143,6 +143,12 @@ impl Judge {
     /// For how many days verdicts are kept.
     fn history_days(&self) -> u32 {
         self.settings.history_days
+    }
+
+    /// True when milters follow sessions at a listener with this choice of them.
+    #[must_use]
+    pub fn has_milters(&self, choice: &Choice) -> bool {
+        !self.milters.session(choice).is_empty()
     }
 
     /// The names of all checks, milters among them.

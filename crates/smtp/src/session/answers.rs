@@ -32,6 +32,10 @@ impl Session {
                 self.spoken(State::InTransaction(Transaction { recipients: 0, attempts: 0, smtputf8 }), reply)
             }
             Waiting::Recipient(transaction) => self.recipient_answered(transaction, reply),
+            Waiting::Unknown { before, reply: ours } => {
+                let is_transient = !reply.is_positive() && !reply.is_permanent();
+                self.remain(*before, if is_transient { reply } else { &ours })
+            }
             Waiting::Data { recipients, chunk } if reply.is_positive() => {
                 self.begin_message(recipients, chunk)
             }

@@ -3,8 +3,8 @@
 use mail::Reply;
 
 use super::Session;
-use super::state::State;
-use crate::dialogue::{BodyAbort, CloseReason, Output};
+use super::state::{State, Waiting};
+use crate::dialogue::{BodyAbort, CloseReason, Output, Question};
 use crate::line::Line;
 use crate::peer::AuthPolicy;
 use crate::replies;
@@ -37,9 +37,20 @@ impl Session {
                 self.closing = Some(CloseReason::Http);
                 self.remain(state, &replies::http())
             }
-            Word::NotImplemented => self.remain(state, &replies::not_implemented()),
-            Word::Unknown => self.remain(state, &replies::unknown_verb()),
+            Word::NotImplemented => self.unknown(state, line, replies::not_implemented()),
+            Word::Unknown => self.unknown(state, line, replies::unknown_verb()),
         }
+    }
+
+    /// Refused in any case; but somebody may want to hear of it. Not in the middle of a message, which nobody else hears of yet.
+    fn unknown(&mut self, state: State, line: &[u8], reply: Reply) -> State {
+        if !self.peer.tells_unknown
+            || !matches!(state, State::Idle | State::Greeted | State::InTransaction(_))
+        {
+            return self.remain(state, &reply);
+        }
+        let line = String::from_utf8_lossy(line).into_owned();
+        self.ask(Question::Unknown { line }, Waiting::Unknown { before: Box::new(state), reply })
     }
 
     fn known(&mut self, state: State, facts: &'static Facts, argument: &[u8]) -> State {

@@ -83,6 +83,11 @@ pub(super) enum Waiting {
         smtputf8: bool,
     },
     Recipient(Transaction),
+    /// The session stays where it is; the reply is ours.
+    Unknown {
+        before: Box<State>,
+        reply: Reply,
+    },
     Data {
         recipients: usize,
         chunk: Option<Chunk>,

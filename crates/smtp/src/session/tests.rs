@@ -199,3 +199,43 @@ fn an_idle_session_is_small() {
     assert!(size_of::<Session>() <= 1_024, "{}", size_of::<Session>());
     assert!(desk.session.outputs.capacity() <= 8 && desk.session.replies.capacity() == 0);
 }
+
+#[test]
+fn commands_that_are_not_known_are_asked_about_only_where_somebody_listens() {
+    let peer = PeerInfo { trusted: false, tells_unknown: true, ..PeerInfo::on_this_machine() };
+    let now = Instant::now();
+    let mut session = Session::new(Arc::new(Settings::default()), Role::Mx, peer, now);
+    let (mut sent, mut asked) = (String::new(), Vec::new());
+    let mut drain = |session: &mut Session, unknown: &Reply| {
+        while let Some(output) = session.poll() {
+            match output {
+                Output::Send(bytes) => sent.push_str(&String::from_utf8(bytes).unwrap()),
+                Output::Ask(Question::Unknown { line }) => {
+                    asked.push(line);
+                    session.answer(Answer::Reply(unknown.clone()), now);
+                }
+                Output::Ask(question) => session.answer(yes(&question), now),
+                _ => {}
+            }
+        }
+        (std::mem::take(&mut sent), std::mem::take(&mut asked))
+    };
+    let [fine, later, never] = [250, 450, 550].map(|code| Reply::plain(code, "says a filter"));
+    drain(&mut session, &fine);
+    session.receive(b"EHLO c.test\r\nBOGUS x  y \r\nNOOP\r\n", now);
+    let (said, asked) = drain(&mut session, &fine);
+    assert!(
+        said.ends_with("500 5.5.1 Command not recognised; HELP lists what is\r\n250 2.0.0 Ok\r\n"),
+        "{said}"
+    );
+    assert_eq!(asked, ["BOGUS x  y"]);
+    session.receive(b"BOGUS\r\n", now);
+    assert!(drain(&mut session, &never).0.starts_with("500 5.5.1 "));
+    session.receive(&[TRANSACTION, b"BOGUS\r\nDATA\r\n"].concat(), now);
+    let (said, asked) = drain(&mut session, &later);
+    assert!(said.contains("\r\n450 says a filter\r\n354 "), "the transaction goes on: {said}");
+    assert_eq!(asked, ["BOGUS"]);
+    let mut desk = Desk::mx();
+    desk.say(b"EHLO c.test\r\n").sent.clear();
+    assert!(desk.say(b"BOGUS\r\n").sent[0].starts_with("500 5.5.1 "));
+}

@@ -53,6 +53,8 @@ pub enum Step {
     Body,
     /// The end of the message. Never left out, and always answered.
     EndOfMessage,
+    /// A command that we do not know; anywhere between the others.
+    Unknown,
 }
 
 impl Step {
@@ -69,6 +71,7 @@ impl Step {
             Self::EndOfHeader => b'N',
             Self::Body => b'B',
             Self::EndOfMessage => b'E',
+            Self::Unknown => b'U',
         }
     }
 
@@ -83,6 +86,7 @@ impl Step {
             Self::Header => (0x0020, 0x0080),
             Self::EndOfHeader => (0x0040, 0x0004_0000),
             Self::Data => (0x0200, 0x0001_0000),
+            Self::Unknown => (0x0100, 0x0002_0000),
             Self::EndOfMessage => (0, 0),
         }
     }
@@ -97,7 +101,7 @@ impl Step {
             Self::Data => Some(4),
             Self::EndOfMessage => Some(5),
             Self::EndOfHeader => Some(6),
-            Self::Header | Self::Body => None,
+            Self::Header | Self::Body | Self::Unknown => None,
         }
     }
 }
@@ -149,6 +153,10 @@ impl Terms {
         if actions & !ACTIONS != 0 || steps & !STEPS != 0 {
             return Err(garbled("it wants what was not offered"));
         }
+        // Earlier versions know nothing of these, and so could not say that they do not want them.
+        let unknown_to =
+            |version_min: u32, step: Step| if version < version_min { step.flags().0 } else { 0 };
+        let steps = steps | unknown_to(3, Step::Unknown) | unknown_to(4, Step::Data);
         let mut terms = Self { steps, ..Self::default() };
         while !data.is_empty() {
             let place = usize::try_from(number(&mut data)?).unwrap_or(usize::MAX);
@@ -203,8 +211,6 @@ pub enum Command<'a> {
     Abort,
     /// The connection ends.
     Quit,
-    /// The client is gone, and another will follow on the same connection.
-    QuitNewConnection,
 }
 
 impl Command<'_> {
@@ -256,7 +262,6 @@ impl Command<'_> {
             Self::EndOfMessage => out.push(b'E'),
             Self::Abort => out.push(b'A'),
             Self::Quit => out.push(b'Q'),
-            Self::QuitNewConnection => out.push(b'K'),
         }
         let length = u32::try_from(out.len() - start - 4 + following).unwrap_or(u32::MAX);
         if let Some(place) = out.get_mut(start..start + 4) {

@@ -6,7 +6,7 @@
 use std::ops::Range;
 
 use bytes::{Bytes, BytesMut};
-use mail::{Address, ReversePath};
+use mail::{Address, Notify, OriginalRecipient, ReversePath};
 use store::{BodyPiece, Draft, Edit, body_pieces};
 
 use super::super::Failure;
@@ -57,8 +57,36 @@ pub struct Changes {
 pub struct AddedRecipient {
     /// Who.
     pub address: Address,
-    /// NOTIFY=NEVER was among its parameters: nobody is told what becomes of it.
-    pub quiet: bool,
+    /// NOTIFY= among its parameters (RFC 3461 §4.1).
+    pub notify: Notify,
+    /// ORCPT= among them (RFC 3461 §4.2).
+    pub original: Option<OriginalRecipient>,
+}
+
+impl AddedRecipient {
+    /// With its parameters as Postfix reads them: NOTIFY and ORCPT, the first of each that is well-formed. The second: those
+    /// that are passed over.
+    fn new(address: Address, parameters: &str) -> (Self, Vec<String>) {
+        let (mut notify, mut original, mut odd) = (None, None, Vec::new());
+        for parameter in parameters.split_ascii_whitespace() {
+            let (keyword, value) = parameter.split_once('=').unwrap_or((parameter, ""));
+            let taken = match keyword.to_ascii_uppercase().as_str() {
+                "NOTIFY" if notify.is_none() => {
+                    notify = Notify::read(value.as_bytes());
+                    notify.is_some()
+                }
+                "ORCPT" if original.is_none() => {
+                    original = OriginalRecipient::read(value.as_bytes());
+                    original.is_some()
+                }
+                _ => false,
+            };
+            if !taken {
+                odd.push(parameter.to_owned());
+            }
+        }
+        (Self { address, notify: notify.unwrap_or_default(), original }, odd)
+    }
 }
 
 impl Changes {
@@ -130,8 +158,9 @@ impl Draught {
                 Change::AddRecipient(path, parameters) => match address(&path) {
                     Some(address) if self.changes.added.len() < RECIPIENTS_MAX => {
                         told.added += 1;
-                        let quiet = parameters.to_ascii_uppercase().contains("NOTIFY=NEVER");
-                        self.changes.added.push(AddedRecipient { address, quiet });
+                        let (added, odd) = AddedRecipient::new(address, &parameters);
+                        self.changes.added.push(added);
+                        told.passed_over.extend(odd);
                     }
                     _ => told.odd.push(path),
                 },
@@ -200,6 +229,8 @@ struct Tally {
     added: usize,
     deleted: usize,
     odd: Vec<String>,
+    /// Parameters of added recipients.
+    passed_over: Vec<String>,
 }
 
 impl Tally {
@@ -216,6 +247,7 @@ impl Tally {
         words.extend(self.body.then(|| "another body".to_owned()));
         words.extend(self.sender.then(|| "another sender".to_owned()));
         words.extend(self.odd.first().map(|odd| format!("`{odd}` is no address that can be used")));
+        words.extend(self.passed_over.first().map(|odd| format!("`{odd}` is passed over")));
         words.join(", ")
     }
 }

@@ -126,6 +126,20 @@ impl Link {
         Ok(if is_refused { Answer::Continue } else { self.follow(answer) })
     }
 
+    /// A command that is not known, as it was said; where the milter has heard of the client, and goes on listening. What
+    /// it says ends nothing.
+    pub(super) async fn unknown(&mut self, line: &str, left: Duration) -> Result<Answer, Failure> {
+        let listens = matches!(self.standing, Standing::Idle | Standing::Following);
+        if !listens || self.talk.is_none() {
+            return Ok(Answer::Continue);
+        }
+        let (mut talk, limits) = (self.take()?, (self.command_time(), left));
+        let (command, macros) = (Command::Unknown(line), Macros::default());
+        let told = talk.tell(Step::Unknown, &macros, &command);
+        let told = self.milter.station.part(limits, told).await;
+        self.keep(talk, told)
+    }
+
     /// DATA.
     pub(super) async fn data(&mut self, macros: &Macros, left: Duration) -> Result<Answer, Failure> {
         let (mut talk, limits) = (self.take()?, (self.command_time(), left));

@@ -38,6 +38,7 @@ impl Macros {
             Step::Helo => HELO,
             Step::Mail => MAIL,
             Step::Rcpt => RCPT,
+            Step::Unknown => &[],
             Step::Data | Step::Header | Step::EndOfHeader | Step::Body | Step::EndOfMessage => MESSAGE,
         };
         let pair = |name: &str| self.0.get_key_value(name).map(|(name, value)| (*name, value.as_str()));

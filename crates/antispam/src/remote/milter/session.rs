@@ -8,6 +8,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use mail::Reply;
 use policy::{
     CheckEnd, CheckTime, Finding, Mode, Order, Ruling, Scope, Source, Stage, StageReport, Unfinished,
     timeout_symbol,
@@ -112,6 +113,30 @@ impl Session {
             }
         }
         notes.finish()
+    }
+
+    /// A command that is not known, as it was said. Gives the reply of the first that asks to come back: others do not matter,
+    /// as with Postfix, for the command is refused in any case. One that fails over it in the middle of a transaction has
+    /// failed that.
+    pub async fn unknown(&mut self, line: &str, time: Duration) -> (StageReport, Option<Reply>) {
+        let mut notes = Notes::new(Stage::Rcpt, time);
+        for link in &mut self.links {
+            let in_message = link.standing == Standing::Following;
+            match link.unknown(line, notes.left()).await {
+                Ok(Answer::Refuse(reply)) => {
+                    let said = (!reply.is_permanent()).then_some(reply);
+                    return (notes.finish(), said);
+                }
+                Ok(Answer::Discard) => break,
+                Ok(Answer::Continue | Answer::Accept) => {}
+                Err(failure) if in_message => {
+                    self.stopped |= notes.take(link, "a command", Err(failure), Scope::Transaction);
+                }
+                // It is told of the next message on a connection of its own.
+                Err(_) => {}
+            }
+        }
+        (notes.finish(), None)
     }
 
     /// DATA.

@@ -435,3 +435,52 @@ fn names_are_apart_and_listeners_choose() {
         assert_eq!(milters.session(&choice).len(), want, "{choice:?}");
     }
 }
+
+#[tokio::test]
+async fn commands_that_are_not_known_are_told_to_who_listens() {
+    let later = frame(b'y', b"450 4.7.1 not now\0");
+    let never = frame(b'y', b"550 5.7.1 never\0");
+    for (answer, want) in
+        [(frame(b'c', b""), None), (later, Some(450)), (never, None), (frame(b'r', b""), None)]
+    {
+        let said_so = answer.clone();
+        let (settings, heard) = milter("one", move |letter, _| match letter {
+            b'U' => Some(said_so.clone()),
+            _ => content(letter, b""),
+        })
+        .await;
+        let mut bench = Bench::new(&[settings]);
+        let (report, reply) = bench.session.unknown("EARLY", LONG).await;
+        assert!(reply.is_none() && report.findings.is_empty(), "it has not heard of the client yet");
+        bench.mail().await;
+        let (report, reply) = bench.session.unknown("BOGUS x  y", LONG).await;
+        assert_eq!(reply.map(|reply| reply.code), want);
+        assert!(
+            report.rulings.is_empty() && report.unfinished.is_empty(),
+            "it refuses nothing else: {report:?}"
+        );
+        bench.rcpt("joe").await;
+        let heard = said(&heard);
+        assert!(heard.contains(" UBOGUS x  y| R"), "{heard}");
+    }
+    // Who does not want them, or is too old to know of them, is not told; who hangs up has failed the transaction.
+    for (offer, version) in [(0x100_u32, 6_u8), (0, 2)] {
+        let (settings, heard) = milter("one", move |letter, _| match letter {
+            b'O' => {
+                Some(frame(b'O', &[&[0, 0, 0, version, 0, 0, 1, 0xff][..], &offer.to_be_bytes()].concat()))
+            }
+            _ => content(letter, b""),
+        })
+        .await;
+        let mut bench = Bench::new(&[settings]);
+        bench.mail().await;
+        assert!(bench.session.unknown("BOGUS", LONG).await.1.is_none());
+        assert!(!said(&heard).contains("UBOGUS"));
+    }
+    let (settings, _) =
+        milter("one", |letter, _| if letter == b'U' { None } else { content(letter, b"") }).await;
+    let mut bench = Bench::new(&[settings]);
+    bench.mail().await;
+    let (report, reply) = bench.session.unknown("BOGUS", LONG).await;
+    assert!(reply.is_none() && report.unfinished.len() == 1, "nothing passes without its word: {report:?}");
+}

@@ -62,7 +62,6 @@ fn commands_are_written_as_other_servers_write_them() {
         (Command::Unknown("BOGUS x"), frame(b'U', b"BOGUS x\0")),
         (Command::Abort, frame(b'A', b"")),
         (Command::Quit, frame(b'Q', b"")),
-        (Command::QuitNewConnection, frame(b'K', b"")),
     ] {
         assert_eq!(written(&command), want, "{command:?}");
     }

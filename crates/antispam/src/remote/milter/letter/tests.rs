@@ -90,6 +90,11 @@ fn envelopes_are_changed_by_addresses_that_can_be_read() {
         vec![
             Change::AddRecipient(text("<more@example.test>"), text("")),
             Change::AddRecipient(text("quiet@example.test"), text("NOTIFY=never")),
+            Change::AddRecipient(
+                text("<told@example.test>"),
+                text("SIZE=1 NOTIFY=SUCCESS,FAILURE NOTIFY=NEVER orcpt=rfc822;o+2Be@far.test ORCPT=utf-8;x"),
+            ),
+            Change::AddRecipient(text("odd@example.test"), text("NOTIFY=SOMETIMES ORCPT=none")),
             Change::AddRecipient(text("gone@example.test"), text("")),
             Change::DeleteRecipient(text("<gone@example.test>")),
             Change::AddRecipient(text("no address"), text("")),
@@ -98,13 +103,32 @@ fn envelopes_are_changed_by_addresses_that_can_be_read() {
         ],
         false,
     );
-    let want = "3 recipients added, 1 recipients deleted, another sender, `no address` is no address that can be used";
+    let want = "5 recipients added, 1 recipients deleted, another sender, `no address` is no address that can be used, \
+                `SIZE=1` is passed over";
     assert_eq!(told, want);
+    let odd = AddedRecipient::new(
+        Address::parse("a@b.test").unwrap(),
+        "NOTIFY=SOMETIMES NOTIFY=DELAY NOTIFY=NEVER ORCPT=none ORCPT RET=FULL",
+    );
+    assert_eq!(odd.0.notify.to_string(), "DELAY");
+    assert_eq!(odd.1, ["NOTIFY=SOMETIMES", "NOTIFY=NEVER", "ORCPT=none", "ORCPT", "RET=FULL"]);
     assert_eq!(one.quarantined().as_deref(), Some("odd"));
     assert_eq!(one.quarantined(), None);
     let changes = one.finish();
-    let added: Vec<_> = changes.added.iter().map(|one| (one.address.to_string(), one.quiet)).collect();
-    assert_eq!(added, [(text("more@example.test"), false), (text("quiet@example.test"), true)]);
+    let added: Vec<_> = changes
+        .added
+        .iter()
+        .map(|one| format!("{} {} {:?}", one.address, one.notify, one.original.as_ref().map(|o| &*o.address)))
+        .collect();
+    assert_eq!(
+        added,
+        [
+            "more@example.test FAILURE,DELAY None",
+            "quiet@example.test NEVER None",
+            "told@example.test SUCCESS,FAILURE Some(\"o+e@far.test\")",
+            "odd@example.test FAILURE,DELAY None",
+        ]
+    );
     assert_eq!(changes.deleted, [Address::parse("gone@example.test").unwrap()]);
     assert_eq!(changes.sender.unwrap().to_string(), "new@example.test");
     let mut other = draught(&[]);
