@@ -29,8 +29,6 @@ const KNOWN_MIN: usize = 20;
 /// The lowest threshold of spam: what the newest third has not shown, the next one may. By their own account the experts are
 /// wrong once in sixty thousand letters there.
 const SPAM_FROM_MIN: f64 = 11.0;
-/// Where the threshold lies between classes that never come near each other, from ham to spam.
-const PARTED: f64 = 0.75;
 /// The lowest threshold of ham: what is as clear as that is called ham, however clear most of it is.
 const HAM_BELOW_MIN: f64 = -4.0;
 
@@ -62,13 +60,10 @@ impl Calibration {
         covered.sort_by(f64::total_cmp);
         let highest = *ham.last()?;
         let few = 1.0 + (FEW / float(ham.len())).sqrt();
-        let lowest = *spam.first()?;
-        // Classes with nothing between them need not be further apart than they are.
-        let least = if lowest > highest.max(0.0) {
-            SPAM_FROM_MIN.min(highest.max(0.0) + PARTED * (lowest - highest.max(0.0)))
-        } else {
-            SPAM_FROM_MIN
-        };
+        // Where nothing lies between the classes and they are near each other all the same, little tells them apart, and
+        // always does: half of the spam is as clear as it gets.
+        let is_parted = spam.first()? > &highest;
+        let least = if is_parted { SPAM_FROM_MIN.min(quantile(&spam, 0.5)?) } else { SPAM_FROM_MIN };
         let spam_from = (highest.max(0.0) + MARGIN * few * spread(&ham)).max(least);
         let ham_below = quantile(&spam, MISSED)?.clamp(HAM_BELOW_MIN, 0.0);
         let coverage = quantile(&covered, 0.5)?;
