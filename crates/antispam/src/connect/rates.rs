@@ -219,12 +219,17 @@ impl Rates {
         steps.max_by_key(|(step, over)| (*step, over.count))
     }
 
-    /// How many bounces more may come from outside. Reports can be sent again and again by who has one: they may bring an
-    /// account's mail to be held, and no further.
-    #[must_use]
-    pub fn bounces_left(&self, settings: &RateSettings, account: &str, now: Timestamp) -> u64 {
+    /// A bounce has come from outside; true when it counts. Reports can be sent again and again by who has one: they may
+    /// bring an account's mail to be held, and no further, however many come at once.
+    pub fn count_returned(&self, settings: &RateSettings, account: &str, now: Timestamp) -> bool {
         let limit = settings.of_account(Event::Bounce).1.saturating_mul(LOCK_TIMES);
-        limit.saturating_sub(self.counters().sum(&Subject::Account(account.into()), Event::Bounce, now))
+        let subject = Subject::Account(account.into());
+        let mut counters = self.counters();
+        let counts = counters.sum(&subject, Event::Bounce, now) < limit;
+        if counts {
+            counters.add(&subject, (Event::Bounce, 1), now);
+        }
+        counts
     }
 
     /// True the first time in an hour that this step of an account, or that a network is over a limit, is to be told.

@@ -153,9 +153,7 @@ impl Asker {
     pub(super) async fn report_returned(&self, accounts: &[String]) {
         let (rates, settings) = (&self.services.shared.rates, &self.services.config.antispam.rates);
         for account in accounts.iter().filter(|account| !settings.is_exempt(account)) {
-            let amount = rates.bounces_left(settings, account, clock::now()).min(1);
-            if amount > 0 {
-                rates.count_account(settings, account, (Event::Bounce, amount), clock::now());
+            if rates.count_returned(settings, account, clock::now()) {
                 act(&self.services, account).await;
             }
         }

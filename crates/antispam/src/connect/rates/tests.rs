@@ -80,10 +80,12 @@ fn an_account_is_slowed_then_held_then_locked() {
 #[test]
 fn bounces_from_outside_bring_nobody_to_be_locked() {
     let (rates, settings) = (Rates::new(Arc::new(MemoryState::default())), settings());
-    for _ in 0..100 {
-        let amount = rates.bounces_left(&settings, "mara", at(0)).min(1);
-        rates.count_account(&settings, "mara", (Event::Bounce, amount), at(0));
-    }
+    let counted = std::thread::scope(|scope| {
+        let some = || (0..50).filter(|_| rates.count_returned(&settings, "mara", at(0))).count();
+        let threads = [scope.spawn(some), scope.spawn(some)];
+        threads.map(|thread| thread.join().unwrap()).iter().sum::<usize>()
+    });
+    assert_eq!(counted, 20);
     let (step, over) = rates.standing(&settings, "mara", at(0)).unwrap();
     assert_eq!((step, over.event, over.count), (Step::Hold, Event::Bounce, 20));
     rates.count_account(&settings, "mara", (Event::Bounce, 1), at(0));
