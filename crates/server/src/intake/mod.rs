@@ -54,6 +54,7 @@ pub async fn commit(services: &Services, facts: &ClientFacts, intake: Intake) ->
     if let Err(reply) = release(services, &transaction, &judged).await {
         return reply;
     }
+    let only_releases = transaction.recipients.iter().all(|recipient| recipient.releases.is_some());
     let forwards_all = services.config.antispam.forward_tagged;
     let no_junk_to = |address: &Address| !forwards_all && !services.router.is_ours(&address.domain);
     let mut copies = Copies::of(&transaction.recipients, &judged, no_junk_to);
@@ -108,6 +109,10 @@ pub async fn commit(services: &Services, facts: &ClientFacts, intake: Intake) ->
     log_discarded(services, id, &copies.discarded);
     log_not_forwarded(services, (id, kept_as), &copies.not_forwarded);
     services.shared.metrics.committed(started.elapsed());
+    if only_releases {
+        // The letter itself goes nowhere.
+        return Reply::new(250, (2, 0, 0), "Ok: what you ask for is released");
+    }
     Reply::new(250, (2, 0, 0), format!("Ok: queued as {id}"))
 }
 
