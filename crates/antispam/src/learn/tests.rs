@@ -6,7 +6,9 @@ use std::path::Path;
 
 use proptest::prelude::*;
 
+use super::feature::{BITS, Features, Group};
 use super::filter::{fitted, load};
+use super::model::Expert;
 use super::samples::{Added, Samples};
 use super::tokens::{Read, features, read};
 use super::*;
@@ -232,6 +234,35 @@ fn a_damaged_model_is_an_error_wherever_it_is_hit() {
     let mut file = fs::OpenOptions::new().append(true).open(folder.path().join("model")).unwrap();
     file.write_all(b"x").unwrap();
     assert!(matches!(load(folder.path()), Err(LearnError::Damaged(_))));
+}
+
+/// A million features that are all in use, each in two messages, take far less than a hundred megabytes.
+#[test]
+fn a_million_features_are_small_on_disk() {
+    const EACH: u32 = 1000;
+    const MESSAGES: u32 = 2000;
+    let mut samples = Samples::open(Path::new("")).unwrap();
+    let mut all: Vec<u32> = Vec::new();
+    for number in 0..MESSAGES {
+        // Spread over all numbers, and the same for two that follow each other.
+        let ids: Vec<u32> =
+            (0..EACH).map(|n| ((number / 2) * EACH + n).wrapping_mul(0x9e37_79b1) >> (32 - BITS)).collect();
+        all.extend(&ids);
+        let mut digest = [0; 16];
+        digest[..4].copy_from_slice(&number.to_le_bytes());
+        let mut groups: [Vec<u32>; Group::COUNT] = Default::default();
+        groups[0] = ids;
+        let class = if number % 4 < 2 { Class::Ham } else { Class::Spam };
+        samples.add(Read { digest, seconds: 1, features: Features::new(groups) }, class);
+    }
+    all.sort_unstable();
+    all.dedup();
+    assert!(all.len() > 980_000, "a few share a number: {}", all.len());
+    let model = fitted(&samples).unwrap();
+    let known: usize = model.experts.all.iter().map(Expert::len).sum();
+    assert_eq!(known, all.len());
+    let bytes = samples.to_bytes().len() + model.to_bytes().len();
+    assert!(bytes < 20_000_000, "{bytes}");
 }
 
 proptest! {
