@@ -22,6 +22,7 @@ mod lists;
 mod milters;
 mod modes;
 mod observing;
+mod own_filters;
 mod quarantine;
 mod rates;
 mod receiving;

@@ -11,5 +11,6 @@ pub mod handed_on;
 pub mod header_sanity;
 pub mod links;
 pub mod mime;
+pub mod own_filters;
 pub mod reputation;
 pub mod rules;

@@ -9,12 +9,15 @@
 //! is no model. Why this and not another kind: `docs/decisions/0009-a-classifier-of-experts.md`.
 
 pub mod calibrate;
+pub mod correction;
 pub mod feature;
 pub mod filter;
 pub mod junk;
 pub mod kept;
 pub mod model;
+pub mod owner;
 pub mod samples;
+pub mod school;
 pub mod settings;
 pub mod tokens;
 pub mod train;
@@ -24,9 +27,12 @@ mod files;
 #[cfg(test)]
 pub(crate) mod tests;
 
-pub use filter::{Filter, LEARNT_MIN, LearnError, Learnt, SAMPLES_MAX};
+pub use correction::Correction;
+pub use filter::{Filter, LEARNT_MIN, LearnError, Learnt, OWN_LEARNT_MIN, SAMPLES_MAX};
 pub use model::{Model, Opinion, Verdict};
+pub use owner::{Filters, Owner};
 pub use samples::Class;
+pub use school::{Pupil, School, SchoolError};
 pub use settings::LearnSettings;
 
 use schemars::JsonSchema;

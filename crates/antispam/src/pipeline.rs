@@ -29,6 +29,7 @@ use crate::end_of_data::handed_on::HandedOn;
 use crate::end_of_data::header_sanity::HeaderSanity;
 use crate::end_of_data::links::Links;
 use crate::end_of_data::mime::Mime;
+use crate::end_of_data::own_filters::OwnFilters;
 use crate::end_of_data::reputation::ReputationCheck;
 use crate::end_of_data::rules::{self, Rules};
 use crate::groups;
@@ -106,6 +107,8 @@ pub struct Made {
     pub scanners: Scanners,
     /// Programs that follow sessions and change messages.
     pub milters: Milters,
+    /// The filters of domains and accounts, which are asked beside the checks after DATA.
+    pub own_filters: OwnFilters,
     /// The marks by which bounces of our own mail are known.
     pub marks: Marks,
     /// All tables of an operator's, for who tells of their trouble.
@@ -218,6 +221,7 @@ pub fn set_up(parts: &Parts<'_>) -> Result<Made, SetUpError> {
         content,
         scanners,
         milters,
+        own_filters: OwnFilters::new(parts.learnt.clone(), &settings.learn),
         marks: parts.marks.clone(),
         tables,
     })

@@ -257,6 +257,16 @@ impl Router {
         Ok(Route { agent, key, mailbox: Some(name) })
     }
 
+    /// The mailbox that a final recipient has here, by its own name: without a tag, in lower case. None when it is not ours,
+    /// or nobody can tell now.
+    pub async fn mailbox_of(&self, address: &Address) -> Option<Address> {
+        let (domain, ours) = self.our_domain(address)?;
+        match self.mailbox(domain, &ours).await {
+            Mailbox::Found(name) => Address::new(&name.to_lowercase(), ours.domain.clone()).ok(),
+            _ => None,
+        }
+    }
+
     /// Delivery: the route of a message that a rule hands to a content filter, for all its recipients alike.
     ///
     /// # Errors

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use antispam::backscatter::{Keys, Marks};
+use antispam::learn::School;
 use antispam::mail_from::own_sender::{Asking, Existence};
 use antispam::reputation::Memory;
 use config::{Config, DomainSettings, Loaded, Principal};
@@ -83,6 +84,13 @@ pub(crate) fn marks_folder(loaded: &Loaded) -> PathBuf {
 #[must_use]
 pub fn learnt_folder(loaded: &Loaded) -> PathBuf {
     loaded.data_dir().join("bayes")
+}
+
+/// The classifier's filters: the shared one, and those of domains or accounts.
+#[must_use]
+pub fn school(loaded: &Loaded) -> School {
+    let settings = &loaded.config.antispam;
+    School::new(learnt_folder(loaded), &settings.learn, &settings.bayes)
 }
 
 /// The judge, with all its checks, what it remembers by, and the keys of our marks.

@@ -16,7 +16,7 @@ use crate::memory;
 use crate::rates;
 use crate::reputation;
 use crate::runner::auditor;
-use crate::services::Current;
+use crate::services::{Current, Services};
 
 /// Time between two looks at the store's room.
 const ROOM_EVERY: Duration = Duration::from_secs(1);
@@ -113,13 +113,23 @@ async fn certificates(current: Current, every: Duration) {
     }
 }
 
+/// Tells once of each filter of a domain or account that cannot be read: mail is judged without it.
+fn filters(services: &Services, told: &BTreeSet<String>) -> BTreeSet<String> {
+    let troubles = services.judge.own_filters().troubles();
+    for trouble in troubles.difference(told) {
+        services.shared.log.notice(Level::Warning, trouble);
+    }
+    troubles
+}
+
 /// Tells once of each table, or accounts file, that cannot be read again and is used as it was; and when all are well.
 async fn tables(current: Current, every: Duration) {
     let mut ticks = tokio::time::interval(every);
-    let mut told = BTreeSet::new();
+    let (mut told, mut silent) = (BTreeSet::new(), BTreeSet::new());
     loop {
         ticks.tick().await;
         let services = current.get();
+        silent = filters(&services, &silent);
         let mut troubles = services.router.troubles();
         troubles.extend(services.judge.troubles());
         troubles.extend(services.accounts.trouble());

@@ -13,7 +13,7 @@ use antispam::backscatter::keys::Keys;
 use antispam::reputation::{Line, Memory, Subject};
 use bytes::Bytes;
 use config::Loaded;
-use delivery::Router;
+use delivery::{Resolution, Router};
 use mail::{Address, ForwardPath, QueueId, Reply, ReversePath};
 use net::Resolver;
 use policy::tally::{self, Capped};
@@ -242,6 +242,18 @@ impl Stagehand<'_> {
         }
     }
 
+    /// Whose mailboxes these are.
+    async fn mailboxes(&self, recipients: &[Address]) -> Vec<Option<Address>> {
+        let mut finals = Vec::with_capacity(recipients.len());
+        for recipient in recipients {
+            finals.push(match self.router.follow(&ForwardPath::Mailbox(recipient.clone())).await {
+                Resolution::Local { recipients } => recipients,
+                _ => Vec::new(),
+            });
+        }
+        self.judge.mailboxes(&self.router, finals.iter().map(Vec::as_slice)).await
+    }
+
     async fn message(&mut self, accepted: Vec<(Address, Addressed)>, message: Vec<u8>) -> Result<(), Error> {
         let (recipients, addressed): (Vec<_>, Vec<_>) = accepted.into_iter().unzip();
         let addressed = Addressed::together(addressed);
@@ -253,8 +265,15 @@ impl Stagehand<'_> {
             body: NewBody::Memory(vec![bytes]),
             room: None,
         };
-        let submitted =
-            Submitted { id: QueueId(0), recipients, addressed, body: &mut body, missing: &|_| Vec::new() };
+        let mailboxes = self.mailboxes(&recipients).await;
+        let submitted = Submitted {
+            id: QueueId(0),
+            recipients,
+            mailboxes,
+            addressed,
+            body: &mut body,
+            missing: &|_| Vec::new(),
+        };
         let judged = self.case.message(submitted).await;
         let judged = judged.map_err(|error| Error::Store(error.to_string()))?;
         self.step(Stage::EndOfData, said, judged.refused);

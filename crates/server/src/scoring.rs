@@ -7,8 +7,9 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use antispam::end_of_data::bayes::Bayes;
-use antispam::learn::tokens;
+use antispam::end_of_data::bayes::{self, Bayes};
+use antispam::end_of_data::own_filters::OwnFilters;
+use antispam::learn::{Owner, tokens};
 use bytes::Bytes;
 use config::Loaded;
 use mail::{Address, BodyType, QueueId, ReversePath, Timestamp};
@@ -36,6 +37,8 @@ pub struct Scorer {
     spam_from: Score,
     /// Below it is ham.
     ham_below: Score,
+    /// Whose mail it is, and the filters that are asked about it.
+    own: Option<(Address, OwnFilters)>,
 }
 
 /// What a letter is called.
@@ -90,12 +93,32 @@ impl Scorer {
         }
         let thresholds = loaded.map(|loaded| loaded.config.antispam.thresholds).unwrap_or_default();
         let (spam_from, ham_below) = (thresholds.get(Threshold::Tag), thresholds.get(Threshold::Greylist));
-        Ok(Self { judge, checks, spam_from, ham_below })
+        Ok(Self { judge, checks, spam_from, ham_below, own: None })
+    }
+
+    /// The same for mail of somebody who has a filter of his own, on top of the shared one.
+    #[must_use]
+    pub fn for_mail_of(self, loaded: &Loaded, owner: &Owner) -> Self {
+        let mailbox = match owner {
+            Owner::Account(address) => Some(address.clone()),
+            // Anybody there.
+            Owner::Domain(domain) => Address::new("postmaster", domain.clone()).ok(),
+        };
+        let filters = OwnFilters::new(learnt_folder(loaded), &loaded.config.antispam.learn);
+        Self { own: mailbox.map(|mailbox| (mailbox, filters)), ..self }
     }
 
     /// Scores a letter with CRLF as line ends that came at `at`: dates are compared with that.
     pub async fn score(&self, letter: Vec<u8>, at: Timestamp) -> Scored {
-        let report = self.checks.run(&facts(letter.into(), at), TIME_MAX).await;
+        let facts = facts(letter.into(), at);
+        let mut report = self.checks.run(&facts, TIME_MAX).await;
+        if let Some((mailbox, filters)) = &self.own
+            && let Some(heard) = filters.ask(&facts, &[Some(mailbox.clone())], TIME_MAX).await
+            && let Some(spoken) = heard.spoken.into_iter().next()
+        {
+            report.findings.retain(|finding| !bayes::is_told(&finding.symbol));
+            report.findings.extend(spoken.findings);
+        }
         let tally = Tally::of(self.judge.book(), &report.findings);
         let called = match tally.total {
             points if self.spam_from.is_positive() && points >= self.spam_from => Called::Spam,

@@ -14,10 +14,11 @@ use std::time::Duration;
 
 use policy::{Check, EndOfData, Finding, Findings, MessageFacts, Symbol, SymbolDef, Work};
 
+use super::own_filters;
 use crate::groups::{BAYES, symbols};
-use crate::learn::Opinion;
 use crate::learn::kept::Kept;
 use crate::learn::tokens::features_of;
+use crate::learn::{Model, Opinion};
 use crate::letter::{self, Letter};
 use crate::work;
 
@@ -47,6 +48,8 @@ const LEVELS: [(f64, SymbolDef, f64); 9] = [
     (0.99, BAYES_95, 1.5),
     (f64::INFINITY, BAYES_99, 1.0),
 ];
+/// The name of this check.
+pub const NAME: &str = "bayes";
 /// How much longer it takes to judge a letter than to hash it.
 const HASHING_TIMES: usize = 4;
 /// From here on [`BAYES_999`] too.
@@ -55,24 +58,24 @@ const NEARLY_CERTAIN: f64 = 0.999;
 /// See above.
 #[derive(Debug)]
 pub struct Bayes {
-    kept: Arc<Kept>,
+    kept: Arc<Kept<Model>>,
 }
 
 impl Bayes {
     /// With the model in the filter's folder `folder`, once there is one.
     #[must_use]
     pub fn new(folder: PathBuf) -> Self {
-        Self { kept: Arc::new(Kept::new(folder)) }
+        Self { kept: Arc::new(Kept::shared(folder)) }
     }
 }
 
 impl Check<EndOfData> for Bayes {
     fn name(&self) -> &'static str {
-        "bayes"
+        NAME
     }
 
     fn symbols(&self) -> Vec<SymbolDef> {
-        LEVELS.into_iter().map(|(_, def, _)| def).chain([BAYES_999]).collect()
+        levels().chain(own_filters::marks()).collect()
     }
 
     fn budget(&self) -> Duration {
@@ -109,13 +112,23 @@ impl Check<EndOfData> for Bayes {
 }
 
 /// What the model says of a message; none when there is none, or why it cannot be told.
-fn judge(kept: &Kept, letter: &Letter) -> Result<Option<Opinion>, String> {
+fn judge(kept: &Kept<Model>, letter: &Letter) -> Result<Option<Opinion>, String> {
     let Some(model) = kept.current().map_err(|error| error.to_string())? else { return Ok(None) };
     Ok(Some(model.judge(&features_of(letter))))
 }
 
+fn levels() -> impl Iterator<Item = SymbolDef> {
+    LEVELS.into_iter().map(|(_, def, _)| def).chain([BAYES_999])
+}
+
+/// True for the symbols that tell an opinion.
+#[must_use]
+pub fn is_told(symbol: &Symbol) -> bool {
+    levels().any(|def| def.symbol == *symbol)
+}
+
 /// Writes down the symbols of an opinion.
-fn tell(opinion: &Opinion, found: &mut Findings) {
+pub(super) fn tell(opinion: &Opinion, found: &mut Findings) {
     let likely = opinion.cautious;
     let evidence = format!("{:.2} %; {:.0} % of the text is known", likely * 100.0, opinion.coverage * 100.0);
     let (symbol, times) = level(likely);

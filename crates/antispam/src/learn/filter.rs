@@ -8,19 +8,25 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use super::calibrate::{Calibration, NEWEST, heard, trust};
+use super::correction::Correction;
 use super::feature::{Features, Group};
 use super::files;
 use super::model::{Experts, Model};
-use super::samples::{Added, Class, Counts, Damage, Samples};
+use super::owner::Owner;
+use super::samples::{Added, Class, Damage, Samples};
 use super::tokens::Read;
 use super::train::{Fitting, Weighing, fit};
 
 /// Messages of each class before anything is judged.
 pub const LEARNT_MIN: u64 = 200;
+/// The same for the filter of a domain or an account, which corrects the shared one.
+pub const OWN_LEARNT_MIN: u64 = 5;
 /// Messages that are kept by default; the oldest of the larger class are forgotten for new ones.
 pub const SAMPLES_MAX: u64 = 20_000;
 /// Changes, in parts of all messages, before the model is fitted anew: one in so many.
 const STALE: u64 = 100;
+/// Below so many messages a correction is fitted anew for each.
+const FEW: u64 = 500;
 /// How experts are fitted; chosen by measurement.
 const FITTING: Fitting = Fitting { cost: 3000.0, passes: 8 };
 /// How the experts for calibration are fitted: they are thrown away, and need to be no better than this.
@@ -40,6 +46,9 @@ pub enum LearnError {
     /// Somebody else is at it.
     #[error("{0}: another program is learning there; try again when it is done")]
     Busy(PathBuf),
+    /// There are enough filters of domains and accounts.
+    #[error("there is no room for a filter of {0}'s own: see [antispam.learn] own_filters_max")]
+    Full(Owner),
     /// The model's file is not as it was written.
     #[error(
         "{0} is damaged, or of another version; learning writes it anew, and so does: staffetta bayes fit"
@@ -161,9 +170,9 @@ impl Filter {
             Ok(Some(model)) => {
                 let changed = counts.ham.abs_diff(model.counts.ham) + counts.spam.abs_diff(model.counts.spam);
                 let is_due = changed.saturating_mul(STALE) >= counts.all();
-                model.state != self.samples.state() && (is_due || !is_enough(counts))
+                model.state != self.samples.state() && (is_due || !self.has_learnt(LEARNT_MIN))
             }
-            Ok(None) => is_enough(counts),
+            Ok(None) => self.has_learnt(LEARNT_MIN),
             Err(_) => true,
         }
     }
@@ -173,17 +182,55 @@ impl Filter {
     /// # Errors
     /// When the disk does not take it.
     pub fn fit(&self) -> Result<Option<Model>, LearnError> {
-        let model = fitted(&self.samples);
+        let model = if self.has_learnt(LEARNT_MIN) { fitted(&self.samples) } else { None };
+        self.put(model.as_ref().map(Model::to_bytes))?;
+        Ok(model)
+    }
+
+    /// Fits a correction of the shared model to what was learnt, and puts it on disk as [`Filter::fit`] does: for the filter of a
+    /// domain or an account.
+    ///
+    /// # Errors
+    /// When the disk does not take it.
+    pub fn fit_correction(&self, shared: Option<&Model>) -> Result<Option<Correction>, LearnError> {
+        let correction = self.has_learnt(OWN_LEARNT_MIN).then(|| Correction::fitted(&self.samples, shared));
+        self.put(correction.as_ref().map(Correction::to_bytes))?;
+        Ok(correction)
+    }
+
+    /// True when so much has changed since the correction of the shared model was fitted that it should be fitted anew.
+    #[must_use]
+    pub fn is_correction_stale(&self) -> bool {
+        match load_correction(&self.folder) {
+            Ok(Some(correction)) => {
+                let counts = self.samples.counts();
+                let known = correction.counts;
+                let changed = counts.ham.abs_diff(known.ham) + counts.spam.abs_diff(known.spam);
+                let is_due = changed.saturating_mul(STALE) >= counts.all() || counts.all() < FEW;
+                correction.state != self.samples.state() && (is_due || !self.has_learnt(OWN_LEARNT_MIN))
+            }
+            Ok(None) => self.has_learnt(OWN_LEARNT_MIN),
+            Err(_) => true,
+        }
+    }
+
+    /// Replaces the model's file, or removes it.
+    fn put(&self, content: Option<Vec<u8>>) -> Result<(), LearnError> {
         let path = self.folder.join("model");
-        let done = match &model {
-            Some(model) => files::replace(&path, &model.to_bytes()),
+        let done = match content {
+            Some(content) => files::replace(&path, &content),
             None => fs::remove_file(&path).or_else(|error| match error.kind() {
                 io::ErrorKind::NotFound => Ok(()),
                 _ => Err(error),
             }),
         };
-        done.map_err(|error| self.error("model", error))?;
-        Ok(model)
+        done.map_err(|error| self.error("model", error))
+    }
+
+    /// So much of each class.
+    fn has_learnt(&self, min: u64) -> bool {
+        let counts = self.samples.counts();
+        counts.ham >= min && counts.spam >= min
     }
 
     fn save(&mut self) -> Result<(), LearnError> {
@@ -200,24 +247,29 @@ impl Filter {
 /// # Errors
 /// When it cannot be read, or is damaged.
 pub fn load(folder: &Path) -> Result<Option<Model>, LearnError> {
+    load_with(folder, Model::from_bytes)
+}
+
+/// The correction in the folder of a domain's or an account's filter; none when nothing has been fitted.
+///
+/// # Errors
+/// As [`load`].
+pub fn load_correction(folder: &Path) -> Result<Option<Correction>, LearnError> {
+    load_with(folder, Correction::from_bytes)
+}
+
+fn load_with<M>(folder: &Path, read: fn(&[u8]) -> Option<M>) -> Result<Option<M>, LearnError> {
     let path = folder.join("model");
     match fs::read(&path) {
-        Ok(bytes) => Model::from_bytes(&bytes).map(Some).ok_or(LearnError::Damaged(path)),
+        Ok(bytes) => read(&bytes).map(Some).ok_or(LearnError::Damaged(path)),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(LearnError::File { path, error }),
     }
 }
 
-fn is_enough(counts: Counts) -> bool {
-    counts.ham >= LEARNT_MIN && counts.spam >= LEARNT_MIN
-}
-
-/// A model of these messages; none when there is too little of a class. It depends on which they are and not on the order.
+/// A model of these messages; none without both classes. It depends on which they are and not on the order.
 #[must_use]
 pub fn fitted(samples: &Samples) -> Option<Model> {
-    if !is_enough(samples.counts()) {
-        return None;
-    }
     let (older, newest) = parted(samples);
     let all: Vec<(&Features, bool)> =
         samples.iter().map(|(_, sample)| (&sample.features, sample.class == Class::Spam)).collect();

@@ -8,20 +8,39 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use super::correction::Correction;
 use super::filter::{self, LearnError};
 use super::model::Model;
 
 /// The model of one filter, and the file it was read from.
 #[derive(Debug)]
-pub struct Kept {
+pub struct Kept<M> {
     folder: PathBuf,
-    state: Mutex<State>,
+    load: fn(&Path) -> Result<Option<M>, LearnError>,
+    state: Mutex<State<M>>,
 }
 
-#[derive(Debug, Default)]
-struct State {
-    model: Option<Arc<Model>>,
+#[derive(Debug)]
+struct State<M> {
+    model: Option<Arc<M>>,
     read_from: Option<Stamp>,
+}
+
+impl Kept<Model> {
+    /// That of the shared filter in `folder`, once there is one. Nothing is read yet.
+    #[must_use]
+    pub const fn shared(folder: PathBuf) -> Self {
+        Self { folder, load: filter::load, state: Mutex::new(State { model: None, read_from: None }) }
+    }
+}
+
+impl Kept<Correction> {
+    /// The same of the filter of a domain or an account.
+    #[must_use]
+    pub const fn own(folder: PathBuf) -> Self {
+        let state = Mutex::new(State { model: None, read_from: None });
+        Self { folder, load: filter::load_correction, state }
+    }
 }
 
 /// What changes when a file is replaced.
@@ -37,16 +56,10 @@ fn stamp(path: &Path) -> Option<Stamp> {
     Some(Stamp { inode: data.ino(), bytes: data.len(), changed: (data.mtime(), data.mtime_nsec()) })
 }
 
-impl Kept {
-    /// That of the filter in `folder`, once there is one. Nothing is read yet.
-    #[must_use]
-    pub fn new(folder: PathBuf) -> Self {
-        Self { folder, state: Mutex::default() }
-    }
-
+impl<M> Kept<M> {
     /// The model as it is now, when nothing has to be read for that; `Some(None)` when there is none.
     #[must_use]
-    pub fn at_hand(&self) -> Option<Option<Arc<Model>>> {
+    pub fn at_hand(&self) -> Option<Option<Arc<M>>> {
         let now = stamp(&self.folder.join("model"));
         let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         (now == state.read_from).then(|| state.model.clone())
@@ -56,11 +69,11 @@ impl Kept {
     ///
     /// # Errors
     /// When it cannot be read, or is damaged, and none was read before.
-    pub fn current(&self) -> Result<Option<Arc<Model>>, LearnError> {
+    pub fn current(&self) -> Result<Option<Arc<M>>, LearnError> {
         let now = stamp(&self.folder.join("model"));
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         if now != state.read_from {
-            match filter::load(&self.folder) {
+            match (self.load)(&self.folder) {
                 Ok(model) => state.model = model.map(Arc::new),
                 // What was read before stays in use; the next message looks again.
                 Err(error) if state.model.is_none() => return Err(error),

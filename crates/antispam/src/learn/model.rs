@@ -15,10 +15,8 @@ pub const SHARES: [f64; Group::COUNT] = [0.25, 1.0, 0.75, 0.075, 0.625, 0.5];
 const DOUBTS: [i32; Group::COUNT] = [0, 0, 8, 4, 2, 1];
 /// First line of the file.
 const FORMAT: &[u8] = b"staffetta bayes model 2\n";
-/// Bits of a number that choose a bucket of the index.
-const INDEX_BITS: u32 = 16;
-/// Buckets of the index.
-const BUCKETS: u32 = 1 << INDEX_BITS;
+/// Bits of a number that choose a bucket of the index, at most: a small model has a small index.
+const INDEX_BITS_MAX: u32 = 16;
 
 /// What a filter says of a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -83,11 +81,13 @@ impl Expert {
     pub fn new(ids: Vec<u32>, weights: Vec<f32>, bias: f32) -> Self {
         let mut index = Vec::new();
         if !ids.is_empty() {
-            index.reserve_exact(usize::try_from(BUCKETS).unwrap_or_default() + 1);
+            let buckets = 1_u32 << index_bits(ids.len());
+            let shift = BITS - index_bits(ids.len());
+            index.reserve_exact(usize::try_from(buckets).unwrap_or_default() + 1);
             let mut at = 0_u32;
             let mut left = ids.iter().peekable();
-            for bucket in 0..BUCKETS {
-                while left.next_if(|id| **id >> (BITS - INDEX_BITS) < bucket).is_some() {
+            for bucket in 0..buckets {
+                while left.next_if(|id| **id >> shift < bucket).is_some() {
                     at += 1;
                 }
                 index.push(at);
@@ -112,7 +112,7 @@ impl Expert {
     /// The weight of a feature; none when it is unknown.
     #[must_use]
     pub fn weight(&self, id: u32) -> Option<f32> {
-        let bucket = usize::try_from(id >> (BITS - INDEX_BITS)).ok()?;
+        let bucket = usize::try_from(id >> (BITS - index_bits(self.ids.len()))).ok()?;
         let start = usize::try_from(*self.index.get(bucket)?).ok()?;
         let end = usize::try_from(*self.index.get(bucket + 1)?).ok()?;
         let within = self.ids.get(start..end)?.iter().position(|known| *known == id)?;
@@ -130,14 +130,20 @@ impl Expert {
         (sum * scale(known) + f64::from(self.bias), known)
     }
 
-    fn write(&self, out: &mut Vec<u8>) {
+    /// Octets of memory that it takes.
+    #[must_use]
+    pub fn memory_bytes(&self) -> usize {
+        size_of_val(&*self.ids) + size_of_val(&*self.weights) + size_of_val(&*self.index)
+    }
+
+    pub(super) fn write(&self, out: &mut Vec<u8>) {
         put_u32(out, u32::try_from(self.ids.len()).unwrap_or(u32::MAX));
         put_f32(out, self.bias);
         self.ids.iter().for_each(|id| put_u32(out, *id));
         self.weights.iter().for_each(|weight| put_f32(out, *weight));
     }
 
-    fn read(input: &mut Reader<'_>) -> Option<Self> {
+    pub(super) fn read(input: &mut Reader<'_>) -> Option<Self> {
         let count = usize::try_from(input.u32()?).ok()?;
         let bias = input.f32()?;
         let ids: Vec<u32> = input.many(count)?.map(u32::from_le_bytes).collect();
@@ -147,6 +153,11 @@ impl Expert {
         let finite = bias.is_finite() && weights.iter().all(|weight| weight.is_finite());
         (ascend && fits && finite).then(|| Self::new(ids, weights, bias))
     }
+}
+
+/// Bits that choose a bucket among the numbers of so many features: about as many buckets as features.
+fn index_bits(features: usize) -> u32 {
+    features.checked_ilog2().unwrap_or(0).min(INDEX_BITS_MAX)
 }
 
 /// What each of `count` features counts.
@@ -243,6 +254,12 @@ impl Model {
         reasons.sort_by(|a, b| b.weight.abs().total_cmp(&a.weight.abs()).then(a.id.cmp(&b.id)));
         reasons.truncate(count_max);
         reasons
+    }
+
+    /// Octets of memory that it takes, nearly.
+    #[must_use]
+    pub fn memory_bytes(&self) -> usize {
+        size_of::<Self>() + self.experts.all.iter().map(Expert::memory_bytes).sum::<usize>()
     }
 
     /// As octets of a file.

@@ -19,6 +19,19 @@ pub(super) fn check(findings: &mut Findings<'_, '_>) {
     }
     queue(findings);
     maildir(findings);
+    learn(findings);
+}
+
+/// Filters of domains and accounts that could never speak.
+fn learn(findings: &mut Findings<'_, '_>) {
+    for (key, least, consequence) in findings.config.antispam.learn.too_small() {
+        let place = Place::of("antispam").key("learn").key(key);
+        let problem = findings
+            .error(&place, format!("`{key}` is too small"))
+            .label(consequence)
+            .help(format!("write a number from {least} up"));
+        findings.push(problem);
+    }
 }
 
 /// Bounds of nothing at all: the server would run and do nothing.

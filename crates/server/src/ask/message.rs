@@ -201,7 +201,11 @@ impl Asker {
         let missing = |head: &[u8]| {
             if completes { submission::missing(&services, transaction.id, head) } else { Vec::new() }
         };
-        let submitted = Submitted { id: transaction.id, recipients, addressed, body, missing: &missing };
+        let finals = transaction.recipients.iter().map(|recipient| recipient.finals.as_slice());
+        let mailboxes = services.judge.mailboxes(&services.router, finals);
+        let mailboxes = self.in_time(mailboxes).await.unwrap_or_default();
+        let submitted =
+            Submitted { id: transaction.id, recipients, mailboxes, addressed, body, missing: &missing };
         let judged = self.case.message(submitted).await;
         let unread =
             |error| Refused::Ours(NOT_STORED, intake::refusal(&self.services, transaction.id, &error));

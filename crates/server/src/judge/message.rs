@@ -7,6 +7,7 @@ use antispam::authentication::{self, Authenticated};
 use antispam::backscatter::out::Sender;
 use antispam::end_of_data::attachments::rename;
 use antispam::end_of_data::content_checks::Note;
+use antispam::end_of_data::own_filters::Heard;
 use antispam::end_of_data::reputation::without_own;
 use antispam::remote::milter::Changes;
 use antispam::reputation::Subject;
@@ -27,6 +28,7 @@ use crate::session::body::ReceivedBody;
 use super::Judge;
 use super::case::{Case, required};
 use super::content::{Whole, whole};
+use super::own_filters;
 
 /// How long DNS is asked for the keys and policies of a message: the rest of the time is for its tables.
 const VERIFYING_TIME_MAX: Duration = Duration::from_secs(10);
@@ -37,6 +39,8 @@ pub struct Submitted<'a> {
     pub id: QueueId,
     /// Its recipients, as accepted.
     pub recipients: Vec<Address>,
+    /// Whose mailbox each of them leads to, in the same order, where that is one of ours; empty when nobody has looked.
+    pub mailboxes: Vec<Option<Address>>,
     /// As whom they were written to, all together.
     pub addressed: Addressed,
     /// Its octets.
@@ -105,6 +109,7 @@ impl Case {
         }
         let deadline = judge.verdict_time();
         let left = || deadline.saturating_sub(started.elapsed());
+        let mailboxes = submitted.mailboxes;
         let mut message = whole(submitted.body, &judge.memory, left()).await?;
         let facts = MessageFacts {
             mail,
@@ -122,13 +127,14 @@ impl Case {
         // What the tables refuse milters do not see at all.
         let (checked, shown) = if is_shown && !scan.rulings.iter().any(refuses) {
             let with = (tables.as_slice(), submitted.missing, &mut notes);
-            let checking = self.check_with_milters(facts, &mut message, with, left());
+            let checking = self.check_with_milters((facts, &mailboxes), &mut message, with, left());
             let (checked, shown) = Box::pin(checking).await;
             (checked, Some(shown))
         } else {
-            (judge.check(facts, left()).await, None)
+            (judge.check(facts, &mailboxes, left()).await, None)
         };
-        let Checked { facts, known, report } = checked;
+        let Checked { facts, known, mut report, own } = checked;
+        own_filters::told_apart(&mut report, own, facts.recipients.len());
         self.clerk.checked(&report);
         self.dossier.add(report);
         self.dossier.add(StageReport { rulings: scan.rulings, ..StageReport::new(Stage::EndOfData) });
@@ -162,7 +168,7 @@ impl Case {
     /// tables have made of the message, with files renamed and with what it lacked.
     async fn check_with_milters(
         &mut self,
-        facts: MessageFacts,
+        (facts, mailboxes): (MessageFacts, &[Option<Address>]),
         message: &mut Whole,
         (tables, missing, notes): (&[Edit], Missing<'_>, &mut Vec<Note>),
         time: Duration,
@@ -174,7 +180,7 @@ impl Case {
         let left = time.saturating_sub(started.elapsed());
         let mut milters = std::mem::take(&mut self.milters);
         let shown = milters.shown(&judge, message, &edits, left);
-        let (checked, (report, changes)) = tokio::join!(judge.check(facts, left), shown);
+        let (checked, (report, changes)) = tokio::join!(judge.check(facts, mailboxes, left), shown);
         self.milters = milters;
         self.clerk.checked(&report);
         self.dossier.add(report);
@@ -324,11 +330,13 @@ struct Checked {
     facts: MessageFacts,
     known: Option<Authenticated>,
     report: StageReport,
+    /// What filters of recipients have said.
+    own: Option<Heard>,
 }
 
 impl Judge {
     /// Verifies who a stranger's message is from, then asks all checks.
-    async fn check(&self, mut facts: MessageFacts, time: Duration) -> Checked {
+    async fn check(&self, mut facts: MessageFacts, mailboxes: &[Option<Address>], time: Duration) -> Checked {
         let started = Instant::now();
         let left = || time.saturating_sub(started.elapsed());
         let mut known = if facts.is_stranger() {
@@ -341,11 +349,17 @@ impl Judge {
         if let Some(known) = &known {
             facts.auth.learn(known.facts.clone());
         }
-        let mut report = self.pipeline.end_of_data.run(&facts, left()).await;
+        let checks = self.pipeline.end_of_data.run(&facts, left());
+        let own = self.ask_own_filters(&facts, mailboxes, left());
+        let (mut report, own) = tokio::join!(checks, own);
         if let Some(known) = &mut known {
             report.dns.splice(0..0, std::mem::take(&mut known.dns));
         }
-        Checked { facts, known, report }
+        let own = own.map(|(own, took)| {
+            report.times.push(took);
+            own
+        });
+        Checked { facts, known, report, own }
     }
 }
 

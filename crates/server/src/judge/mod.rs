@@ -13,6 +13,7 @@ mod history;
 mod known;
 mod message;
 mod milters;
+mod own_filters;
 mod reference;
 mod refused;
 mod renaming;
@@ -30,6 +31,8 @@ use antispam::backscatter::Marks;
 use antispam::connect::dnsbl::{lists::Lists, settings::contradictions};
 use antispam::correspondents::Correspondents;
 use antispam::end_of_data::content_checks::ContentChecks;
+use antispam::end_of_data::own_filters::OwnFilters;
+use antispam::learn::Filters;
 use antispam::rcpt::greylist::Greylist;
 use antispam::remote::Scanners;
 use antispam::remote::milter::{Choice, Milters};
@@ -73,6 +76,8 @@ pub struct Judge {
     scanners: Scanners,
     /// Programs that follow sessions and change messages.
     milters: Milters,
+    /// The filters of domains and accounts.
+    own_filters: OwnFilters,
     /// Longest message, octets.
     message_bytes_max: u64,
     /// All of an operator's tables, whatever they are about.
@@ -104,6 +109,7 @@ impl Judge {
             content,
             scanners,
             milters,
+            own_filters,
             marks,
             tables,
         } = made;
@@ -124,6 +130,7 @@ impl Judge {
             content,
             scanners,
             milters,
+            own_filters,
             message_bytes_max: config.message_bytes_max,
             tables,
             marks,
@@ -155,7 +162,8 @@ impl Judge {
     pub fn checks(&self) -> impl Iterator<Item = &str> {
         let Pipeline { connect, helo, mail, rcpt, end_of_data } = &self.pipeline;
         let names = connect.names().chain(helo.names()).chain(mail.names()).chain(rcpt.names());
-        names.chain(end_of_data.names()).chain(self.milters.names())
+        let own = (self.own_filters.kind() != Filters::Shared).then_some(own_filters::NAME);
+        names.chain(end_of_data.names()).chain(self.milters.names()).chain(own)
     }
 
     /// The checks that look at nothing but the letter; what was learnt is not among them.
@@ -180,6 +188,12 @@ impl Judge {
     #[must_use]
     pub fn troubles(&self) -> BTreeSet<String> {
         self.tables.iter().filter_map(|table| table.trouble()).collect()
+    }
+
+    /// The filters of domains and accounts.
+    #[must_use]
+    pub fn own_filters(&self) -> &OwnFilters {
+        &self.own_filters
     }
 
     /// Whom our users have written to.

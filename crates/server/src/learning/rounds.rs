@@ -13,7 +13,7 @@ use config::Loaded;
 use tokio::time::Instant;
 
 use super::junk::{Looked, from, look, mailboxes};
-use super::{Filter, LearnError, learnt_folder, waiting};
+use super::{LearnError, Pupil, School, called, learnt_folder, waiting};
 use crate::maillog::Level;
 use crate::services::{Current, Services, Shared};
 
@@ -21,6 +21,9 @@ use crate::services::{Current, Services, Shared};
 const EVERY: Duration = Duration::from_secs(60);
 /// Messages of Junk folders that are read in one round.
 pub const READS_MAX: usize = 1_000;
+
+/// Troubles of filters that are told of one round.
+const TROUBLES_MAX: usize = 5;
 
 /// Makes rounds until the future is dropped.
 pub async fn rounds(current: Current, places: Places) {
@@ -45,6 +48,12 @@ impl Places {
     pub fn of(loaded: &Loaded) -> Self {
         Self { filter: learnt_folder(loaded), base: loaded.base_dir.clone() }
     }
+
+    /// The filters there, as the configuration has them now.
+    fn school(&self, services: &Services) -> School {
+        let settings = &services.config.antispam;
+        School::new(self.filter.clone(), &settings.learn, &settings.bayes)
+    }
 }
 
 struct Round {
@@ -58,7 +67,7 @@ struct Round {
 impl Round {
     async fn go(&mut self, services: &Arc<Services>) {
         let mut troubles = Vec::new();
-        if let Some(aside) = self.set_aside().await {
+        for aside in self.set_aside(services).await {
             let path = aside.display();
             let text = format!("what waited to be learnt could not be read, and was set aside: {path}");
             services.shared.log.notice(Level::Warning, &text);
@@ -75,8 +84,10 @@ impl Round {
             }
         }
         match self.learn(services).await {
-            Ok(None) => {}
-            Ok(Some(text)) => services.shared.log.notice(Level::Info, &text),
+            Ok((learnt, failed)) => {
+                learnt.iter().for_each(|text| services.shared.log.notice(Level::Info, text));
+                troubles.extend(failed);
+            }
             Err(error) => troubles.push(error),
         }
         for trouble in troubles.iter().filter(|trouble| !self.told.contains(trouble)) {
@@ -87,10 +98,13 @@ impl Round {
     }
 
     /// What cannot be learnt for good is put out of the way; what else is wrong, learning tells.
-    async fn set_aside(&self) -> Option<PathBuf> {
-        let folder = self.places.filter.clone();
-        let done = tokio::task::spawn_blocking(move || waiting::set_aside(&folder));
-        done.await.ok()?.ok().flatten()
+    async fn set_aside(&self, services: &Services) -> Vec<PathBuf> {
+        let school = self.places.school(services);
+        let done = tokio::task::spawn_blocking(move || {
+            let waiting = school.waiting().unwrap_or_default().into_iter();
+            waiting.filter_map(|pupil| waiting::set_aside(&pupil.folder).ok().flatten()).collect()
+        });
+        done.await.unwrap_or_default()
     }
 
     async fn look(&mut self, services: &Arc<Services>) -> Result<Looked, String> {
@@ -99,23 +113,26 @@ impl Round {
             let config = &services.config;
             let trash = &config.antispam.learn.trash_folders;
             let watch = Watch { filter: &places.filter, junk: &config.delivery.maildir.junk_folder, trash };
-            look(&from(mailboxes(config, &places.base), first), &watch, READS_MAX)
+            let school = places.school(&services);
+            look(&from(mailboxes(config, &places.base), first), (&watch, &school), READS_MAX)
         });
         let looked = looked.await.map_err(|panic| panic.to_string())?.map_err(|error| error.to_string())?;
         self.first.clone_from(&looked.next);
         Ok(looked)
     }
 
-    /// Learns all that waits; gives what was learnt, in words.
-    async fn learn(&self, services: &Arc<Services>) -> Result<Option<String>, String> {
+    /// Learns all that waits; gives what was learnt and what went wrong, in words.
+    async fn learn(&self, services: &Arc<Services>) -> Result<(Vec<String>, Vec<String>), String> {
         let (folder, services) = (self.places.filter.clone(), Arc::clone(services));
+        let school = self.places.school(&services);
         let learnt = tokio::task::spawn_blocking(move || {
             let sure = services.shared.teacher.drain();
             if !sure.is_empty() {
                 // Without room they teach nothing: there is more than enough to learn.
                 waiting::put(&folder, sure)?;
             }
-            take_in(&folder, services.config.antispam.bayes.samples_max)
+            let waiting = school.waiting().map_err(|error| LearnError::File { path: folder, error })?;
+            Ok::<_, LearnError>(take_in(&waiting))
         });
         learnt.await.map_err(|panic| panic.to_string())?.map_err(|error| error.to_string())
     }
@@ -131,22 +148,26 @@ pub fn put_down(shared: &Shared, filter: &Path) {
     }
 }
 
-fn take_in(folder: &Path, samples_max: u64) -> Result<Option<String>, LearnError> {
-    if waiting::is_empty(folder) {
-        return Ok(None);
+/// Each filter learns what waits for it; what one cannot learn does not keep the others from it.
+fn take_in(pupils: &[Pupil]) -> (Vec<String>, Vec<String>) {
+    let (mut learnt, mut failed) = (Vec::new(), Vec::new());
+    let mut own = 0;
+    for pupil in pupils {
+        match (pupil.take_in(false), &pupil.owner) {
+            (Ok(Some(taken)), None) if taken.new > 0 => learnt.push(format!(
+                "the classifier has learnt {} messages; {} ham and {} spam altogether",
+                taken.new, taken.counts.ham, taken.counts.spam
+            )),
+            (Ok(Some(taken)), Some(_)) if taken.new > 0 => own += 1,
+            (Ok(_), _) => {}
+            (Err(error), owner) if failed.len() < TROUBLES_MAX => {
+                failed.push(format!("{}: {error}", called(owner.as_ref())));
+            }
+            (Err(_), _) => {}
+        }
     }
-    let mut filter = match Filter::open(folder, false) {
-        Err(LearnError::Busy(_)) => return Ok(None),
-        opened => opened?,
-    };
-    let new = waiting::take_in(folder, &mut filter, samples_max)?;
-    if filter.is_stale() {
-        filter.fit()?;
+    if own > 0 {
+        learnt.push(format!("{own} filters of domains or accounts have learnt"));
     }
-    let counts = filter.samples().counts();
-    let text = format!(
-        "the classifier has learnt {new} messages; {} ham and {} spam altogether",
-        counts.ham, counts.spam
-    );
-    Ok((new > 0).then_some(text))
+    (learnt, failed)
 }

@@ -1,15 +1,16 @@
 //! `staffetta bayes`: what the classifier has learnt, to another filter and back, and what decided about a message. Needs
 //! no server.
 
+mod status;
+
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use serde_json::json;
-use server::learning::{Expert, Filter, LEARNT_MIN, load, waiting};
+use server::learning::called;
 
-use super::learn::FilterPlace;
-use super::{Outcome, print_all, score, with_causes};
+use super::learn::{self, FilterPlace};
+use super::{Outcome, print_all, score};
 
 /// The classifier: what was learnt, and what it goes by
 #[derive(Debug, clap::Args)]
@@ -30,8 +31,13 @@ enum What {
     #[command(after_help = "\
 Examples:
   staffetta bayes status
+  staffetta bayes status --for joe@example.test        his own filter, on top of the shared one
+  staffetta bayes status --all                         a line for each filter
   staffetta bayes status --json | jq .ham")]
     Status {
+        /// Print a line for the shared filter and for each of a domain or an account
+        #[arg(long, conflicts_with_all = ["filter", "whose"])]
+        all: bool,
         /// Print an object instead, for programs
         #[arg(long)]
         json: bool,
@@ -55,6 +61,7 @@ Examples:
     #[command(after_help = "\
 Examples:
   staffetta bayes export > learnt
+  staffetta bayes export --for joe@example.test > joes
   staffetta bayes export | ssh other.example.test staffetta bayes import -")]
     Export {
         #[command(flatten)]
@@ -70,27 +77,53 @@ Examples:
         #[command(flatten)]
         place: FilterPlace,
     },
+    /// Delete all that was learnt for an account or a domain; the shared filter keeps what it has learnt
+    #[command(after_help = "\
+Examples:
+  staffetta bayes delete --for joe@example.test        joe has gone, or wants to begin anew")]
+    Delete {
+        #[command(flatten)]
+        place: FilterPlace,
+    },
 }
 
 pub(crate) fn run(args: Args) -> Outcome {
     match args.what {
-        What::Status { json, place } => status(json, &place),
+        What::Status { json, all, place } => status::run(json, all, &place),
         What::Explain(explained) => score::run(&explained.into()),
         What::Fit { place } => {
-            let fitted = Filter::open(&place.find()?.0, true)?.fit()?;
+            let pupil = place.pupil()?;
+            let fitted = pupil.fit(&pupil.open(true)?)?;
             let text = match fitted {
-                Some(model) => format!("fitted to {} ham and {} spam\n", model.counts.ham, model.counts.spam),
-                None => format!("nothing is judged before there are {LEARNT_MIN} of each\n"),
+                Some(counts) => format!("fitted to {} ham and {} spam\n", counts.ham, counts.spam),
+                None => format!("nothing is judged before there are {} of each\n", pupil.learnt_min()),
             };
             print_all(text.as_bytes())?;
             Ok(ExitCode::SUCCESS)
         }
         What::Export { place } => {
-            print_all(&Filter::open(&place.find()?.0, true)?.export())?;
+            let pupil = place.pupil()?;
+            if pupil.owner.is_some() && !pupil.has_learnt() {
+                return Err(format!("{} has learnt nothing", called(pupil.owner.as_ref())).into());
+            }
+            print_all(&pupil.open(true)?.export())?;
             Ok(ExitCode::SUCCESS)
         }
         What::Import { file, place } => import(&file, &place),
+        What::Delete { place } => delete(&place),
     }
+}
+
+/// Only of a domain or an account: the shared filter is many people's work.
+fn delete(place: &FilterPlace) -> Outcome {
+    let Some(named) = &place.whose else { return Err("name whose filter it is: --for".into()) };
+    // Of a kind that is not in use, too: that is what is left over.
+    let pupil = learn::configured(&place.config)?.own(named.clone());
+    if !pupil.remove()? {
+        return Err(format!("nothing was learnt for {named}").into());
+    }
+    print_all(format!("{} is deleted\n", called(pupil.owner.as_ref())).as_bytes())?;
+    Ok(ExitCode::SUCCESS)
 }
 
 fn import(file: &Path, place: &FilterPlace) -> Outcome {
@@ -100,10 +133,13 @@ fn import(file: &Path, place: &FilterPlace) -> Outcome {
     } else {
         bytes = std::fs::read(file).map_err(|error| format!("{}: {error}", file.display()))?;
     }
-    let (folder, samples_max) = place.find()?;
-    let mut filter = Filter::open(&folder, true)?;
-    let (new, damage) = filter.import(&bytes, samples_max)?;
-    filter.fit()?;
+    let pupil = place.pupil()?;
+    if pupil.owner.is_some() {
+        learn::configured(&place.config)?.admit(&pupil)?;
+    }
+    let mut filter = pupil.open(true)?;
+    let (new, damage) = filter.import(&bytes, pupil.samples_max)?;
+    pupil.fit(&filter)?;
     print_all(format!("{new} learnt\n").as_bytes())?;
     let is_whole = damage.records == 0 && damage.torn_bytes == 0;
     if !is_whole {
@@ -113,67 +149,4 @@ fn import(file: &Path, place: &FilterPlace) -> Outcome {
         );
     }
     Ok(if is_whole { ExitCode::SUCCESS } else { ExitCode::FAILURE })
-}
-
-fn status(as_json: bool, place: &FilterPlace) -> Outcome {
-    let (folder, samples_max) = place.find()?;
-    let filter = Filter::open(&folder, true)?;
-    let (counts, damage) = (filter.samples().counts(), filter.samples().damage());
-    let (model, trouble) = match load(&folder) {
-        Ok(model) => (model, None),
-        Err(error) => (None, Some(with_causes(&error))),
-    };
-    let features: usize = model.iter().flat_map(|model| &model.experts.all).map(Expert::len).sum();
-    let fitted = model.as_ref().map(|model| model.counts);
-    let waits = model.as_ref().is_some_and(|model| model.state != filter.samples().state());
-    let to_be_learnt = waiting::count(&folder)?;
-    let missing = [counts.ham, counts.spam].map(|count| LEARNT_MIN.saturating_sub(count));
-    if as_json {
-        let object = json!({
-            "ham": counts.ham, "spam": counts.spam, "samples_max": samples_max, "bytes": filter.samples().bytes(),
-            "missing_ham": missing[0], "missing_spam": missing[1], "judges": model.is_some(), "features": features,
-            "fitted_ham": fitted.map(|fitted| fitted.ham), "fitted_spam": fitted.map(|fitted| fitted.spam),
-            "changes_wait": waits, "to_be_learnt": to_be_learnt, "damaged_records": damage.records, "trouble": trouble,
-        });
-        print_all(format!("{object:#}\n").as_bytes())?;
-        return Ok(if trouble.is_none() { ExitCode::SUCCESS } else { ExitCode::FAILURE });
-    }
-    let mut text =
-        format!("{} ham and {} spam are learnt, of {samples_max} that are kept\n", counts.ham, counts.spam);
-    match missing {
-        [0, 0] => {}
-        [ham, spam] => {
-            text.push_str(&format!("nothing is judged yet: {ham} ham and {spam} spam are missing\n"));
-        }
-    }
-    if let Some(fitted) = fitted {
-        text.push_str(&format!(
-            "judged by {features} features of {} ham and {} spam\n",
-            fitted.ham, fitted.spam
-        ));
-    }
-    if waits {
-        text.push_str(
-            "what was learnt since waits until there is more: staffetta bayes fit takes it in now\n",
-        );
-    }
-    if to_be_learnt > 0 {
-        text.push_str(&format!(
-            "{to_be_learnt} more wait to be learnt: by the server within a minute, or by staffetta learn\n"
-        ));
-    }
-    if damage.records > 0 || damage.torn_bytes > 0 {
-        text.push_str(&format!(
-            "damaged: {} records of {} are left out, and {} octets at the end\n",
-            damage.records,
-            folder.join("samples").display(),
-            damage.torn_bytes
-        ));
-    }
-    let is_sound = trouble.is_none();
-    if let Some(trouble) = trouble {
-        text.push_str(&format!("{trouble}\n"));
-    }
-    print_all(text.as_bytes())?;
-    Ok(if is_sound { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }

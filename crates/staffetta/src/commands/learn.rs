@@ -2,18 +2,24 @@
 //! model up with the next message.
 
 mod junk;
+mod lesson;
 pub(super) mod messages;
 pub(super) mod report;
 
+use std::collections::BTreeMap;
 use std::io::{self, IsTerminal as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use mail::Address;
 use serde_json::json;
-use server::learning::{Class, Filter, LEARNT_MIN, Learnt, READ_BYTES_MAX, Read, SAMPLES_MAX, read, waiting};
+use server::learning::{
+    Class, LearnError, Owner, Pupil, READ_BYTES_MAX, Read, SAMPLES_MAX, School, read, waiting,
+};
 
 use super::{ConfigFile, Outcome, print_all};
+use lesson::Lesson;
 use report::{Report, Reported};
 
 /// Files that are read before they are put on disk together.
@@ -28,6 +34,7 @@ Examples:
   staffetta learn --ham ~/Maildir                      what was kept: its inbox, not its subfolders
   staffetta learn --spam ~/Maildir/.Junk old-junk.mbox
   staffetta learn --spam --later - < message.eml       from an IMAP server that moves mail to Junk
+  staffetta learn --ham --for joe@example.test x.eml   joe wants such letters, whatever others say of them
   staffetta learn --junk-folders                       what users have moved there, and out of there
   staffetta learn --spam --report message.eml          and tell the Pyzor servers of the configuration
   staffetta learn --forget message.eml                 it was neither
@@ -46,7 +53,7 @@ pub(crate) struct Args {
     #[arg(long)]
     forget: bool,
     /// Learn from the Junk folders of all Maildirs, as the server does with [antispam.learn] junk_folders_minutes
-    #[arg(long, conflicts_with_all = ["paths", "later", "filter"])]
+    #[arg(long, conflicts_with_all = ["paths", "later", "filter", "whose"])]
     junk_folders: bool,
     /// Only put them down: the server learns them within a minute, and nobody waits for it
     #[arg(long, conflicts_with = "forget")]
@@ -72,26 +79,47 @@ pub(super) struct FilterPlace {
     /// The filter's folder; bayes in the configured data folder when not given
     #[arg(long, value_name = "FOLDER")]
     pub(super) filter: Option<PathBuf>,
+    /// The filter of this account, or of this domain, on top of the shared one: see [antispam.learn] filters
+    #[arg(long = "for", value_name = "ADDRESS|DOMAIN", conflicts_with = "filter", value_parser = owner)]
+    pub(super) whose: Option<Owner>,
+}
+
+fn owner(text: &str) -> Result<Owner, String> {
+    Owner::parse(text).map_err(|error| error.to_string())
 }
 
 impl FilterPlace {
-    /// The folder, and how many messages are kept there.
-    pub(super) fn find(&self) -> Result<(PathBuf, u64), Box<dyn std::error::Error>> {
-        match &self.filter {
-            Some(folder) => Ok((folder.clone(), SAMPLES_MAX)),
-            None => configured(&self.config),
+    /// The filter that is named: somebody's own, that in a folder, or the one that all share.
+    pub(super) fn pupil(&self) -> Result<Pupil, Failure> {
+        match (&self.filter, &self.whose) {
+            (Some(folder), _) => Ok(in_folder(folder)),
+            (None, None) => Ok(configured(&self.config)?.shared()),
+            (None, Some(owner)) => Ok(configured(&self.config)?.of(owner)?),
         }
+    }
+
+    /// Who learns what is said here, and where there must be room for them.
+    fn lesson(&self) -> Result<(Option<School>, Vec<Pupil>), Failure> {
+        if let Some(folder) = &self.filter {
+            return Ok((None, vec![in_folder(folder)]));
+        }
+        let school = configured(&self.config)?;
+        let pupils = match &self.whose {
+            None => vec![school.shared()],
+            Some(owner) => school.pupils_of(owner)?,
+        };
+        Ok((Some(school), pupils))
     }
 }
 
-/// The filter of a server: its folder, and how many messages are kept there.
-pub(super) fn configured(config: &ConfigFile) -> Result<(PathBuf, u64), Box<dyn std::error::Error>> {
-    let loaded = config.load().ok_or("the configuration cannot be read")?;
-    Ok((server::learning::learnt_folder(&loaded), loaded.config.antispam.bayes.samples_max))
+fn in_folder(folder: &Path) -> Pupil {
+    Pupil::alone(folder.to_owned(), SAMPLES_MAX)
 }
 
+type Failure = Box<dyn std::error::Error>;
+
 /// Tells when what waited to be learnt could not be read, and is out of the way now.
-fn set_aside(folder: &Path) -> Result<(), Box<dyn std::error::Error>> {
+fn set_aside(folder: &Path) -> Result<(), Failure> {
     if let Some(aside) = waiting::set_aside(folder)? {
         eprintln!(
             "staffetta: what waited to be learnt could not be read, and was set aside: {}",
@@ -101,30 +129,54 @@ fn set_aside(folder: &Path) -> Result<(), Box<dyn std::error::Error>> {
     Ok(())
 }
 
-/// Learns messages that were read already, and says what became of them.
+/// The filters of a server.
+pub(super) fn configured(config: &ConfigFile) -> Result<School, Failure> {
+    configured_with_delimiter(config).map(|(school, _)| school)
+}
+
+/// The filters of a server, and what parts a tag from a mailbox's name there.
+pub(super) fn configured_with_delimiter(config: &ConfigFile) -> Result<(School, Option<char>), Failure> {
+    let loaded = config.load().ok_or("the configuration cannot be read")?;
+    let delimiter = loaded.config.accounts.recipient_delimiter.chars().next();
+    Ok((server::learning::school(&loaded), delimiter))
+}
+
+/// Learns messages that were read already, each with the mailboxes it came to; says what became of them.
 pub(super) fn teach(
-    (folder, samples_max): (PathBuf, u64),
-    messages: Vec<Read>,
+    school: &School,
+    messages: Vec<(Vec<Address>, Read)>,
     class: Class,
-) -> Result<String, Box<dyn std::error::Error>> {
-    let mut done = Done::default();
-    let mut filter = Filter::open(&folder, true)?;
-    set_aside(&folder)?;
-    waiting::take_in(&folder, &mut filter, samples_max)?;
-    done.take(&mut filter, messages, Some(class), samples_max)?;
-    if filter.is_stale() {
-        filter.fit()?;
+) -> Result<String, Failure> {
+    let mut of_each: BTreeMap<Option<Owner>, (Pupil, Vec<Read>)> = BTreeMap::new();
+    for (mailboxes, message) in messages {
+        for pupil in school.pupils(&mailboxes) {
+            let all = of_each.entry(pupil.owner.clone()).or_insert_with(|| (pupil, Vec::new()));
+            all.1.push(message.clone());
+        }
     }
-    Ok(done.text(&filter, false))
+    let (mut text, mut own) = (String::new(), 0);
+    for (owner, (pupil, messages)) in of_each {
+        let mut lesson = Lesson::begin(Some(school), vec![pupil], false)?;
+        lesson.learn(&messages, class)?;
+        lesson.end()?;
+        match owner {
+            None => text = lesson.text(false),
+            Some(_) => own += 1,
+        }
+    }
+    if own > 0 {
+        text.push_str(&format!("{own} filters of those they came to have learnt them\n"));
+    }
+    Ok(text)
 }
 
 pub(crate) fn run(args: &Args) -> Outcome {
     if args.junk_folders {
         return junk::run(&args.place.config, args.json);
     }
-    let (folder, samples_max) = args.place.find()?;
+    let (school, pupils) = args.place.lesson()?;
     if args.later {
-        return later(&folder, args);
+        return later(school.as_ref(), &pupils, args);
     }
     let class = if args.spam { Class::Spam } else { Class::Ham };
     let mut report = args.report.then(|| Report::prepare(&args.place.config)).transpose()?;
@@ -141,43 +193,54 @@ pub(crate) fn run(args: &Args) -> Outcome {
             files.extend(messages::files(path).map_err(|error| format!("{}: {error}", path.display()))?);
         }
     }
-    let mut done = Done::default();
     let bar = Bar::new(files.len());
-    let mut filter = Filter::open(&folder, true)?;
-    set_aside(&folder)?;
-    // In the order in which it was said: what waits came before.
-    waiting::take_in(&folder, &mut filter, samples_max)?;
-    done.take(&mut filter, piped, (!args.forget).then_some(class), samples_max)?;
+    let mut lesson = Lesson::begin(school.as_ref(), pupils, args.place.whose.is_some())?;
+    let mut take = |messages| {
+        if args.forget { lesson.forget(messages) } else { lesson.learn(&messages, class) }
+    };
+    take(piped)?;
+    let mut unread = 0;
     for batch in files.chunks(BATCH) {
         let (read, failed) = read_all(batch, &bar);
         for problem in &failed {
             eprintln!("{problem}");
         }
-        done.failed += failed.len();
-        done.take(&mut filter, read, (!args.forget).then_some(class), samples_max)?;
+        unread += failed.len();
+        take(read)?;
     }
     bar.end();
-    let is_stale = filter.is_stale();
-    if is_stale {
-        filter.fit()?;
-    }
+    lesson.end()?;
+    let mut reported = None;
     if let Some(mut report) = report {
         // What cannot be read was told of above.
         let each =
             |file: &PathBuf| messages::each_up_to(file, report::READ_BYTES_MAX, |m| report.take(m)).is_ok();
         files.iter().map(each).for_each(drop);
-        done.reported = Some(report.send(class));
+        reported = Some(report.send(class));
     }
-    let text = if args.json { done.object(&filter, is_stale)? } else { done.text(&filter, args.forget) };
-    print_all(text.as_bytes())?;
-    if let Some(reported) = done.reported.filter(|reported| reported.failed > 0) {
+    print_all(said(&lesson, args, unread, reported).as_bytes())?;
+    if let Some(reported) = reported.filter(|reported| reported.failed > 0) {
         return Ok(reported.code());
     }
-    Ok(if done.failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(if unread == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// What was done, as it was asked for.
+fn said(lesson: &Lesson, args: &Args, unread: usize, reported: Option<Reported>) -> String {
+    if args.json {
+        let mut object = lesson.object(unread);
+        if let Some(object) = object.as_object_mut() {
+            object.insert("reported".to_owned(), json!(reported.map(|reported| reported.told)));
+        }
+        return format!("{object}\n");
+    }
+    let mut text = lesson.text(args.forget);
+    text.extend(reported.map(Reported::text));
+    text
 }
 
 /// Lets messages wait to be learnt.
-fn later(folder: &Path, args: &Args) -> Outcome {
+fn later(school: Option<&School>, pupils: &[Pupil], args: &Args) -> Outcome {
     let class = if args.spam { Class::Spam } else { Class::Ham };
     let mut messages_read = Vec::new();
     for path in &args.paths {
@@ -193,10 +256,20 @@ fn later(folder: &Path, args: &Args) -> Outcome {
         }
     }
     let count = messages_read.len();
-    set_aside(folder)?;
-    if !waiting::put(folder, messages_read)? {
-        let max = waiting::WAITING_MAX;
-        return Err(format!("{max} messages wait to be learnt already; learn without --later").into());
+    for pupil in pupils {
+        match school.map_or(Ok(()), |school| school.admit(pupil)) {
+            // Then all learn from it: that is better than nobody.
+            Err(full @ LearnError::Full(_)) if pupils.len() > 1 => {
+                eprintln!("staffetta: {full}");
+                continue;
+            }
+            admitted => admitted?,
+        }
+        set_aside(&pupil.folder)?;
+        if !waiting::put(&pupil.folder, messages_read.iter().cloned())? {
+            let max = waiting::WAITING_MAX;
+            return Err(format!("{max} messages wait to be learnt already; learn without --later").into());
+        }
     }
     let text = if args.json {
         format!("{}\n", json!({ "waiting": count }))
@@ -205,64 +278,6 @@ fn later(folder: &Path, args: &Args) -> Outcome {
     };
     print_all(text.as_bytes())?;
     Ok(ExitCode::SUCCESS)
-}
-
-/// What was done so far.
-#[derive(Debug, Default)]
-struct Done {
-    learnt: Learnt,
-    forgotten: u64,
-    failed: usize,
-    reported: Option<Reported>,
-}
-
-impl Done {
-    /// Learns, as `class` or, without one, forgets.
-    fn take(
-        &mut self,
-        filter: &mut Filter,
-        messages: Vec<Read>,
-        class: Option<Class>,
-        samples_max: u64,
-    ) -> Result<(), Box<dyn std::error::Error>> {
-        match class {
-            Some(class) => {
-                let learnt = filter.learn(messages, class, samples_max)?;
-                self.learnt.new += learnt.new;
-                self.learnt.known += learnt.known;
-                self.learnt.changed += learnt.changed;
-                self.learnt.forgotten += learnt.forgotten;
-            }
-            None => self.forgotten += filter.forget(&messages)?,
-        }
-        Ok(())
-    }
-
-    fn object(&self, filter: &Filter, is_fitted: bool) -> Result<String, serde_json::Error> {
-        let (Learnt { new, known, changed, forgotten }, counts) = (self.learnt, filter.samples().counts());
-        let object = json!({
-            "learnt": new, "known": known, "changed": changed, "given_way": forgotten,
-            "forgotten": self.forgotten, "failed": self.failed,
-            "ham": counts.ham, "spam": counts.spam, "fitted": is_fitted,
-            "reported": self.reported.map(|reported| reported.told),
-        });
-        Ok(serde_json::to_string(&object)? + "\n")
-    }
-
-    fn text(&self, filter: &Filter, has_forgotten: bool) -> String {
-        let (Learnt { new, known, changed, .. }, counts) = (self.learnt, filter.samples().counts());
-        let mut text = if has_forgotten {
-            format!("{} forgotten", self.forgotten)
-        } else {
-            format!("{new} learnt, {known} known before, {changed} changed sides")
-        };
-        text.push_str(&format!("; {} ham and {} spam altogether\n", counts.ham, counts.spam));
-        if counts.ham.min(counts.spam) < LEARNT_MIN {
-            text.push_str(&format!("nothing is judged before there are {LEARNT_MIN} of each\n"));
-        }
-        text.extend(self.reported.map(Reported::text));
-        text
-    }
 }
 
 /// Reads messages on all processors, in the order of the files; and what could not be read.

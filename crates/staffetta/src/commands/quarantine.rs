@@ -10,10 +10,11 @@ use std::process::ExitCode;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
-use mail::QueueId;
+use mail::{Address, QueueId};
 use server::admin::protocol::State;
 use server::admin::{Client, Filter, KeptView, Order, Request, Response, Select};
 use server::learning::{Class, READ_BYTES_MAX, Read, read};
+use tables::address::without_tag;
 
 use super::asking::{self, About, Failed, Listing, Nouns, Place, not_understood, short_age};
 use super::learn::report::{self, Report};
@@ -310,7 +311,7 @@ fn teach(
     place: &Place,
     mut report: Option<Report>,
 ) -> Result<(Vec<QueueId>, bool), Box<dyn std::error::Error>> {
-    let folder = learn::configured(&place.config)?;
+    let (school, delimiter) = learn::configured_with_delimiter(&place.config)?;
     let mut client = place.connect()?;
     let ids = match select {
         Select::Ids(ids) => ids,
@@ -328,7 +329,11 @@ fn teach(
     let (mut messages, mut failed) = (Vec::new(), false);
     for id in &ids {
         match read_one(&mut client, *id, &mut report) {
-            Ok(message) => messages.push(message),
+            Ok((recipients, message)) => {
+                let mailboxes =
+                    recipients.iter().map(|one| without_tag(one, delimiter).unwrap_or(one.clone()));
+                messages.push((mailboxes.collect(), message));
+            }
             Err(Failed::Client(server::admin::ClientError::Refused(why))) => {
                 eprintln!("staffetta: {id}: {why}");
                 failed = true;
@@ -337,7 +342,7 @@ fn teach(
         }
     }
     if !messages.is_empty() {
-        print_all(learn::teach(folder, messages, class)?.as_bytes())?;
+        print_all(learn::teach(&school, messages, class)?.as_bytes())?;
     }
     if let Some(report) = report {
         let reported = report.send(class);
@@ -347,15 +352,27 @@ fn teach(
     Ok((ids, failed))
 }
 
-/// Only what is in quarantine is read.
-fn read_one(client: &mut Client, id: QueueId, report: &mut Option<Report>) -> Result<Read, Failed> {
-    client.ask(&Request::QuarantineShow { id }, |_| Ok::<(), Failed>(()))?;
+/// Only what is in quarantine is read; with those to whom it was to go.
+fn read_one(
+    client: &mut Client,
+    id: QueueId,
+    report: &mut Option<Report>,
+) -> Result<(Vec<Address>, Read), Failed> {
+    let mut recipients = Vec::new();
+    client.ask(&Request::QuarantineShow { id }, |item| {
+        if let Response::Kept(kept) = item {
+            let addresses =
+                kept.message.recipients.iter().map(|recipient| Address::parse(&recipient.address));
+            recipients.extend(addresses.flatten());
+        }
+        Ok::<(), Failed>(())
+    })?;
     let bytes_max = if report.is_some() { report::READ_BYTES_MAX } else { READ_BYTES_MAX };
     let octets = octets_of(client, id, bytes_max)?;
     if let Some(report) = report {
         report.take(&octets);
     }
-    Ok(read(octets.get(..READ_BYTES_MAX).unwrap_or(&octets)))
+    Ok((recipients, read(octets.get(..READ_BYTES_MAX).unwrap_or(&octets))))
 }
 
 #[cfg(test)]

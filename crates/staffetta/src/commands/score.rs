@@ -5,7 +5,10 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use serde_json::json;
-use server::learning::{Model, features, load, named};
+use server::learning::{
+    Correction, Features, Model, Opinion, Owner, Reason, Verdict, called, features, load, load_correction,
+    named,
+};
 use server::scoring::{Scored, Scorer, came};
 use tokio::runtime::Runtime;
 
@@ -24,6 +27,7 @@ const LINES: usize = 200;
 Examples:
   staffetta score message.eml
   staffetta score --explain message.eml                every symbol
+  staffetta score --for joe@example.test message.eml   as his own filter and the shared one see it
   staffetta score --classifier-only message.eml        how likely it is spam, by what was learnt alone
   find ~/Maildir/cur -type f | staffetta score -       file names on standard input
   staffetta score ~/Maildir | sort -k2 -g | tail       the most suspicious
@@ -70,9 +74,8 @@ impl From<Explained> for Args {
 
 pub(crate) fn run(args: &Args) -> Outcome {
     let judging = if args.classifier_only {
-        let (folder, _) = args.place.find()?;
-        let model = load(&folder)?.ok_or("too little was learnt to judge: see staffetta bayes status")?;
-        Judging::Classifier(Box::new(model))
+        let classifier = Classifier::load(&args.place)?;
+        Judging::Classifier(classifier.ok_or("too little was learnt to judge: see staffetta bayes status")?)
     } else {
         whole(&args.place)?
     };
@@ -94,9 +97,60 @@ pub(crate) fn run(args: &Args) -> Outcome {
 
 /// Who judges.
 enum Judging {
-    Classifier(Box<Model>),
+    Classifier(Classifier),
     /// All checks of contents.
     Whole(Runtime, Box<Scorer>),
+}
+
+/// What was learnt: by all, and by somebody.
+struct Classifier {
+    shared: Option<Box<Model>>,
+    own: Option<(Owner, Box<Correction>)>,
+}
+
+impl Classifier {
+    /// None when neither has learnt enough.
+    fn load(place: &FilterPlace) -> Result<Option<Self>, Box<dyn std::error::Error>> {
+        let pupil = place.pupil()?;
+        let (shared, own) = match pupil.owner {
+            None => (load(&pupil.folder)?.map(Box::new), None),
+            Some(owner) => {
+                let model = load_correction(&pupil.folder)?.map(Box::new);
+                let shared = load(&pupil.shared)?.map(Box::new);
+                if model.is_none() {
+                    eprintln!(
+                        "staffetta: the filter of {owner} says nothing yet: see staffetta bayes status --for {owner}"
+                    );
+                }
+                (shared, model.map(|model| (owner, model)))
+            }
+        };
+        Ok((shared.is_some() || own.is_some()).then_some(Self { shared, own }))
+    }
+
+    fn judge(&self, features: &Features) -> Opinion {
+        let shared = self.shared.as_ref().map(|model| model.judge(features));
+        match (&self.own, shared) {
+            (Some((_, own)), shared) => own.together(shared.as_ref(), features),
+            (None, Some(shared)) => shared,
+            // There is one of them.
+            (None, None) => Opinion { score: 0.5, cautious: 0.5, coverage: 0.0, verdict: Verdict::Unsure },
+        }
+    }
+
+    /// What decided, by each of them.
+    fn reasons(&self, features: &Features) -> Vec<(String, Vec<Reason>)> {
+        let mut all = Vec::new();
+        if let Some((owner, own)) = &self.own {
+            let moved = own.log_odds(features);
+            all.push((format!("{moved:+.2} by {}", called(Some(owner))), own.reasons(features, REASONS)));
+        }
+        if let Some(shared) = &self.shared {
+            let likely = shared.judge(features).cautious * 100.0;
+            all.push((format!("{likely:.2} % by {}", called(None)), shared.reasons(features, REASONS)));
+        }
+        all
+    }
 }
 
 /// With a folder named, by the defaults: then no configuration is needed.
@@ -106,7 +160,11 @@ fn whole(place: &FilterPlace) -> Result<Judging, Box<dyn std::error::Error>> {
         Some(folder) => runtime.block_on(Scorer::new(None, Some(folder)))?,
         None => {
             let loaded = place.config.load().ok_or("the configuration cannot be read")?;
-            runtime.block_on(Scorer::new(Some(&loaded), None))?
+            let scorer = runtime.block_on(Scorer::new(Some(&loaded), None))?;
+            match place.pupil()?.owner {
+                Some(owner) => scorer.for_mail_of(&loaded, &owner),
+                None => scorer,
+            }
         }
     };
     Ok(Judging::Whole(runtime, Box::new(scorer)))
@@ -126,7 +184,7 @@ impl Scoring<'_> {
         let text = &mut self.text;
         let put = |message: &[u8]| {
             text.push_str(&match judging {
-                Judging::Classifier(model) => line(model, args, path, message),
+                Judging::Classifier(classifier) => line(classifier, args, path, message),
                 Judging::Whole(runtime, scorer) => {
                     // As when it came.
                     let scored = runtime.block_on(scorer.score(with_crlf(message), came(message)));
@@ -172,10 +230,10 @@ fn whole_line(scored: &Scored, args: &Args, path: &Path) -> String {
     text
 }
 
-fn line(model: &Model, args: &Args, path: &Path, message: &[u8]) -> String {
+fn line(classifier: &Classifier, args: &Args, path: &Path, message: &[u8]) -> String {
     let path = path.display();
     if !args.explain {
-        let opinion = model.judge(&features(message));
+        let opinion = classifier.judge(&features(message));
         let verdict = opinion.verdict.as_str();
         return if args.json {
             let known = opinion.coverage;
@@ -187,24 +245,38 @@ fn line(model: &Model, args: &Args, path: &Path, message: &[u8]) -> String {
         };
     }
     let (features, names) = named(message);
-    let opinion = model.judge(&features);
-    let reasons = model.reasons(&features, REASONS);
-    let name = |reason: &server::learning::Reason| {
-        names.get(&(reason.group, reason.id)).cloned().unwrap_or_else(|| "?".to_owned())
-    };
+    let opinion = classifier.judge(&features);
+    let name =
+        |reason: &Reason| names.get(&(reason.group, reason.id)).cloned().unwrap_or_else(|| "?".to_owned());
+    let are_two = classifier.own.is_some();
     if args.json {
-        let reasons: Vec<_> =
-            reasons.iter().map(|reason| json!({"weight": reason.weight, "feature": name(reason)})).collect();
+        let reasons: Vec<_> = classifier
+            .reasons(&features)
+            .into_iter()
+            .flat_map(|(who, reasons)| reasons.into_iter().map(move |reason| (who.clone(), reason)))
+            .map(|(who, reason)| {
+                let mut object = json!({"weight": reason.weight, "feature": name(&reason)});
+                if let Some(object) = object.as_object_mut().filter(|_| are_two) {
+                    object.insert("by".to_owned(), json!(who));
+                }
+                object
+            })
+            .collect();
         let (score, verdict, known) = (opinion.score, opinion.verdict.as_str(), opinion.coverage);
         let object = json!({"path": path.to_string(), "score": score, "verdict": verdict, "known": known, "reasons": reasons});
         return format!("{object}\n");
     }
     let mut text = format!("{path}\t{:.12}\t{}\n", opinion.score, opinion.verdict.as_str());
     text.push_str(&format!("  {:.0} % of its text is known\n", opinion.coverage * 100.0));
-    for reason in &reasons {
-        // Words of a stranger, on a terminal.
-        let shown: String = name(reason).chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
-        text.push_str(&format!("  {:+.3}  {shown}\n", reason.weight));
+    for (who, reasons) in classifier.reasons(&features) {
+        if are_two {
+            text.push_str(&format!("  {who}:\n"));
+        }
+        for reason in &reasons {
+            // Words of a stranger, on a terminal.
+            let shown: String = name(reason).chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+            text.push_str(&format!("  {:+.3}  {shown}\n", reason.weight));
+        }
     }
     text
 }

@@ -1,0 +1,196 @@
+//! Filters of domains and accounts, on top of the shared one: the same letter to two people, who think otherwise of such.
+
+use std::path::Path;
+
+use crate::codes;
+use crate::judging::House;
+
+const JOE: &str = "joe@example.test";
+const ANN: &str = "ann@example.test";
+
+const RULES: &str = "
+[antispam]
+greylist = { mode = \"off\" }
+thresholds = { tag = 3.0 }
+[antispam.learn]
+filters = \"account\"
+";
+
+/// Words of newsletters, and of letters that people write.
+const WORDS: [[&str; 8]; 2] = [
+    ["offer", "discount", "subscribers", "collection", "exclusive", "newsletter", "voucher", "season"],
+    ["meeting", "minutes", "patch", "review", "train", "tomorrow", "budget", "project"],
+];
+
+/// A letter of one kind; of two numbers no two are the same.
+fn letter(newsletter: bool, number: usize) -> String {
+    let [news, plain] = &WORDS;
+    let own = if newsletter { news } else { plain };
+    // A word of its own, which no other letter has.
+    let one = format!("{number:b}").replace('0', "x").replace('1', "y");
+    let mut words: Vec<&str> =
+        (0..40).map(|place| own[(number * 7 + place * (number % 5 + 1)) % own.len()]).collect();
+    words.push(&one);
+    let from = if newsletter { "shop" } else { "anna" };
+    format!(
+        "From: {from}@far.test\r\nTo: somebody@example.test\r\nSubject: {} {}\r\n\
+         Date: Sun, 22 Nov 2026 02:00:00 +0000\r\nMessage-ID: <{number}.{from}@far.test>\r\n\r\n{} {number}.\r\n",
+        words[0],
+        words[1],
+        words.join(" ")
+    )
+}
+
+/// Folders with letters of either kind.
+fn samples(house: &House, count: usize) -> [String; 2] {
+    ["news", "plain"].map(|kind| {
+        let folder = house.daemon.folder().join(kind);
+        std::fs::create_dir_all(&folder).unwrap();
+        for number in 0..count {
+            std::fs::write(folder.join(format!("{number}.eml")), letter(kind == "news", number)).unwrap();
+        }
+        folder.to_str().unwrap().to_owned()
+    })
+}
+
+fn tool(house: &House, arguments: &[&str]) -> String {
+    let output = house.daemon.tool(arguments);
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert!(output.status.success(), "{arguments:?}: {text}{}", String::from_utf8_lossy(&output.stderr));
+    text
+}
+
+/// The text of the one message in a folder of somebody's that has these words.
+fn arrived(house: &House, who: &str, folder: &str, words: &str) -> Option<String> {
+    let local = who.split('@').next().unwrap();
+    let folder = house.daemon.folder().join("mail/example.test").join(local).join(folder);
+    let files = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    files.filter_map(|file| std::fs::read_to_string(file.path()).ok()).find(|text| text.contains(words))
+}
+
+/// Sends a letter to both and gives what arrived where: `INBOX` or `Junk`, with the text.
+fn sent(house: &House, number: usize) -> [(&'static str, String); 2] {
+    let mut client = house.client("192.0.2.9", "mail.far.test");
+    let reply = client.mail("shop@far.test", &[JOE, ANN], &letter(true, number));
+    assert_eq!(codes(&reply), "250 2.0.0");
+    let words = format!("<{number}.shop@far.test>");
+    [JOE, ANN].map(|who| {
+        let mut found = None;
+        let is_there = || {
+            let inbox = arrived(house, who, "new", &words).map(|text| ("INBOX", text));
+            found = inbox.or_else(|| arrived(house, who, ".Junk/new", &words).map(|text| ("Junk", text)));
+            found.is_some()
+        };
+        assert!(support::wait_until(is_there), "{who}: {}", house.daemon.log());
+        found.unwrap()
+    })
+}
+
+fn house(rules: &str) -> House {
+    let mut house = House::start(rules, &[]);
+    house.daemon.stop();
+    for who in [JOE, ANN] {
+        house.daemon.add_account(who, "secret");
+    }
+    house.daemon.run();
+    house
+}
+
+#[test]
+fn one_letter_is_wanted_by_joe_and_spam_to_ann() {
+    let mut house = house(RULES);
+    let [news, plain] = samples(&house, 60);
+    let learnt = tool(&house, &["learn", "--ham", "--for", JOE, &news]);
+    assert!(learnt.starts_with("the filter of joe@example.test: 60 learnt"), "{learnt}");
+    assert!(learnt.contains("the shared filter: 60 learnt"), "{learnt}");
+    assert!(learnt.contains("it says nothing before there are 5 of each"), "{learnt}");
+    // Nobody speaks yet.
+    let [joe, ann] = sent(&house, 1000);
+    assert_eq!((joe.0, ann.0), ("INBOX", "INBOX"));
+    assert!(!joe.1.contains("BAYES_"), "{}", joe.1);
+
+    tool(&house, &["learn", "--spam", "--for", JOE, &plain]);
+    tool(&house, &["learn", "--spam", "--for", ANN, &news]);
+    tool(&house, &["learn", "--ham", "--for", ANN, &plain]);
+    let [joe, ann] = sent(&house, 1001);
+    assert_eq!((joe.0, ann.0), ("INBOX", "Junk"), "{}\n{}", joe.1, ann.1);
+    assert!(joe.1.contains("BAYES_ACCOUNT=0.0") && joe.1.contains("BAYES_00="), "{}", joe.1);
+    assert!(ann.1.contains("BAYES_ACCOUNT=0.0") && ann.1.contains("BAYES_99="), "{}", ann.1);
+
+    // Who asks why is told of each filter, the recipients are not told of one another's.
+    let (code, text) = house.explain(&["--rcpt", ANN, "--last", "1"]);
+    assert!(code == 0 && text.contains("with the filter of ann@example.test"), "{text}");
+    for (_, text) in [&joe, &ann] {
+        assert!(!text.contains("the filter of"), "{text}");
+    }
+
+    // A restart and a reload change nothing.
+    house.daemon.stop();
+    house.daemon.run();
+    house.daemon.signal("HUP");
+    let [joe, ann] = sent(&house, 1002);
+    assert_eq!((joe.0, ann.0), ("INBOX", "Junk"), "{}\n{}", joe.1, ann.1);
+
+    // Taken back: ann has no filter of her own, and the shared one knows too little.
+    let forgotten = tool(&house, &["learn", "--forget", "--for", ANN, &news]);
+    assert!(forgotten.starts_with("the filter of ann@example.test: 60 forgotten"), "{forgotten}");
+    let [joe, ann] = sent(&house, 1003);
+    assert_eq!((joe.0, ann.0), ("INBOX", "INBOX"));
+    assert!(joe.1.contains("BAYES_ACCOUNT") && !ann.1.contains("BAYES_"), "{}", ann.1);
+    assert!(house.daemon.tool(&["bayes", "delete", "--for", JOE]).status.success());
+    assert!(!sent(&house, 1004)[0].1.contains("BAYES_"));
+}
+
+#[test]
+fn a_damaged_filter_is_silent_and_does_not_keep_mail() {
+    let house = house(RULES);
+    let [news, plain] = samples(&house, 40);
+    for (class, folder) in [("--spam", &news), ("--ham", &plain)] {
+        for who in [JOE, ANN] {
+            tool(&house, &["learn", class, "--for", who, folder]);
+        }
+    }
+    let model = house.daemon.folder().join("data/bayes/accounts/example.test/joe/model");
+    assert!(Path::new(&model).exists(), "{}", model.display());
+    std::fs::write(&model, "broken").unwrap();
+    let [joe, ann] = sent(&house, 1000);
+    assert_eq!((joe.0, ann.0), ("INBOX", "Junk"), "{}\n{}", joe.1, ann.1);
+    let unfinished = "staffetta_checks_unfinished_total{check=\"own_filters\"}";
+    assert_eq!(house.daemon.metric(unfinished), Some(1.0));
+}
+
+#[test]
+fn what_a_user_moves_and_what_is_piped_teaches_his_own_filter() {
+    let rules = format!("{RULES}junk_folders_minutes = 1\n");
+    let mut house = house(&rules);
+    let [(_, text), _] = sent(&house, 1000);
+    assert!(text.contains("Subject: "));
+    let mailbox = house.daemon.folder().join("mail/example.test/joe");
+    let file = std::fs::read_dir(mailbox.join("new")).unwrap().next().unwrap().unwrap().path();
+    std::fs::create_dir_all(mailbox.join(".Junk/cur")).unwrap();
+    std::fs::rename(&file, mailbox.join(".Junk/cur/1:2,S")).unwrap();
+    house.daemon.stop();
+    house.daemon.run();
+    let all = || tool(&house, &["bayes", "status", "--all"]);
+    assert!(
+        support::wait_until(|| all().contains("the filter of joe@example.test\t0 ham\t1 spam")),
+        "{}{}",
+        all(),
+        house.daemon.log()
+    );
+    assert!(all().contains("the shared filter\t0 ham\t1 spam"), "{}", all());
+    assert!(!all().contains("ann"), "{}", all());
+}
+
+#[test]
+fn who_has_no_filter_of_his_own_is_told_so() {
+    let house = house("");
+    let said = |arguments: &[&str]| {
+        let output = house.daemon.tool(arguments);
+        (output.status.success(), String::from_utf8(output.stderr).unwrap())
+    };
+    let (done, words) = said(&["bayes", "status", "--for", JOE]);
+    assert!(!done && words.contains("there is one filter for all here"), "{words}");
+    let (done, words) = said(&["bayes", "status", "--for", "joe smith"]);
+    assert!(!done && words.contains("neither an address nor a domain"), "{words}");
+}
