@@ -66,9 +66,10 @@ impl Signs {
         for sign in self.main.iter().chain(&self.other) {
             out.hashed(Kind::Sign, number(sign), || format!("{} {}", sign.0, sign.1));
         }
-        for (at, first) in self.main.iter().enumerate() {
-            for second in self.main.iter().skip(at + 1) {
-                out.hashed(Kind::SignPair, joined(number(first), number(second)), || {
+        let main: Vec<(&Sign, u64)> = self.main.iter().map(|sign| (sign, number(sign))).collect();
+        for (at, (first, one)) in main.iter().enumerate() {
+            for (second, other) in main.iter().skip(at + 1) {
+                out.hashed(Kind::SignPair, joined(*one, *other), || {
                     format!("{} {}, {} {}", first.0, first.1, second.0, second.1)
                 });
             }
