@@ -92,15 +92,17 @@ def spamassassin(_args, work, tests):
     learn = ["sa-learn", *settings, f"--dbpath={home}/bayes"]
     for kind in ("ham", "spam"):
         subprocess.run([*learn, f"--{kind}", work / "teach" / kind], check=True, stdout=subprocess.DEVNULL)
-    box = b"".join(b"From x Thu Jan  1 00:00:00 1970\n" + re.sub(rb"^(>*From )", rb">\1", path.read_bytes(), flags=re.M) + b"\n\n"
-                   for path in map(pathlib.Path, tests))
+    # It reads a mailbox in an order of its own: each letter has its number in a field.
+    box = b"".join(b"From x Thu Jan  1 00:00:00 1970\nX-Bench-Number: %d\n" % number
+                   + re.sub(rb"^(>*From )", rb">\1", pathlib.Path(path).read_bytes(), flags=re.M) + b"\n\n"
+                   for number, path in enumerate(tests))
     (home / "box").write_bytes(box)
     told = subprocess.run(["spamassassin", *settings, "--cf", f"bayes_path {home}/bayes", "--cf", "bayes_auto_learn 0", "--mbox", home / "box"],
                           stdout=subprocess.PIPE, stderr=subprocess.DEVNULL).stdout
-    found = re.findall(rb"^X-Spam-Status: (Yes|No), score=(-?[0-9.]+)", told, re.M)
-    if len(found) != len(tests):
+    found = re.findall(rb"^X-Spam-Status: (Yes|No), score=(-?[0-9.]+).*?^X-Bench-Number: (\d+)$", told, re.M | re.S)
+    if len({number for _, _, number in found}) != len(tests):
         sys.exit(f"spamassassin judged {len(found)} of {len(tests)}")
-    return {path: (float(score), yes == b"Yes") for path, (yes, score) in zip(tests, found)}
+    return {tests[int(number)]: (float(score), yes == b"Yes") for yes, score, number in found}
 
 
 FILTERS = {"classifier": ("Staffetta, classifier", staffetta(False)), "whole": ("Staffetta, all contents", staffetta(True)),
