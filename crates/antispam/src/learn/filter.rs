@@ -6,16 +6,17 @@
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::calibrate::{Calibration, NEWEST, heard, trust};
 use super::correction::Correction;
 use super::feature::{Features, Group};
 use super::files;
-use super::model::{Experts, Model};
+use super::model::{Expert, Experts, Model};
 use super::owner::Owner;
 use super::samples::{Added, Class, Damage, Samples};
 use super::tokens::Read;
-use super::train::{Fitting, Weighing, fit};
+use super::train::{Fitting, Seen, Weighing, fit};
 
 /// Messages of each class before anything is judged.
 pub const LEARNT_MIN: u64 = 200;
@@ -273,10 +274,10 @@ pub fn fitted(samples: &Samples) -> Option<Model> {
     let (older, newest) = parted(samples);
     let all: Vec<(&Features, bool)> =
         samples.iter().map(|(_, sample)| (&sample.features, sample.class == Class::Spam)).collect();
-    let mut trial = experts(&older, TRIAL);
+    let [mut trial, experts] = experts([(&older, TRIAL), (&all, FITTING)]);
     trial.trust = trust(&trial, &newest);
     let calibration = Calibration::new(&heard(&trial, &newest))?;
-    let experts = Experts { trust: trial.trust, ..experts(&all, FITTING) };
+    let experts = Experts { trust: trial.trust, ..experts };
     Some(Model { experts, calibration, counts: samples.counts(), state: samples.state() })
 }
 
@@ -297,25 +298,48 @@ fn parted(samples: &Samples) -> (Messages<'_>, Messages<'_>) {
     (older, newest)
 }
 
-/// Fits all experts: that for grams, which has most to do, beside the others.
-fn experts(messages: &[(&Features, bool)], fitting: Fitting) -> Experts {
-    let one = |group: Group| {
-        let rows: Vec<(&[u32], bool)> =
-            messages.iter().map(|(features, spam)| (features.group(group), *spam)).collect();
-        let weighing = match group {
-            // Of words and pairs of them most are rare, and that says little.
-            Group::Text => Weighing::Alike,
-            Group::Grams | Group::Origin | Group::Signs => Weighing::Rare,
-            // What programs write tells most where few of them write it.
-            Group::Style | Group::Transport => Weighing::Rarest,
-        };
-        fit(&rows, fitting, weighing)
+/// Fits all experts to these messages, and all to those, in two threads: what has most to do is begun first.
+fn experts<const N: usize>(kinds: [(&Messages<'_>, Fitting); N]) -> [Experts; N] {
+    const LARGEST_FIRST: [Group; Group::COUNT] =
+        [Group::Grams, Group::Text, Group::Signs, Group::Origin, Group::Transport, Group::Style];
+    let tasks: Vec<(usize, Group)> =
+        LARGEST_FIRST.iter().flat_map(|group| (0..N).map(|kind| (kind, *group))).collect();
+    let next = AtomicUsize::new(0);
+    let work = || {
+        let (mut done, mut seen) = (Vec::new(), Seen::default());
+        while let Some((kind, group)) = tasks.get(next.fetch_add(1, Ordering::Relaxed))
+            && let Some((messages, fitting)) = kinds.get(*kind)
+        {
+            done.push((*kind, *group, expert(messages, *group, *fitting, &mut seen)));
+        }
+        done
     };
-    std::thread::scope(|scope| {
-        let beside = scope.spawn(|| one(Group::Grams));
-        let [text, style, origin, transport, signs] =
-            [Group::Text, Group::Style, Group::Origin, Group::Transport, Group::Signs].map(one);
-        let grams = beside.join().unwrap_or_else(|_| one(Group::Grams));
-        Experts { all: [text, grams, style, origin, transport, signs], ..Experts::default() }
-    })
+    let done = std::thread::scope(|scope| {
+        let beside = scope.spawn(work);
+        let mut done = work();
+        // What panics there panics here too.
+        done.extend(beside.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
+        done
+    });
+    let mut all = std::array::from_fn(|_| Experts::default());
+    for (kind, group, expert) in done {
+        let places = all.get_mut(kind).map(|experts: &mut Experts| experts.all.iter_mut().zip(Group::ALL));
+        if let Some((place, _)) = places.and_then(|mut places| places.find(|(_, of)| *of == group)) {
+            *place = expert;
+        }
+    }
+    all
+}
+
+fn expert(messages: &Messages<'_>, group: Group, fitting: Fitting, seen: &mut Seen) -> Expert {
+    let rows: Vec<(&[u32], bool)> =
+        messages.iter().map(|(features, spam)| (features.group(group), *spam)).collect();
+    let weighing = match group {
+        // Of words and pairs of them most are rare, and that says little.
+        Group::Text => Weighing::Alike,
+        Group::Grams | Group::Origin | Group::Signs => Weighing::Rare,
+        // What programs write tells most where few of them write it.
+        Group::Style | Group::Transport => Weighing::Rarest,
+    };
+    fit(&rows, fitting, weighing, seen)
 }

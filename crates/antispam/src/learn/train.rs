@@ -56,8 +56,11 @@ impl Rows {
     }
 }
 
-/// Which numbers were seen twice or more, and their places among these.
-struct Seen {
+/// Which numbers were seen twice or more, and their places among these. Some 20 MiB that one fit leaves to the next: to ask the
+/// system for them each time takes longer than to clean them.
+#[derive(Debug, Default)]
+pub struct Seen {
+    once: Vec<u64>,
     twice: Vec<u64>,
     /// Numbers in use before each word of `twice`.
     before: Vec<u32>,
@@ -66,26 +69,33 @@ struct Seen {
 const WORDS: usize = 1 << (BITS - 6);
 
 impl Seen {
-    fn new<'a>(messages: impl Iterator<Item = &'a [u32]>) -> Self {
-        let (mut once, mut twice) = (vec![0_u64; WORDS], vec![0_u64; WORDS]);
-        for id in messages.flatten() {
+    fn note(&mut self, messages: &[(&[u32], bool)]) {
+        self.once.resize(WORDS, 0);
+        self.twice.resize(WORDS, 0);
+        for id in messages.iter().flat_map(|(ids, _)| *ids) {
             let (word, bit) = place(*id);
-            if let (Some(once), Some(twice)) = (once.get_mut(word), twice.get_mut(word)) {
+            if let (Some(once), Some(twice)) = (self.once.get_mut(word), self.twice.get_mut(word)) {
                 *twice |= *once & bit;
                 *once |= bit;
             }
         }
-        drop(once);
         let mut sum = 0;
-        let before = twice
-            .iter()
-            .map(|word| {
-                let before = sum;
-                sum += word.count_ones();
-                before
-            })
-            .collect();
-        Self { twice, before }
+        self.before.clear();
+        self.before.extend(self.twice.iter().map(|word| {
+            let before = sum;
+            sum += word.count_ones();
+            before
+        }));
+    }
+
+    /// As if nothing had been seen; for those that were noted.
+    fn clean(&mut self, messages: &[(&[u32], bool)]) {
+        for id in messages.iter().flat_map(|(ids, _)| *ids) {
+            let (word, _) = place(*id);
+            if let (Some(once), Some(twice)) = (self.once.get_mut(word), self.twice.get_mut(word)) {
+                (*once, *twice) = (0, 0);
+            }
+        }
     }
 
     /// The place of a number; none when it is not in use.
@@ -118,15 +128,15 @@ fn place(id: u32) -> (usize, u64) {
 
 /// Fits an expert to messages: their features, and whether each is spam.
 #[must_use]
-pub fn fit(messages: &[(&[u32], bool)], fitting: Fitting, weighing: Weighing) -> Expert {
-    let seen = Seen::new(messages.iter().map(|(ids, _)| *ids));
+pub fn fit(messages: &[(&[u32], bool)], fitting: Fitting, weighing: Weighing, seen: &mut Seen) -> Expert {
+    seen.note(messages);
     let mut rows = Rows { ids: Vec::new(), ends: Vec::with_capacity(messages.len()) };
     for (ids, _) in messages {
         rows.ids.extend(ids.iter().filter_map(|id| seen.rank(*id)));
         rows.ends.push(rows.ids.len());
     }
     let ids = seen.ids();
-    drop(seen);
+    seen.clean(messages);
     let labels: Vec<bool> = messages.iter().map(|(_, spam)| *spam).collect();
     let squares = squares(&rows, ids.len(), messages.len(), weighing);
     let (weights, bias) = descend(&rows, &labels, &squares, fitting);
