@@ -6,8 +6,7 @@
 //! is said to be spam. The probability is a logistic curve with one half where the experts balance and 99 % at that
 //! threshold: one that is fitted to all of the newest third follows its oddest letters, and is wrong a year later.
 
-use super::feature::{Features, Group};
-use super::model::{Evidence, Experts, Opinion, Verdict};
+use super::model::{Evidence, Opinion, Said, Verdict};
 
 /// The part of the newest messages that calibrates: one in so many.
 pub const NEWEST: usize = 3;
@@ -102,22 +101,13 @@ impl Calibration {
     }
 }
 
-/// What experts say of messages, with what these are.
+/// How far an expert is to be believed who has said this of messages that it had not seen, which are spam or not: not at all
+/// where it puts a spam above a ham no more often than by chance, and fully where it does so three times out of four. What helps
+/// on one site is noise on another.
 #[must_use]
-pub fn heard(experts: &Experts, messages: &[(&Features, bool)]) -> Vec<(Evidence, bool)> {
-    messages.iter().map(|(features, spam)| (experts.evidence(features), *spam)).collect()
-}
-
-/// How far each expert is to be believed: not at all where it puts a spam above a ham that it has not seen no more often
-/// than by chance, and fully where it does so three times out of four. What helps on one site is noise on another.
-#[must_use]
-pub fn trust(experts: &Experts, messages: &[(&Features, bool)]) -> [f64; Group::COUNT] {
-    let mut trust = [0.0; Group::COUNT];
-    for ((trust, expert), group) in trust.iter_mut().zip(&experts.all).zip(Group::ALL) {
-        let odds = messages.iter().map(|(features, spam)| (expert.log_odds(features.group(group)).0, *spam));
-        *trust = ((in_order(odds.collect()) - CHANCE) / (BELIEVED - CHANCE)).clamp(0.0, 1.0);
-    }
-    trust
+pub fn trust(said: impl Iterator<Item = (Said, bool)>) -> f64 {
+    let odds = said.map(|((odds, _), spam)| (odds, spam)).collect();
+    ((in_order(odds) - CHANCE) / (BELIEVED - CHANCE)).clamp(0.0, 1.0)
 }
 
 /// The share of pairs of a spam and a ham in which the spam is above; of equals one half.

@@ -8,11 +8,11 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use super::calibrate::{Calibration, NEWEST, heard, trust};
+use super::calibrate::{self, Calibration, NEWEST};
 use super::correction::Correction;
 use super::feature::{Features, Group};
 use super::files;
-use super::model::{Expert, Experts, Model};
+use super::model::{Expert, Experts, Model, Said};
 use super::owner::Owner;
 use super::samples::{Added, Class, Damage, Samples};
 use super::tokens::Read;
@@ -274,9 +274,15 @@ pub fn fitted(samples: &Samples) -> Option<Model> {
     let (older, newest) = parted(samples);
     let all: Vec<(&Features, bool)> =
         samples.iter().map(|(_, sample)| (&sample.features, sample.class == Class::Spam)).collect();
-    let [mut trial, experts] = experts([(&older, TRIAL), (&all, FITTING)]);
-    trial.trust = trust(&trial, &newest);
-    let calibration = Calibration::new(&heard(&trial, &newest))?;
+    let [(mut trial, said), (experts, _)] =
+        experts([(&older, TRIAL, newest.as_slice()), (&all, FITTING, &[])]);
+    for (trust, said) in trial.trust.iter_mut().zip(&said) {
+        *trust = calibrate::trust(said.iter().copied().zip(newest.iter().map(|(_, spam)| *spam)));
+    }
+    let of_message = |place: usize| said.iter().filter_map(move |said| said.get(place).copied());
+    let heard = newest.iter().enumerate();
+    let heard = heard.map(|(at, (features, spam))| (trial.together(features, of_message(at)), *spam));
+    let calibration = Calibration::new(&heard.collect::<Vec<_>>())?;
     let experts = Experts { trust: trial.trust, ..experts };
     Some(Model { experts, calibration, counts: samples.counts(), state: samples.state() })
 }
@@ -298,19 +304,26 @@ fn parted(samples: &Samples) -> (Messages<'_>, Messages<'_>) {
     (older, newest)
 }
 
-/// Fits all experts to these messages, and all to those, in two threads: what has most to do is begun first.
-fn experts<const N: usize>(kinds: [(&Messages<'_>, Fitting); N]) -> [Experts; N] {
+/// To what experts are fitted, how, and which messages they are to judge then.
+type Task<'a> = (&'a Messages<'a>, Fitting, &'a [(&'a Features, bool)]);
+/// Experts, and what each of them says of each of those messages.
+type Fitted = (Experts, [Vec<Said>; Group::COUNT]);
+
+/// Fits all experts of each task, in two threads: what has most to do is begun first.
+fn experts<const N: usize>(tasks: [Task<'_>; N]) -> [Fitted; N] {
     const LARGEST_FIRST: [Group; Group::COUNT] =
         [Group::Grams, Group::Text, Group::Signs, Group::Origin, Group::Transport, Group::Style];
-    let tasks: Vec<(usize, Group)> =
-        LARGEST_FIRST.iter().flat_map(|group| (0..N).map(|kind| (kind, *group))).collect();
+    let steps: Vec<(usize, Group)> =
+        LARGEST_FIRST.iter().flat_map(|group| (0..N).map(|task| (task, *group))).collect();
     let next = AtomicUsize::new(0);
     let work = || {
         let (mut done, mut seen) = (Vec::new(), Seen::default());
-        while let Some((kind, group)) = tasks.get(next.fetch_add(1, Ordering::Relaxed))
-            && let Some((messages, fitting)) = kinds.get(*kind)
+        while let Some((task, group)) = steps.get(next.fetch_add(1, Ordering::Relaxed))
+            && let Some((messages, fitting, judged)) = tasks.get(*task)
         {
-            done.push((*kind, *group, expert(messages, *group, *fitting, &mut seen)));
+            let expert = expert(messages, *group, *fitting, &mut seen);
+            let said = judged.iter().map(|(features, _)| expert.log_odds(features.group(*group))).collect();
+            done.push((*task, *group, expert, said));
         }
         done
     };
@@ -321,11 +334,12 @@ fn experts<const N: usize>(kinds: [(&Messages<'_>, Fitting); N]) -> [Experts; N]
         done.extend(beside.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
         done
     });
-    let mut all = std::array::from_fn(|_| Experts::default());
-    for (kind, group, expert) in done {
-        let places = all.get_mut(kind).map(|experts: &mut Experts| experts.all.iter_mut().zip(Group::ALL));
-        if let Some((place, _)) = places.and_then(|mut places| places.find(|(_, of)| *of == group)) {
-            *place = expert;
+    let mut all: [Fitted; N] = std::array::from_fn(|_| Fitted::default());
+    for (task, group, expert, said) in done {
+        let Some((experts, all_said)) = all.get_mut(task) else { continue };
+        let mut places = experts.all.iter_mut().zip(all_said).zip(Group::ALL);
+        if let Some((places, _)) = places.find(|(_, of)| *of == group) {
+            (*places.0, *places.1) = (expert, said);
         }
     }
     all

@@ -65,6 +65,9 @@ pub struct Evidence {
     pub known: usize,
 }
 
+/// What one expert says of a message: log-odds of spam, and how many of the features are known to it.
+pub type Said = (f64, usize);
+
 /// One expert: the weights of the features of one group, by their numbers.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Expert {
@@ -121,7 +124,7 @@ impl Expert {
 
     /// Log-odds of spam for a message with these features, and how many of them are known.
     #[must_use]
-    pub fn log_odds(&self, ids: &[u32]) -> (f64, usize) {
+    pub fn log_odds(&self, ids: &[u32]) -> Said {
         let (mut known, mut sum) = (0, 0.0);
         for weight in ids.iter().filter_map(|id| self.weight(*id)) {
             known += 1;
@@ -190,11 +193,16 @@ impl Experts {
     /// What they say together.
     #[must_use]
     pub fn evidence(&self, features: &Features) -> Evidence {
+        let said =
+            Group::ALL.iter().zip(&self.all).map(|(group, expert)| expert.log_odds(features.group(*group)));
+        self.together(features, said)
+    }
+
+    /// The same from what each has said by itself, in the order of the groups.
+    pub(super) fn together(&self, features: &Features, said: impl Iterator<Item = Said>) -> Evidence {
         let mut evidence = Evidence::default();
-        for (expert, group, weight, doubt) in self.weighed() {
-            let ids = features.group(group);
-            let (odds, known) = expert.log_odds(ids);
-            let coverage = share(known, ids.len());
+        for ((expert, group, weight, doubt), (odds, known)) in self.weighed().zip(said) {
+            let coverage = share(known, features.group(group).len());
             if group == Group::Text {
                 (evidence.coverage, evidence.known) = (coverage, known);
             }

@@ -11,6 +11,7 @@ use std::io::{self, IsTerminal as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
 
 use mail::Address;
 use serde_json::json;
@@ -24,6 +25,8 @@ use report::{Report, Reported};
 
 /// Files that are read before they are put on disk together.
 const BATCH: usize = 5_000;
+/// Files that one thread reads before it takes more: letters differ much in size.
+const PIECE: usize = 25;
 /// Files between two looks of the progress bar.
 const SHOWN_EVERY: usize = 50;
 
@@ -282,35 +285,45 @@ fn later(school: Option<&School>, pupils: &[Pupil], args: &Args) -> Outcome {
 
 /// Reads messages on all processors, in the order of the files; and what could not be read.
 fn read_all(files: &[PathBuf], bar: &Bar) -> (Vec<Read>, Vec<String>) {
-    let threads = std::thread::available_parallelism().map_or(1, usize::from);
-    let share = files.len().div_ceil(threads).max(1);
-    let part = |files: &[PathBuf]| {
-        let (mut all, mut failed) = (Vec::with_capacity(files.len()), Vec::new());
-        for path in files {
-            if let Err(error) = messages::each(path, |message| all.push(read(message))) {
-                failed.push(format!("{}: {error}", path.display()));
-            }
-            bar.step();
+    let pieces: Vec<&[PathBuf]> = files.chunks(PIECE).collect();
+    let (next, done) = (AtomicUsize::new(0), Mutex::new(BTreeMap::new()));
+    let work = || {
+        while let number = next.fetch_add(1, Ordering::Relaxed)
+            && let Some(piece) = pieces.get(number)
+        {
+            let read = read_piece(piece, bar);
+            done.lock().unwrap_or_else(PoisonError::into_inner).insert(number, read);
         }
-        (all, failed)
     };
     std::thread::scope(|scope| {
-        let parts: Vec<_> =
-            files.chunks(share).map(|files| (files, scope.spawn(move || part(files)))).collect();
-        let (mut all, mut failed) = (Vec::new(), Vec::new());
-        for (files, thread) in parts {
-            match thread.join() {
-                Ok((read, wrong)) => {
-                    all.extend(read);
-                    failed.extend(wrong);
-                }
-                Err(_) => {
-                    failed.extend(files.iter().map(|path| format!("{}: cannot be parsed", path.display())));
-                }
+        let threads = std::thread::available_parallelism().map_or(1, usize::from).min(pieces.len());
+        let threads: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
+        // What one of them cannot get through is not among what is done.
+        threads.into_iter().for_each(|thread| drop(thread.join()));
+    });
+    let mut done = done.into_inner().unwrap_or_else(PoisonError::into_inner);
+    let (mut all, mut failed) = (Vec::new(), Vec::new());
+    for (number, piece) in pieces.iter().enumerate() {
+        match done.remove(&number) {
+            Some((read, wrong)) => {
+                all.extend(read);
+                failed.extend(wrong);
             }
+            None => failed.extend(piece.iter().map(|path| format!("{}: cannot be parsed", path.display()))),
         }
-        (all, failed)
-    })
+    }
+    (all, failed)
+}
+
+fn read_piece(files: &[PathBuf], bar: &Bar) -> (Vec<Read>, Vec<String>) {
+    let (mut all, mut failed) = (Vec::with_capacity(files.len()), Vec::new());
+    for path in files {
+        if let Err(error) = messages::each(path, |message| all.push(read(message))) {
+            failed.push(format!("{}: {error}", path.display()));
+        }
+        bar.step();
+    }
+    (all, failed)
 }
 
 /// How far it is, on a terminal.
