@@ -32,6 +32,9 @@ pub async fn remember(
     let is_ours = |address: &&Address| services.router.is_ours(&address.domain);
     let sender = transaction.reverse_path.mailbox().filter(is_ours).filter(|_| !is_automatic(head));
     let writer = Writer { domain: sender.map(|sender| &sender.domain), account: facts.account.as_deref() };
+    if writer.domain.is_none() && writer.account.is_none() {
+        return Some(0);
+    }
     let finals = transaction.recipients.iter().flat_map(|recipient| &recipient.finals);
     let elsewhere = finals.filter(|address| !is_ours(address));
     let sent = Sent::of(&store::edited(head, edits).concat());
