@@ -286,6 +286,18 @@ fn it_is_a_map(store: &Engine) {
     }
 }
 
+fn the_largest_entry_finds_room_among_the_smallest(store: &Engine) {
+    for n in 0..200 {
+        one(store, Write::put(key(&format!("{n:03}")), "", 100 + n), at(0)).unwrap();
+    }
+    let large = vec![7; VALUE_BYTES_MAX];
+    assert_eq!(one(store, Write::put(key("large"), large.clone(), 10_000), at(0)), Ok(Written::Applied));
+    assert_eq!(one(store, Write::put(key("large"), large, 10_000), at(1)), Ok(Written::Applied));
+    assert!(usage(store, "test") > 20, "no more gave way than had to");
+    let long = Write::put(key("short"), vec![7; VALUE_BYTES_MAX], 50);
+    assert!(matches!(one(store, long, at(1)), Err(StoreError::Full(_))));
+}
+
 /// Room for 20 entries.
 fn few() -> StateSettings {
     StateSettings { namespace_entries_max: 20, ..StateSettings::default() }
@@ -319,6 +331,7 @@ macro_rules! engine {
             what_has_expired_is_removed(super::StateSettings::default()),
             a_flood_drives_out_nothing_that_lives_longer(super::few()),
             octets_are_bounded_too(super::small()),
+            the_largest_entry_finds_room_among_the_smallest(super::small()),
             nothing_is_answered_after_closing(super::StateSettings::default()),
             it_is_a_map(super::StateSettings::default()),
         }

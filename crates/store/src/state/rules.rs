@@ -17,12 +17,15 @@ use crate::queue_store::StoreError;
 
 /// Namespaces that there can be: they are named by the program, never by a peer.
 const NAMESPACES_MAX: usize = 64;
-/// Entries that give way for one write at most.
-const GIVE_WAY_MAX: usize = 16;
+/// Entries that give way for one write at once; seldom more than one has to.
+const GIVE_WAY_AT_ONCE: usize = 16;
 /// Rows that a scan looks at for each entry that it may give: the rest have expired.
 const LOOKS_PER_ENTRY: usize = 4;
 /// What an entry costs beside its key and its value, in octets: about what its place in both lists takes.
 const OVERHEAD_BYTES: u64 = 64;
+
+/// Entries that give way for one write at most: the largest one finds room among the smallest.
+const GIVE_WAY_MAX: usize = 112;
 
 /// The rows cannot be relied on any more.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -168,17 +171,24 @@ impl<R: Rows> Table<R> {
             return Ok(Ok(()));
         }
         let life = new.expires.unwrap_or(u64::MAX);
-        for (expires, other) in self.rows.soonest(namespace, GIVE_WAY_MAX)? {
-            if expires >= life {
+        for _ in 0..GIVE_WAY_MAX / GIVE_WAY_AT_ONCE {
+            let mut is_stuck = true;
+            for (expires, other) in self.rows.soonest(namespace, GIVE_WAY_AT_ONCE)? {
+                if expires >= life {
+                    break;
+                }
+                if other == *key {
+                    continue;
+                }
+                let row = self.rows.get(&other)?;
+                self.replace(namespace, &other, row.as_ref(), None)?;
+                if self.fits(namespace, key, old, new) {
+                    return Ok(Ok(()));
+                }
+                is_stuck = false;
+            }
+            if is_stuck {
                 break;
-            }
-            if other == *key {
-                continue;
-            }
-            let row = self.rows.get(&other)?;
-            self.replace(namespace, &other, row.as_ref(), None)?;
-            if self.fits(namespace, key, old, new) {
-                return Ok(Ok(()));
             }
         }
         let name = String::from_utf8_lossy(namespace).into_owned();
