@@ -150,7 +150,7 @@ impl History {
             let page = in_time(self.state.scan(all_packs(), after, PAGE, now)).await??;
             for entry in &page.entries {
                 looked += 1;
-                if time_of(&entry.key).is_none_or(|newest| newest < filter.since) {
+                if time_of(&entry.key).is_some_and(|newest| newest < filter.since) {
                     return Ok(found.in_order());
                 }
                 // Of another version: what it holds cannot be told.
