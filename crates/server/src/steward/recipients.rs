@@ -72,10 +72,12 @@ async fn release_copy(services: &Services, entry: &QueueEntry, theirs: &[usize])
         let index = u32::try_from(*index).ok()?;
         Some(Change::Recipient { index, status: status.clone() })
     };
-    settle(shared, entry.record.id, theirs.iter().filter_map(ended).collect()).await?;
+    let settled = settle(shared, entry.record.id, theirs.iter().filter_map(ended).collect()).await;
+    // It is in the queue, whatever became of the other one.
+    admit(services, new).await;
+    settled?;
     let text = format!("{}: the copy of a recipient is released as {copy}", entry.record.id);
     shared.log.notice(Level::Info, &text);
-    admit(services, new).await;
     Ok(())
 }
 
