@@ -93,30 +93,34 @@ async fn next_page_of_all(
         (origin.kind == OriginKind::Submission && is_free).then_some((entry.record.id, account))
     };
     let found: Vec<(QueueId, String)> = page.iter().filter_map(account).collect();
-    for id in settle(shared, found.iter().map(|(id, _)| *id).collect()).await? {
+    let (held, settled) = settle(shared, found.iter().map(|(id, _)| *id).collect()).await;
+    for id in held {
         let account = found.iter().find(|(found, _)| *found == id).map(|(_, account)| account.as_str());
         shared.log.notice(Level::Warning, &line(id, account.unwrap_or_default()));
     }
-    Ok(true)
+    settled.map(|()| true)
 }
 
-/// Puts these on hold; gives those that were still there.
-async fn settle(shared: &Shared, ids: Vec<QueueId>) -> Result<Vec<QueueId>, StoreError> {
+/// Puts these on hold; gives those that are, and what became of the others: [`StoreError::Absent`] is no failure.
+async fn settle(shared: &Shared, ids: Vec<QueueId>) -> (Vec<QueueId>, Result<(), StoreError>) {
     if ids.is_empty() {
-        return Ok(ids);
+        return (ids, Ok(()));
     }
     let hold = |id: &QueueId| Settlement { id: *id, changes: vec![Change::Held(Hold::Operator)] };
-    let settled = shared.store.settle(ids.iter().map(hold).collect()).await?;
-    let mut held = Vec::with_capacity(ids.len());
+    let settled = match shared.store.settle(ids.iter().map(hold).collect()).await {
+        Ok(settled) => settled,
+        Err(error) => return (Vec::new(), Err(error)),
+    };
+    let (mut held, mut all) = (Vec::with_capacity(ids.len()), Ok(()));
     for (id, settled) in ids.into_iter().zip(settled) {
         match settled {
             Ok(()) => held.push(id),
             // Delivered meanwhile.
             Err(StoreError::Absent) => {}
-            Err(error) => return Err(error),
+            Err(error) => all = Err(error),
         }
     }
-    Ok(held)
+    (held, all)
 }
 
 /// The line about a message of such an account.
@@ -138,23 +142,28 @@ impl Sweep {
     async fn run(&mut self, shared: &Shared) -> bool {
         let mut after = None;
         loop {
-            let held = match self.next_page(shared, &mut after).await {
-                Ok(Some(held)) => held,
-                Ok(None) => return true,
-                Err(error) => {
-                    let text = format!("what account {} has queued could not be held: {error}", self.account);
-                    shared.log.notice(Level::Error, &text);
-                    return false;
+            let page = match self.next_page(shared, &mut after).await {
+                Ok(Some(ids)) => {
+                    let (held, settled) = settle(shared, ids).await;
+                    // Those that are on hold must not be delivered, whatever became of the others.
+                    for id in held {
+                        shared.runner.send(Message::Event(Event::Held(id))).await;
+                        shared.log.notice(Level::Warning, &line(id, &self.account));
+                    }
+                    settled
                 }
+                Ok(None) => return true,
+                Err(error) => Err(error),
             };
-            for id in held {
-                shared.runner.send(Message::Event(Event::Held(id))).await;
-                shared.log.notice(Level::Warning, &line(id, &self.account));
+            if let Err(error) = page {
+                let text = format!("what account {} has queued could not be held: {error}", self.account);
+                shared.log.notice(Level::Error, &text);
+                return false;
             }
         }
     }
 
-    /// Holds what there is to hold on one page of the queue; none when the queue ends.
+    /// What there is to hold on one page of the queue; none when the queue ends.
     async fn next_page(
         &mut self,
         shared: &Shared,
@@ -166,8 +175,7 @@ impl Sweep {
         let ours = page.iter().filter(|entry| self.is_its(entry));
         let new: Vec<&QueueEntry> = ours.filter(|entry| !self.seen.contains(&entry.record.id)).collect();
         self.seen.extend(new.iter().map(|entry| entry.record.id));
-        let ids: Vec<QueueId> = new.into_iter().filter(|entry| waits(entry)).map(|e| e.record.id).collect();
-        settle(shared, ids).await.map(Some)
+        Ok(Some(new.into_iter().filter(|entry| waits(entry)).map(|entry| entry.record.id).collect()))
     }
 
     fn is_its(&self, entry: &QueueEntry) -> bool {
