@@ -38,6 +38,8 @@ pub mod start;
 pub mod steward;
 pub mod stored;
 pub mod submit;
+#[cfg(test)]
+mod testing;
 
 pub use antispam::end_of_data::rules::import as rule_import;
 pub use error::Error;

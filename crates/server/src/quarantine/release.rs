@@ -1,7 +1,7 @@
 //! Recipients who release what was kept back for them, by a letter to an address that stood in theirs.
 //!
-//! At RCPT such an address is known by its form, and believed when its check holds for a recipient for whom the message is
-//! kept back. What is written to it is judged like any letter and then thrown away. An answer goes to the recipient of the
+//! At RCPT such an address is known by its form, and nothing is read for it before its check holds: to guess costs the queue
+//! nothing. It is good when the message is kept back for the recipient that it names. What is written to it is judged like any letter and then thrown away. An answer goes to the recipient of the
 //! message alone, and never to whoever wrote (no backscatter). Who is too late, or has released it already, hears so at RCPT.
 
 use antispam::quarantine::token::{self, Claim};
@@ -36,16 +36,17 @@ pub async fn asked(services: &Services, address: &Address, now: Timestamp) -> Op
         return None;
     }
     let claim = Claim::read(address.local.as_str())?;
+    if !claim.is_ours(&services.judge.marks().keys, &address.domain, now) {
+        return Some(Asked::Nothing);
+    }
     let entry = match services.shared.store.get(claim.id).await {
         Ok(entry) => entry,
         Err(StoreError::Absent | StoreError::Damaged(_)) => return Some(Asked::Nothing),
         Err(_) => return Some(Asked::Unavailable),
     };
-    let keys = &services.judge.marks().keys;
-    let mut recipients = entry.record.recipients.iter().map(|recipient| &recipient.address);
-    let own = recipients.find(|recipient| claim.is_for(keys, recipient, now));
-    // Known to be the recipient's own by now: whether it is still there may be told.
-    let kept = own.filter(|recipient| theirs(&entry, recipient).next().is_some());
+    // Whoever writes has read the recipient's letter: whether it is still there may be told.
+    let named = entry.record.recipients.get(usize::from(claim.recipient)).map(|recipient| &recipient.address);
+    let kept = named.filter(|recipient| theirs(&entry, recipient).next().is_some());
     Some(kept.map_or(Asked::Nothing, |recipient| {
         Asked::For(Release { id: claim.id, recipient: recipient.clone() })
     }))
@@ -71,10 +72,8 @@ pub(super) fn address(
     now: Timestamp,
 ) -> Option<String> {
     let settings = &services.config.antispam.quarantine;
-    if !settings.recipients_release || theirs(entry, recipient).next().is_none() {
-        return None;
-    }
-    let keys = &services.judge.marks().keys;
-    let local = token::local_part(keys, entry.record.id, recipient, settings.release_ends(now))?;
+    let place = theirs(entry, recipient).next().filter(|_| settings.recipients_release)?;
+    let (keys, copy) = (&services.judge.marks().keys, (entry.record.id, place));
+    let local = token::local_part(keys, copy, &recipient.domain, settings.release_ends(now))?;
     Some(format!("{local}@{}", recipient.domain))
 }

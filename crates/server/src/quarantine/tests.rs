@@ -1,33 +1,24 @@
 //! Age and letters, with the real services over a queue in memory, whose messages may have come at any time.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use antispam::connect::rates::Rates;
-use antispam::quarantine::token;
+use antispam::quarantine::token::{Claim, local_part};
 use mail::{Address, Disposition, QueueId, ReversePath, Timestamp};
-use store::{
-    Hold, MemoryState, MemoryStore, MessageRecord, NewBody, NewMessage, Page, RecipientRecord, RecipientState,
-};
-use tokio::sync::{Mutex, watch};
+use store::{Hold, MessageRecord, NewBody, NewMessage, RecipientRecord, RecipientState};
+use tokio::sync::Mutex;
 
 use super::bounds::{self, Tally};
 use super::digest;
 use super::release::{self, Asked, Release};
-use crate::accounts::{Failures, Limits};
 use crate::admin::Order;
 use crate::assemble;
-use crate::clock::{self, IdMaker};
+use crate::clock;
 use crate::control::Daemon;
-use crate::judge::{History, NoClerk};
-use crate::learning::teacher::Teacher;
-use crate::limits::{BodyRoom, SessionCounts};
-use crate::maillog::{MailLog, Settings};
-use crate::metrics::Metrics;
 use crate::reload::Reloader;
-use crate::runner::{Message, RunnerHandle};
-use crate::services::{Current, Shared};
-use crate::steward::{self, StewardHandle};
+use crate::runner::Message;
+use crate::testing::House;
 
 const CONFIGURATION: &str = "
 hostname = \"mx.a.test\"
@@ -44,49 +35,8 @@ days = 10
 digest_times_utc = [\"06:00\"]
 ";
 
-struct House {
-    daemon: Daemon,
-    current: Current,
-    letters: tokio::sync::mpsc::Receiver<Message>,
-    loaded: config::Loaded,
-    _folder: tempfile::TempDir,
-}
-
 async fn house() -> House {
-    let folder = tempfile::tempdir().unwrap();
-    let loaded = config::parse(CONFIGURATION, &folder.path().join("staffetta.toml"));
-    let loaded = Arc::new(loaded.map_err(|report| report.render(config::Style::Plain)).unwrap());
-    std::fs::create_dir_all(loaded.data_dir()).unwrap();
-    let (runner, letters) = RunnerHandle::new();
-    let (steward, orders) = StewardHandle::new();
-    let (teller, wishes) = digest::Teller::new();
-    let state: Arc<dyn store::StateStore> = Arc::new(MemoryState::default());
-    let log = MailLog::start(Settings::default(), clock::now, Box::new(std::io::sink())).unwrap();
-    let shared = Arc::new(Shared {
-        store: Arc::new(MemoryStore::new()),
-        state: Arc::clone(&state),
-        metrics: Arc::new(Metrics::new().unwrap()),
-        history: Arc::new(History::start(Arc::clone(&state))),
-        clerk: Arc::new(NoClerk),
-        teacher: Teacher::default(),
-        log,
-        ids: IdMaker::default(),
-        room: BodyRoom::new(1 << 20),
-        places: Arc::new(SessionCounts::default()),
-        failures: Arc::new(Failures::new(Limits::default())),
-        rates: Arc::new(Rates::new(Arc::clone(&state))),
-        reputation: antispam::reputation::Memory::new(state),
-        runner,
-        steward,
-        teller,
-        stopping: watch::channel(false).0,
-    });
-    let current = Current::new(assemble::services(&loaded, shared).await.unwrap());
-    tokio::spawn(steward::run(current.clone(), orders));
-    tokio::spawn(digest::rounds(current.clone(), wishes));
-    let reloader = Arc::new(Mutex::new(Reloader::new(Arc::clone(&loaded), current.clone())));
-    let daemon = Daemon::new(current.clone(), reloader);
-    House { daemon, current, letters, loaded: (*loaded).clone(), _folder: folder }
+    House::new(CONFIGURATION).await
 }
 
 fn days_ago(days: u64) -> Timestamp {
@@ -112,10 +62,6 @@ impl House {
         self.current.get().shared.store.enqueue(message).await.unwrap();
     }
 
-    async fn all(&self) -> Vec<store::QueueEntry> {
-        self.current.get().shared.store.list(Page { after: None, limit: 100 }).await.unwrap()
-    }
-
     /// The letters that were put into the queue: to whom, and their text.
     async fn told(&mut self) -> Vec<(String, String)> {
         let mut told = Vec::new();
@@ -137,7 +83,9 @@ async fn what_is_over_goes_and_nothing_else() {
     house.keep(2, 9, Hold::Quarantine, &["joe@a.test"]).await;
     house.keep(3, 11, Hold::Operator, &["joe@a.test"]).await;
     house.keep(4, 11, Hold::Damaged, &["joe@a.test"]).await;
-    house.daemon.expire(&house.all().await).await;
+    let reloader = Reloader::new(Arc::clone(&house.loaded), house.current.clone());
+    let daemon = Daemon::new(house.current.clone(), Arc::new(Mutex::new(reloader)));
+    daemon.expire(&house.all().await).await;
     let left: Vec<u64> = house.all().await.iter().map(|entry| entry.record.id.0).collect();
     assert_eq!(left, [2, 3, 4]);
     let text = house.current.get().shared.metrics.render();
@@ -232,6 +180,22 @@ async fn a_recipient_releases_its_own_copy_and_nobody_elses() {
 }
 
 #[tokio::test]
+async fn a_copy_is_delivered_although_the_first_message_still_counts_it() {
+    let mut house = house().await;
+    house.keep_for(1, 0, Hold::Quarantine, (&["joe@a.test", "ann@a.test"], true)).await;
+    house.store.unsettled.lock().unwrap().insert(QueueId(1));
+    let steward = house.current.get().shared.steward.clone();
+    assert!(steward.release(QueueId(1), "joe@a.test".parse().unwrap()).await.is_err());
+    // It is in the queue: without a word to the runner it would lie there until somebody looks.
+    let Ok(Message::Admit(admission)) = house.letters.try_recv() else { panic!("the runner was not told") };
+    let copy = &admission.entry.record;
+    assert_ne!(copy.id, QueueId(1));
+    assert_eq!(copy.recipients.iter().map(|r| r.address.to_string()).collect::<Vec<_>>(), ["joe@a.test"]);
+    assert_eq!(house.all().await.len(), 2);
+    assert!(house.letters.try_recv().is_err(), "nobody is told of what has failed");
+}
+
+#[tokio::test]
 async fn only_what_a_score_keeps_back_is_the_recipients_to_release() {
     let mut house = house().await;
     house.keep_for(1, 0, Hold::Quarantine, (&["joe@a.test"], true)).await;
@@ -241,7 +205,8 @@ async fn only_what_a_score_keeps_back_is_the_recipients_to_release() {
     let services = house.current.get();
     let joe: Address = "joe@a.test".parse().unwrap();
     for id in [2, 3] {
-        let made = token::local_part(&services.judge.marks().keys, QueueId(id), &joe, clock::now()).unwrap();
+        let keys = &services.judge.marks().keys;
+        let made = local_part(keys, (QueueId(id), 0), &joe.domain, clock::now()).unwrap();
         let address: Address = format!("{made}@a.test").parse().unwrap();
         assert_eq!(
             house.asked(&address).await,
@@ -251,13 +216,33 @@ async fn only_what_a_score_keeps_back_is_the_recipients_to_release() {
         assert_eq!(services.shared.steward.release(QueueId(id), joe.clone()).await, Ok(false));
     }
     let said = good.to_string();
-    let forged: Address = said.replacen("release-0", "release-1", 1).parse().unwrap();
-    assert_eq!(house.asked(&forged).await, Some(Asked::Nothing));
     assert_eq!(house.asked(&"joe@a.test".parse().unwrap()).await, None, "an ordinary address");
     let elsewhere: Address = said.replace("@a.test", "@far.test").parse().unwrap();
     assert_eq!(house.asked(&elsewhere).await, None);
     let late = Timestamp(clock::now().0 + 11 * 86_400_000);
     assert_eq!(release::asked(&services, &good, late).await, Some(Asked::Nothing), "its days are over");
+}
+
+#[tokio::test]
+async fn nothing_is_read_for_an_address_that_we_have_not_made() {
+    let mut house = house().await;
+    house.keep_for(1, 0, Hold::Quarantine, (&["joe@a.test", "ann@a.test"], true)).await;
+    let good = house.release_address("joe@a.test", 1).await;
+    let reads = || house.store.gets.load(Ordering::Relaxed);
+    let before = reads();
+    let local = good.local.as_str();
+    for at in "release-".len()..local.len() {
+        let other = if local.get(at..=at) == Some("0") { "1" } else { "0" };
+        let mut forged = local.to_owned();
+        forged.replace_range(at..=at, other);
+        if Claim::read(&forged).is_some() {
+            let forged: Address = format!("{forged}@a.test").parse().unwrap();
+            assert_eq!(house.asked(&forged).await, Some(Asked::Nothing), "{forged}");
+        }
+    }
+    assert_eq!(reads(), before);
+    assert!(matches!(house.asked(&good).await, Some(Asked::For(_))));
+    assert_eq!(reads(), before + 1);
 }
 
 #[tokio::test]
@@ -314,7 +299,7 @@ async fn of_too_much_the_oldest_goes_and_it_is_told() {
     let mut services = Arc::clone(&house.current.get());
     let mut config = (*services.config).clone();
     config.antispam.quarantine.messages_max = 5;
-    let loaded = config::Loaded { config, ..house.loaded.clone() };
+    let loaded = config::Loaded { config, ..(*house.loaded).clone() };
     services = assemble::services(&loaded, Arc::clone(&services.shared)).await.unwrap();
     let mut tally = Tally::default();
     tally.add(&house.all().await, &services.config.antispam.quarantine, clock::now());
