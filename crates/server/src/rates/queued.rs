@@ -190,3 +190,6 @@ fn waits(entry: &QueueEntry) -> bool {
     let pending = |status: &RecipientStatus| status.state == RecipientState::Pending;
     entry.state.hold.is_none() && entry.state.recipients.iter().any(pending)
 }
+
+#[cfg(test)]
+mod tests;
