@@ -11,7 +11,6 @@ use antispam::reputation::{Reputation, Subject};
 use mail::{QueueId, Timestamp};
 use policy::VerdictRecord;
 use store::{Hold, Page, QueueEntry, QueueStore, StateStore, StoreError};
-use tokio::sync::Mutex;
 
 use crate::admin::{
     BackscatterStatus, Control, ControlError, FsckReport, ListStatus, Order, QueueControl, Status,
@@ -20,7 +19,7 @@ use crate::clock;
 use crate::health::Health;
 use crate::judge::Wanted;
 use crate::metrics::{Direction, DnsResult, Metrics};
-use crate::reload::Reloader;
+use crate::reload::ReloadHandle;
 use crate::runner::auditor;
 use crate::services::{Current, Shared};
 
@@ -31,7 +30,7 @@ const PAGE: usize = 500;
 pub struct Daemon {
     current: Current,
     shared: Arc<Shared>,
-    reloader: Arc<Mutex<Reloader>>,
+    reloader: ReloadHandle,
     started: Instant,
     /// Outbound TLS sessions that metrics have counted: 1.2, 1.3, failed.
     outbound_tls: std::sync::Mutex<[u64; 3]>,
@@ -42,7 +41,7 @@ pub struct Daemon {
 impl Daemon {
     /// The daemon over its services.
     #[must_use]
-    pub fn new(current: Current, reloader: Arc<Mutex<Reloader>>) -> Self {
+    pub fn new(current: Current, reloader: ReloadHandle) -> Self {
         let shared = Arc::clone(&current.get().shared);
         Self {
             current,
@@ -168,10 +167,7 @@ impl QueueControl for Daemon {
     }
 
     fn reload(&self) -> Control<'_, Vec<String>> {
-        Box::pin(async move {
-            let mut reloader = self.reloader.lock().await;
-            reloader.reload().await.map_err(ControlError::Configuration)
-        })
+        Box::pin(async move { self.reloader.reload().await.map_err(ControlError::Configuration) })
     }
 
     fn verdicts(&self, wanted: Wanted, limit: usize) -> Control<'_, (Vec<(VerdictRecord, String)>, bool)> {

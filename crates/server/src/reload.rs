@@ -1,7 +1,8 @@
 //! Reload: a new configuration replaces the old one whole, or not at all (invariant I8).
 //!
 //! Everything that can fail is made first: services, new sockets. Then the set is swapped; sessions and deliveries that
-//! run keep the old one. Listeners that stay are not touched; new ones open, dropped ones close.
+//! run keep the old one. Listeners that stay are not touched; new ones open, dropped ones close. One task does it, one order
+//! after the other: whoever asks waits for the answer, and may go away meanwhile: what was begun is done.
 
 use std::net::{SocketAddr, TcpListener};
 use std::sync::{Arc, PoisonError, RwLock};
@@ -9,7 +10,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use config::Loaded;
 use net::ListenerSettings;
 use tokio::runtime::Handle;
-use tokio::sync::watch;
+use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::error::Error;
 use crate::listeners::{self, DoorSettings};
@@ -18,6 +19,57 @@ use crate::metrics::Success;
 use crate::runner::Message;
 use crate::services::Current;
 use crate::{aliases, assemble};
+
+/// Orders that wait; whoever has more waits with them.
+const ORDERS_WAITING_MAX: usize = 16;
+
+/// Tells the reloader. Clones share it.
+#[derive(Debug, Clone)]
+pub struct ReloadHandle(mpsc::Sender<Order>);
+
+/// What the reloader is told.
+#[derive(Debug)]
+pub enum Order {
+    /// Read the configuration again; whoever waits for the answer hears it.
+    Reload(Option<oneshot::Sender<Result<Vec<String>, String>>>),
+    /// Close all doors.
+    Close(oneshot::Sender<()>),
+}
+
+impl ReloadHandle {
+    /// A handle, and what [`Reloader::run`] wants.
+    #[must_use]
+    pub fn new() -> (Self, mpsc::Receiver<Order>) {
+        let (sender, receiver) = mpsc::channel(ORDERS_WAITING_MAX);
+        (Self(sender), receiver)
+    }
+
+    /// Has the configuration read again, and waits for that; gives its warnings. `Err` tells what is wrong with it; the old one
+    /// stays.
+    ///
+    /// # Errors
+    /// What is wrong, a line for each mistake: file, line, key, the fix.
+    pub async fn reload(&self) -> Result<Vec<String>, String> {
+        let (done, answer) = oneshot::channel();
+        let stopping = || "the server is stopping".to_owned();
+        self.0.send(Order::Reload(Some(done))).await.map_err(|_| stopping())?;
+        answer.await.map_err(|_| stopping())?
+    }
+
+    /// Has the configuration read again, and waits for nothing.
+    pub fn wish(&self) {
+        // Without room others wait who want the same.
+        let _ = self.0.try_send(Order::Reload(None));
+    }
+
+    /// Has all doors closed, after what was asked for before; sessions go on.
+    pub async fn close(&self) {
+        let (done, closed) = oneshot::channel();
+        if self.0.send(Order::Close(done)).await.is_ok() {
+            let _ = closed.await;
+        }
+    }
+}
 
 /// Keeps what a reload needs to know, and the open doors.
 pub struct Reloader {
@@ -38,6 +90,23 @@ impl Reloader {
     #[must_use]
     pub fn new(loaded: Arc<Loaded>, current: Current) -> Self {
         Self { loaded, current, doors: Vec::new() }
+    }
+
+    /// Carries out orders until every handle is gone or the future is dropped.
+    pub async fn run(mut self, mut orders: mpsc::Receiver<Order>) {
+        while let Some(order) = orders.recv().await {
+            // Nobody may be waiting for the answer any more.
+            match order {
+                Order::Reload(done) => {
+                    let result = self.reload().await;
+                    drop(done.map(|done| done.send(result)));
+                }
+                Order::Close(done) => {
+                    self.close();
+                    let _ = done.send(());
+                }
+            }
+        }
     }
 
     /// Opens a door.
@@ -62,18 +131,13 @@ impl Reloader {
         Ok(())
     }
 
-    /// Closes all doors; sessions go on.
-    pub fn close(&mut self) {
+    fn close(&mut self) {
         for door in self.doors.drain(..) {
             door.close.send_replace(true);
         }
     }
 
-    /// Reads the configuration again and puts it in force; gives its warnings. `Err` tells what is wrong with it; the old one stays.
-    ///
-    /// # Errors
-    /// What is wrong, a line for each mistake: file, line, key, the fix.
-    pub async fn reload(&mut self) -> Result<Vec<String>, String> {
+    async fn reload(&mut self) -> Result<Vec<String>, String> {
         let shared = Arc::clone(&self.current.get().shared);
         drop(sd_notify::notify(false, &[sd_notify::NotifyState::Reloading]));
         let result = self.try_reload().await;
@@ -155,3 +219,6 @@ fn prepare(
     }
     Ok((loaded, Prepared { services, sockets }))
 }
+
+#[cfg(test)]
+mod tests;

@@ -3,10 +3,9 @@
 use std::time::Duration;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::sync::Mutex;
 
 use crate::error::Error;
-use crate::reload::Reloader;
+use crate::reload::ReloadHandle;
 use crate::services::Shared;
 
 /// How often the store is asked whether it can still be relied on.
@@ -34,17 +33,17 @@ impl Signals {
         })
     }
 
-    /// Waits until the daemon is to stop. Reloads on the way.
+    /// Waits until the daemon is to stop. Has the configuration read again on the way, and does not wait for that.
     ///
     /// # Errors
     /// [`Error::Unhealthy`] when the store failed: the next start rebuilds from the journal.
-    pub async fn wait(mut self, reloader: &Mutex<Reloader>, shared: &Shared) -> Result<(), Error> {
+    pub async fn wait(mut self, reloader: &ReloadHandle, shared: &Shared) -> Result<(), Error> {
         let mut health = tokio::time::interval(HEALTH_EVERY);
         loop {
             tokio::select! {
                 _ = self.term.recv() => return Ok(()),
                 _ = self.int.recv() => return Ok(()),
-                _ = self.hup.recv() => drop(reloader.lock().await.reload().await),
+                _ = self.hup.recv() => reloader.wish(),
                 _ = health.tick() => shared.store.health().map_err(Error::Unhealthy)?,
             }
         }

@@ -18,7 +18,7 @@ use nix::fcntl::{Flock, FlockArg};
 use queue::Scheduler;
 use store::disk::RealDisk;
 use store::{EmbeddedStore, QueueStore};
-use tokio::sync::{Mutex, watch};
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
@@ -36,7 +36,7 @@ use crate::maillog::{self, Level, MailLog};
 use crate::metrics::Metrics;
 use crate::privileges::{self, Keep, Standing};
 use crate::quarantine::digest;
-use crate::reload::Reloader;
+use crate::reload::{ReloadHandle, Reloader};
 use crate::runner::{Message, Runner, RunnerHandle};
 use crate::services::{Current, Shared};
 use crate::signals::Signals;
@@ -165,9 +165,10 @@ async fn serve(
     for (settings, sockets) in doors {
         reloader.open(settings, sockets)?;
     }
-    let reloader = Arc::new(Mutex::new(reloader));
-    let daemon = Arc::new(Daemon::new(current.clone(), Arc::clone(&reloader)));
+    let (reload, wishes_to_reload) = ReloadHandle::new();
+    let daemon = Arc::new(Daemon::new(current.clone(), reload.clone()));
     let mut tasks = JoinSet::new();
+    tasks.spawn(reloader.run(wishes_to_reload));
     let control: Arc<dyn QueueControl> = Arc::clone(&daemon) as _;
     local::start(&mut tasks, &loaded, &current, control)?;
     if let Some(observe) = observe {
@@ -184,9 +185,9 @@ async fn serve(
         .log
         .notice(Level::Info, &format!("ready: {} {}", loaded.config.hostname, env!("CARGO_PKG_VERSION")));
 
-    let outcome = signals.wait(&reloader, &shared).await;
+    let outcome = signals.wait(&reload, &shared).await;
     drop(sd_notify::notify(false, &[sd_notify::NotifyState::Stopping]));
-    stop(&loaded, &shared, &reloader, &handle, runner).await;
+    stop(&loaded, &shared, &reload, &handle, runner).await;
     tasks.shutdown().await;
     current.get().agents.close().await;
     rates::save(&current.get(), false).await;
@@ -273,12 +274,13 @@ fn warn(shared: &Shared, loaded: &Loaded, standing: &Standing) {
 async fn stop(
     loaded: &Loaded,
     shared: &Shared,
-    reloader: &Mutex<Reloader>,
+    reload: &ReloadHandle,
     handle: &RunnerHandle,
     runner: tokio::task::JoinHandle<()>,
 ) {
     let deadline = Instant::now() + Duration::from_secs(loaded.config.server.stop_seconds_max);
-    reloader.lock().await.close();
+    // A reload that hangs does not keep sessions from ending.
+    drop(tokio::time::timeout_at(deadline, reload.close()).await);
     shared.stopping.send_replace(true);
     while shared.places.all() > 0 && Instant::now() < deadline {
         tokio::time::sleep(Duration::from_millis(5)).await;

@@ -7,7 +7,6 @@ use std::time::Duration;
 use antispam::quarantine::token::{Claim, local_part};
 use mail::{Address, Disposition, QueueId, ReversePath, Timestamp};
 use store::{Hold, MessageRecord, NewBody, NewMessage, RecipientRecord, RecipientState};
-use tokio::sync::Mutex;
 
 use super::bounds::{self, Tally};
 use super::digest;
@@ -16,7 +15,7 @@ use crate::admin::Order;
 use crate::assemble;
 use crate::clock;
 use crate::control::Daemon;
-use crate::reload::Reloader;
+use crate::reload::ReloadHandle;
 use crate::runner::Message;
 use crate::testing::House;
 
@@ -83,8 +82,7 @@ async fn what_is_over_goes_and_nothing_else() {
     house.keep(2, 9, Hold::Quarantine, &["joe@a.test"]).await;
     house.keep(3, 11, Hold::Operator, &["joe@a.test"]).await;
     house.keep(4, 11, Hold::Damaged, &["joe@a.test"]).await;
-    let reloader = Reloader::new(Arc::clone(&house.loaded), house.current.clone());
-    let daemon = Daemon::new(house.current.clone(), Arc::new(Mutex::new(reloader)));
+    let daemon = Daemon::new(house.current.clone(), ReloadHandle::new().0);
     daemon.expire(&house.all().await).await;
     let left: Vec<u64> = house.all().await.iter().map(|entry| entry.record.id.0).collect();
     assert_eq!(left, [2, 3, 4]);

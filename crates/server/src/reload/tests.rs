@@ -1,0 +1,60 @@
+//! Who asks for a reload, goes away, and asks again, with the real services over stores in memory.
+
+use std::fs;
+
+use super::*;
+use crate::testing::House;
+
+const CONFIGURATION: &str = "
+hostname = \"mx.a.test\"
+data_dir = \"data\"
+[[listener]]
+kind = \"mx\"
+bind = [\"127.0.0.1:0\"]
+[[domain]]
+name = \"a.test\"
+recipients = \"inline:{joe=x}\"
+deliver = \"maildir:mail/{domain}/{local}/\"
+";
+
+/// Reloads that went well, and that did not.
+fn counted(house: &House) -> [u64; 2] {
+    let text = house.current.get().shared.metrics.render();
+    ["ok", "failed"].map(|result| {
+        let line = text.lines().find(|line| {
+            line.starts_with("staffetta_config_reloads_total{") && line.contains(&format!("\"{result}\""))
+        });
+        line.and_then(|line| line.rsplit(' ').next()?.parse().ok()).unwrap_or_default()
+    })
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_begun_is_done_though_nobody_waits_for_it() {
+    let house = House::new(CONFIGURATION).await;
+    fs::write(&house.loaded.file, CONFIGURATION.replace("mx.a.test", "other.a.test")).unwrap();
+    let (handle, orders) = ReloadHandle::new();
+    let task = tokio::spawn(Reloader::new(Arc::clone(&house.loaded), house.current.clone()).run(orders));
+    // Asked, and gone before the answer.
+    let asking = tokio::time::timeout(std::time::Duration::ZERO, handle.reload()).await;
+    assert!(asking.is_err());
+    handle.wish();
+    fs::write(&house.loaded.file, "hostname = 7").unwrap();
+    handle.close().await;
+    assert_eq!(counted(&house).iter().sum::<u64>(), 2, "both, before the doors were closed");
+    let told = handle.reload().await.unwrap_err();
+    assert!(told.contains("hostname"), "{told}");
+    fs::write(&house.loaded.file, CONFIGURATION.replace("mx.a.test", "last.a.test")).unwrap();
+    handle.reload().await.unwrap();
+    assert_eq!(house.current.get().config.hostname.to_string(), "last.a.test");
+    drop(handle);
+    task.await.unwrap();
+}
+
+#[tokio::test]
+async fn who_asks_when_the_server_is_stopping_hears_so() {
+    let (handle, orders) = ReloadHandle::new();
+    drop(orders);
+    assert_eq!(handle.reload().await, Err("the server is stopping".to_owned()));
+    handle.wish();
+    handle.close().await;
+}
