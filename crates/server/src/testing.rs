@@ -11,7 +11,8 @@ use antispam::connect::rates::Rates;
 use mail::{QueueId, Timestamp};
 use store::{
     BodyWriter, MemoryState, MemoryStore, NewMessage, Page, Pending, QueueEntry, QueueFigures, QueueStore,
-    Settlement, StateStore, StoreError, StoredBody,
+    Settlement, StateEntry, StateKey, StateNotice, StatePage, StateStore, StateUsage, StoreError, StoredBody,
+    Write, Written,
 };
 use tokio::sync::{mpsc, watch};
 
@@ -28,10 +29,14 @@ use crate::runner::{Message, RunnerHandle};
 use crate::services::{Current, Shared};
 use crate::steward::{self, StewardHandle};
 
+/// An answer for each item.
+type Each<T> = Vec<Result<T, StoreError>>;
+
 /// The services, what they stand on, and what the runner is told.
 pub(crate) struct House {
     pub(crate) current: Current,
     pub(crate) store: Arc<FaultyQueue>,
+    pub(crate) state: Arc<FaultyState>,
     pub(crate) letters: mpsc::Receiver<Message>,
     pub(crate) loaded: Arc<config::Loaded>,
     _folder: tempfile::TempDir,
@@ -47,8 +52,8 @@ impl House {
         let (runner, letters) = RunnerHandle::new();
         let (steward, orders) = StewardHandle::new();
         let (teller, wishes) = digest::Teller::new();
-        let queue = Arc::new(FaultyQueue::default());
-        let state: Arc<dyn StateStore> = Arc::new(MemoryState::default());
+        let (queue, faulty) = (Arc::new(FaultyQueue::default()), Arc::new(FaultyState::default()));
+        let state: Arc<dyn StateStore> = Arc::clone(&faulty) as _;
         let log = MailLog::start(Settings::default(), clock::now, Box::new(std::io::sink())).unwrap();
         let shared = Arc::new(Shared {
             store: Arc::clone(&queue) as _,
@@ -72,7 +77,7 @@ impl House {
         let current = Current::new(assemble::services(&loaded, shared).await.unwrap());
         tokio::spawn(steward::run(current.clone(), orders));
         tokio::spawn(digest::rounds(current.clone(), wishes));
-        Self { current, store: queue, letters, loaded, _folder: folder }
+        Self { current, store: queue, state: faulty, letters, loaded, _folder: folder }
     }
 
     /// All that is in the queue.
@@ -159,5 +164,55 @@ fn answered<T>(pending: Pending<T>) -> Result<T, StoreError> {
     match pin!(pending).poll(&mut Context::from_waker(Waker::noop())) {
         Poll::Ready(answer) => answer,
         Poll::Pending => panic!("a store in memory has the answer at once"),
+    }
+}
+
+/// A state store in memory that does not answer when it is told not to.
+#[derive(Default)]
+pub(crate) struct FaultyState {
+    inner: MemoryState,
+    /// So many scans from now on fail.
+    pub(crate) failing_scans: AtomicUsize,
+}
+
+impl StateStore for FaultyState {
+    fn get(&self, keys: Vec<StateKey>, now: Timestamp) -> Pending<Each<Option<StateEntry>>> {
+        self.inner.get(keys, now)
+    }
+
+    fn write(&self, writes: Vec<Write>, now: Timestamp) -> Pending<Each<Written>> {
+        self.inner.write(writes, now)
+    }
+
+    fn scan(
+        &self,
+        prefix: StateKey,
+        after: Option<StateKey>,
+        limit: usize,
+        now: Timestamp,
+    ) -> Pending<StatePage> {
+        let one_less = |left: usize| left.checked_sub(1);
+        let is_failing =
+            self.failing_scans.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_less).is_ok();
+        if is_failing {
+            return Pending::ready(Err(StoreError::NotApplied("the test says so".to_owned())));
+        }
+        self.inner.scan(prefix, after, limit, now)
+    }
+
+    fn tend(&self, now: Timestamp) -> Vec<StateNotice> {
+        self.inner.tend(now)
+    }
+
+    fn usage(&self) -> Vec<(String, StateUsage)> {
+        self.inner.usage()
+    }
+
+    fn health(&self) -> Result<(), String> {
+        self.inner.health()
+    }
+
+    fn close(&self) -> Pending<()> {
+        self.inner.close()
     }
 }

@@ -297,11 +297,13 @@ impl Rates {
     }
 
     /// Accounts whose queued mail must be on hold before anything is delivered: those that are locked, and those with which
-    /// the last run was not done. To be asked once, at start, after [`Rates::load`].
+    /// the last run was not done. To be asked at start, again and again until there is an answer: from then on those accounts
+    /// are locked, too, whether or not [`Rates::load`] could do it.
     ///
     /// # Errors
     /// [`StoreError`] when the state store does not answer.
     pub async fn to_be_held(&self, now: Timestamp) -> Result<BTreeSet<String>, StoreError> {
+        self.locks.load(now).await?;
         let mut accounts: BTreeSet<String> =
             self.locks.all().into_iter().map(|(account, _)| account).collect();
         let mut after = None;

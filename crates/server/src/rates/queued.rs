@@ -4,7 +4,9 @@
 //! Runs beside the session that has noticed; mail that others send does not wait for it. It releases nothing: that is for an
 //! operator (`staffetta queue release --account`). A message that is being delivered at this moment may still arrive.
 //! When the server ends before all is on hold, the next start does the rest before anything is delivered; what an operator
-//! has released by then stays released. A crash in the seconds in which that an account was found out is not yet on disk
+//! has released by then stays released. When the state store does not say then whose mail that is, mail is delivered all the
+//! same, as that of everybody else must not wait for it; it is asked again until it answers, and what is in the queue at
+//! that time is held. Nothing is lost either way. A crash in the seconds in which that an account was found out is not yet on disk
 //! (`[store.state] flush_millis`) forgets that it was.
 
 use std::collections::BTreeSet;
@@ -19,11 +21,17 @@ use store::{
 
 use crate::clock;
 use crate::maillog::Level;
-use crate::runner::Message;
+use crate::runner::{Message, RunnerHandle};
 use crate::services::Shared;
 
 /// Messages looked at in one go.
 const PAGE: usize = 500;
+/// How long a start waits for the state store to say whose mail is to be held.
+const PATIENCE: Duration = Duration::from_secs(3);
+/// When that is tried again after it has failed: twice as long after each time.
+const TRY_AGAIN_MIN: Duration = Duration::from_secs(1);
+/// The longest time between two tries.
+const TRY_AGAIN_MAX: Duration = Duration::from_secs(60);
 /// What was being taken while the account was found out is in the queue by then.
 const AGAIN_AFTER: Duration = Duration::from_secs(10);
 
@@ -52,36 +60,68 @@ pub(super) fn hold(shared: &Arc<Shared>, account: &str) {
 }
 
 /// Before anything is delivered: holds what locked accounts have queued, and what was not yet held when the server ended.
-pub(crate) async fn hold_at_start(shared: &Shared) {
-    let accounts = match shared.rates.to_be_held(clock::now()).await {
-        Ok(accounts) if accounts.is_empty() => return,
-        Ok(accounts) => accounts,
-        Err(error) => {
-            let text = format!("whose queued mail has to be held is not known: {error}");
-            return shared.log.notice(Level::Error, &text);
+/// What cannot be done within [`PATIENCE`] is tried again beside deliveries.
+pub(crate) async fn hold_at_start(shared: &Arc<Shared>) {
+    if let Err(why) = hold_all(shared, None).await {
+        let text = format!("{why}; it is tried again, and mail goes on meanwhile");
+        shared.log.notice(Level::Error, &text);
+        let shared = Arc::clone(shared);
+        tokio::spawn(async move { hold_later(&shared).await });
+    }
+}
+
+/// Tries again until it is done, or the daemon stops.
+async fn hold_later(shared: &Shared) {
+    let mut stopping = shared.stopping.subscribe();
+    let mut wait = TRY_AGAIN_MIN;
+    loop {
+        if tokio::time::timeout(wait, stopping.wait_for(|stopping| *stopping)).await.is_ok() {
+            // The next start does it.
+            return;
         }
-    };
+        if hold_all(shared, Some(&shared.runner)).await.is_ok() {
+            shared.log.notice(Level::Info, "what accounts that look broken into have queued is on hold now");
+            return;
+        }
+        wait = (wait * 2).min(TRY_AGAIN_MAX);
+    }
+}
+
+/// Holds what all such accounts have queued; the runner, when it is at work, hears of each message. `Err` says why it could
+/// not be done, or not all of it.
+async fn hold_all(shared: &Shared, runner: Option<&RunnerHandle>) -> Result<(), String> {
+    let asked = tokio::time::timeout(PATIENCE, shared.rates.to_be_held(clock::now())).await;
+    let asked = asked.map_err(|_| "no answer in time".to_owned());
+    let accounts = asked
+        .and_then(|asked| asked.map_err(|error| error.to_string()))
+        .map_err(|why| format!("whose queued mail has to be held is not known: {why}"))?;
+    if accounts.is_empty() {
+        return Ok(());
+    }
     let mut after = None;
     loop {
-        match next_page_of_all(shared, &accounts, &mut after).await {
+        match next_page_of_all(shared, &accounts, (&mut after, runner)).await {
             Ok(true) => {}
             Ok(false) => break,
             Err(error) => {
-                let text = format!("what {} accounts have queued could not be held: {error}", accounts.len());
-                return shared.log.notice(Level::Error, &text);
+                return Err(format!(
+                    "what {} accounts have queued could not be held: {error}",
+                    accounts.len()
+                ));
             }
         }
     }
     for account in &accounts {
         let _ = shared.rates.sweep_ends(account, clock::now()).await;
     }
+    Ok(())
 }
 
-/// False when the queue ends. The runner is not there yet: it finds what is held as it is.
+/// False when the queue ends. Without a runner nobody needs to hear of it: it will find what is held as it is.
 async fn next_page_of_all(
     shared: &Shared,
     accounts: &BTreeSet<String>,
-    after: &mut Option<QueueId>,
+    (after, runner): (&mut Option<QueueId>, Option<&RunnerHandle>),
 ) -> Result<bool, StoreError> {
     let page = shared.store.list(Page { after: *after, limit: PAGE }).await?;
     let Some(last) = page.last() else { return Ok(false) };
@@ -95,6 +135,9 @@ async fn next_page_of_all(
     let found: Vec<(QueueId, String)> = page.iter().filter_map(account).collect();
     let (held, settled) = settle(shared, found.iter().map(|(id, _)| *id).collect()).await;
     for id in held {
+        if let Some(runner) = runner {
+            runner.send(Message::Event(Event::Held(id))).await;
+        }
         let account = found.iter().find(|(found, _)| *found == id).map(|(_, account)| account.as_str());
         shared.log.notice(Level::Warning, &line(id, account.unwrap_or_default()));
     }

@@ -1,5 +1,9 @@
 //! What is held of what an account has queued, with the real services over stores that fail where a test says so.
 
+use std::sync::atomic::Ordering;
+
+use antispam::connect::rates;
+use antispam::connect::rates::locks::Lock;
 use mail::ReversePath;
 use store::{MessageRecord, NewBody, NewMessage, Origin, QueueStore as _, RecipientRecord};
 
@@ -58,4 +62,66 @@ async fn what_is_on_hold_is_not_delivered_although_others_could_not_be_held() {
         assert_eq!(told(&mut house).await, Some(id));
     }
     assert_eq!(held(&house).await, [1, 3]);
+}
+
+/// A lock of an account, as it was written down before the last stop.
+async fn locked(house: &House, account: &str) {
+    let lock = Lock { since_seconds: 1, event: rates::Event::NewRecipient, count: 9, limit: 3 };
+    // By another than the house's, which is to find it in the store.
+    rates::Rates::new(Arc::clone(&house.state) as _).lock(account, lock, clock::now()).await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn at_start_all_is_held_before_there_is_a_runner() {
+    let mut house = House::new(CONFIGURATION).await;
+    locked(&house, JOE).await;
+    for (id, account) in [(1, JOE), (2, "ann@a.test"), (3, JOE)] {
+        queued(&house, id, account).await;
+    }
+    hold_at_start(&house.current.get().shared).await;
+    assert_eq!(held(&house).await, [1, 3]);
+    assert_eq!(told(&mut house).await, None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn when_it_is_not_known_whose_mail_to_hold_it_is_asked_until_it_is() {
+    let mut house = House::new(CONFIGURATION).await;
+    locked(&house, JOE).await;
+    for (id, account) in [(1, JOE), (2, "ann@a.test"), (3, JOE)] {
+        queued(&house, id, account).await;
+    }
+    let shared = Arc::clone(&house.current.get().shared);
+    house.state.failing_scans.store(5, Ordering::Relaxed);
+    super::super::load(&shared).await;
+    hold_at_start(&shared).await;
+    assert_eq!(held(&house).await, [0; 0], "the start does not wait for ever");
+    // What has arrived in the meantime is as suspicious; what an operator has released meanwhile is not.
+    queued(&house, 4, JOE).await;
+    let released = vec![Change::Held(Hold::Operator), Change::Released { next_attempt: clock::now() }];
+    let released = Settlement { id: QueueId(3), changes: released };
+    house.store.settle(vec![released]).await.unwrap();
+    // One message cannot be held at first.
+    house.store.unsettled.lock().unwrap().insert(QueueId(1));
+    assert_eq!(told(&mut house).await, Some(4));
+    assert!(shared.rates.locks().of(JOE).is_some(), "and the account is locked again");
+    house.store.unsettled.lock().unwrap().clear();
+    assert_eq!(told(&mut house).await, Some(1));
+    assert_eq!(held(&house).await, [1, 4]);
+    assert_eq!(told(&mut house).await, None);
+    assert_eq!(house.state.failing_scans.load(Ordering::Relaxed), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stop_leaves_it_to_the_next_start() {
+    let mut house = House::new(CONFIGURATION).await;
+    locked(&house, JOE).await;
+    queued(&house, 1, JOE).await;
+    let shared = Arc::clone(&house.current.get().shared);
+    house.state.failing_scans.store(1, Ordering::Relaxed);
+    hold_at_start(&shared).await;
+    shared.stopping.send_replace(true);
+    assert_eq!(told(&mut house).await, None);
+    assert_eq!(held(&house).await, [0; 0]);
+    hold_at_start(&shared).await;
+    assert_eq!(held(&house).await, [1]);
 }
