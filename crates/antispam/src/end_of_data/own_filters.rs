@@ -4,21 +4,25 @@
 //! ([`crate::learn::correction`]); it is told in the same symbols, with one more that says whose filter has spoken. Nobody else's
 //! copy tells of it. A filter that has learnt too little, cannot be read or has no time left is silent, and the shared one
 //! stands. Models are read when they are needed and kept as long as there is memory for them; all of it is done on
-//! the threads for expensive work, for at most [`ASKED_MAX`] filters a letter.
+//! the threads for expensive work, for at most [`ASKED_MAX`] filters a letter. A correction that was fitted to a shared filter
+//! which is another by now speaks only for letters, until it is fitted anew, apart from mail ([`OwnFilters::refit`]).
+
+mod outdated;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use mail::Address;
 use policy::{CheckEnd, Facts, Finding, Findings, MessageFacts, SymbolDef};
 
+use self::outdated::Outdated;
 use super::bayes;
 use crate::groups::{BAYES, symbols};
 use crate::learn::kept::Kept;
 use crate::learn::tokens::features_of;
-use crate::learn::{Correction, Filters, LearnError, LearnSettings, Model, Opinion, Owner};
+use crate::learn::{Correction, Filters, LearnError, LearnSettings, Model, Opinion, Owner, School};
 use crate::letter;
 use crate::work;
 
@@ -64,6 +68,15 @@ pub struct Heard {
     pub end: CheckEnd,
 }
 
+/// What was fitted anew.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Refitted {
+    /// How many corrections.
+    pub count: usize,
+    /// Why others could not be.
+    pub troubles: Vec<String>,
+}
+
 impl OwnFilters {
     /// Those in `folder`, the shared filter's.
     #[must_use]
@@ -73,6 +86,7 @@ impl OwnFilters {
             shared: Kept::shared(folder.clone()),
             ready: Mutex::new(Ready::new(memory)),
             troubles: Mutex::default(),
+            outdated: Mutex::default(),
             folder,
         };
         Self { kind: settings.filters, inner: Arc::new(inner) }
@@ -115,6 +129,35 @@ impl OwnFilters {
         troubles.values().cloned().collect()
     }
 
+    /// Fits corrections anew whose shared filter has become another: those in memory and those that have spoken since, the one
+    /// that was asked last first, until `time_max` is over; at least one, when there is any. Those that are left wait for the
+    /// next time; those that nobody asks never cost anything. Blocks.
+    #[must_use]
+    pub fn refit(&self, school: &School, time_max: Duration) -> Refitted {
+        let started = Instant::now();
+        let mut refitted = Refitted::default();
+        // To this one they are added; while it cannot be read they stay as they are.
+        let Ok(shared) = self.inner.shared.current() else { return refitted };
+        let ready = self.inner.ready().outdated(shared.as_deref());
+        ready.iter().for_each(|owner| self.inner.outdated().put(owner));
+        while let Some(owner) = self.inner.outdated().pop() {
+            let done = school.own(owner.clone()).refit(shared.as_deref());
+            // It is read again when it is needed.
+            self.inner.ready().forget(&owner);
+            match done {
+                Ok(done) => refitted.count += usize::from(done),
+                Err(error) if refitted.troubles.len() < TROUBLES_MAX => {
+                    refitted.troubles.push(format!("the filter of {owner}: {error}"));
+                }
+                Err(_) => {}
+            }
+            if started.elapsed() >= time_max {
+                break;
+            }
+        }
+        refitted
+    }
+
     /// Whose filters are to be asked, in the order of their first recipients.
     fn owners(&self, mailboxes: &[Option<Address>]) -> Vec<(Owner, Vec<usize>)> {
         let mut places: HashMap<Owner, usize> = HashMap::new();
@@ -140,6 +183,7 @@ struct Inner {
     shared: Kept<Model>,
     ready: Mutex<Ready>,
     troubles: Mutex<BTreeMap<Owner, String>>,
+    outdated: Mutex<Outdated>,
 }
 
 impl Inner {
@@ -166,10 +210,16 @@ impl Inner {
         }
         let Ok(features) = read() else { return Heard { spoken: Vec::new(), end: CheckEnd::Unknown } };
         // A shared one that cannot be read is told of by its own check.
-        let shared = self.shared.current().ok().flatten().map(|model| model.judge(&features));
+        let shared = self.shared.current();
+        if let Ok(shared) = &shared {
+            let outdated = models.iter().filter(|(_, _, model)| model.is_outdated(shared.as_deref()));
+            outdated.for_each(|(owner, _, _)| self.outdated().put(owner));
+        }
+        let shared = shared.ok().flatten();
+        let alone = shared.as_ref().map(|model| model.judge(&features));
         for (owner, recipients, model) in models {
-            let both = model.together(shared.as_ref(), &features);
-            heard.spoken.push(Spoken { recipients, findings: told(&owner, shared.as_ref(), &both) });
+            let both = model.together(shared.as_deref().zip(alone.as_ref()), &features);
+            heard.spoken.push(Spoken { recipients, findings: told(&owner, alone.as_ref(), &both) });
         }
         heard
     }
@@ -181,7 +231,7 @@ impl Inner {
         let current = kept.current();
         let mut ready = self.ready();
         match &current {
-            Ok(Some(model)) => ready.put(owner, kept, model.memory_bytes()),
+            Ok(Some(model)) => ready.put(owner, kept, model),
             Ok(None) | Err(_) => ready.forget(owner),
         }
         drop(ready);
@@ -196,8 +246,12 @@ impl Inner {
         current
     }
 
-    fn ready(&self) -> std::sync::MutexGuard<'_, Ready> {
+    fn ready(&self) -> MutexGuard<'_, Ready> {
         self.ready.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn outdated(&self) -> MutexGuard<'_, Outdated> {
+        self.outdated.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -232,6 +286,7 @@ struct Ready {
 #[derive(Debug)]
 struct Place {
     kept: Arc<Kept<Correction>>,
+    model: Arc<Correction>,
     bytes: usize,
     asked: u64,
 }
@@ -248,11 +303,20 @@ impl Ready {
         Some(Arc::clone(&place.kept))
     }
 
-    /// Keeps a model of so many octets; those that were not asked for longest give way. One is always kept.
-    fn put(&mut self, owner: &Owner, kept: Arc<Kept<Correction>>, bytes: usize) {
+    /// Those that were fitted to another shared model, the one that was asked last at the end.
+    fn outdated(&self, shared: Option<&Model>) -> Vec<Owner> {
+        let outdated = self.kept.iter().filter(|(_, place)| place.model.is_outdated(shared));
+        let mut outdated: Vec<(u64, &Owner)> = outdated.map(|(owner, place)| (place.asked, owner)).collect();
+        outdated.sort_unstable();
+        outdated.into_iter().map(|(_, owner)| owner.clone()).collect()
+    }
+
+    /// Keeps a model; those that were not asked for longest give way. One is always kept.
+    fn put(&mut self, owner: &Owner, kept: Arc<Kept<Correction>>, model: &Arc<Correction>) {
         self.forget(owner);
+        let bytes = model.memory_bytes();
         self.bytes += bytes;
-        self.kept.insert(owner.clone(), Place { kept, bytes, asked: self.now });
+        self.kept.insert(owner.clone(), Place { kept, model: Arc::clone(model), bytes, asked: self.now });
         while self.bytes > self.memory_bytes_max && self.kept.len() > 1 {
             let Some(oldest) =
                 self.kept.iter().min_by_key(|(_, place)| place.asked).map(|(owner, _)| owner.clone())

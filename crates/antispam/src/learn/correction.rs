@@ -69,12 +69,13 @@ impl Correction {
                 Row { features: &sample.features, sign, start, cost: cost(counts, sample.class) }
             })
             .collect();
-        Self {
-            groups: descend(&rows),
-            counts,
-            state: samples.state(),
-            shared_state: shared.map_or(0, |model| model.state),
-        }
+        Self { groups: descend(&rows), counts, state: samples.state(), shared_state: state_of(shared) }
+    }
+
+    /// True when it was fitted to what another shared model said.
+    #[must_use]
+    pub fn is_outdated(&self, shared: Option<&Model>) -> bool {
+        self.shared_state != state_of(shared)
     }
 
     /// By how much the log-odds of spam are other than the shared filter's.
@@ -91,10 +92,20 @@ impl Correction {
         sum * heard(self.counts)
     }
 
+    /// By how much it moves the log-odds that this shared filter gives. One that was fitted to another is heard only where it
+    /// speaks for a letter: of what it has against it the shared filter may have learnt the same since, and both together
+    /// would cost mail that nobody has said anything about.
+    #[must_use]
+    pub fn moves(&self, shared: Option<&Model>, features: &Features) -> f64 {
+        let own = self.log_odds(features);
+        if self.is_outdated(shared) { own.min(0.0) } else { own }
+    }
+
     /// What the shared filter, when it says anything, and this one say together.
     #[must_use]
-    pub fn together(&self, shared: Option<&Opinion>, features: &Features) -> Opinion {
-        let own = self.log_odds(features);
+    pub fn together(&self, shared: Option<(&Model, &Opinion)>, features: &Features) -> Opinion {
+        let (model, shared) = shared.unzip();
+        let own = self.moves(model, features);
         let sum = |of: fn(&Opinion) -> f64| probability(shared.map_or(0.0, |shared| logit(of(shared))) + own);
         let cautious = sum(|opinion| opinion.cautious);
         let says_ham = own < 0.0 || shared.is_some_and(|shared| shared.verdict == Verdict::Ham);
@@ -178,6 +189,11 @@ impl Correction {
         let known = ids.iter().filter(|id| text.is_some_and(|text| text.weight(**id).is_some())).count();
         if ids.is_empty() { 0.0 } else { known as f64 / ids.len() as f64 }
     }
+}
+
+/// By what a shared model is known again.
+fn state_of(shared: Option<&Model>) -> u64 {
+    shared.map_or(0, |model| model.state)
 }
 
 /// A letter, on which side it is, and what is said of it already.
@@ -320,7 +336,7 @@ mod tests {
         for (class, number) in [(Class::Ham, 7001), (Class::Spam, 7001), (Class::Ham, 7002)] {
             let features = features(letter(class, number).as_bytes());
             let alone = shared.judge(&features);
-            let both = own.together(Some(&alone), &features);
+            let both = own.together(Some((&shared, &alone)), &features);
             assert_eq!(both.cautious >= 0.5, alone.cautious >= 0.5);
             assert!((both.cautious - alone.cautious).abs() < 0.05, "{alone:?} {both:?}");
         }
@@ -335,7 +351,7 @@ mod tests {
         assert!(!own.is_empty() && own.shared_state == shared.state);
         let such = features(letter(Class::Spam, 7001).as_bytes());
         let alone = shared.judge(&such);
-        let both = own.together(Some(&alone), &such);
+        let both = own.together(Some((&shared, &alone)), &such);
         assert!(alone.cautious > 0.99 && both.cautious < 0.9, "{alone:?} {both:?}");
         assert!(own.reasons(&such, 5).iter().all(|reason| reason.weight < 0.0));
         // Who has said much of one kind alone is heard the less.
@@ -345,6 +361,25 @@ mod tests {
         // What has little in common with them is judged nearly as before.
         let other = features("Subject: Привет\n\nСовсем другие слова, которых никто не учил.\n".as_bytes());
         assert!(own.log_odds(&other).abs() < own.log_odds(&such).abs() / 4.0, "{}", own.log_odds(&other));
+    }
+
+    #[test]
+    fn one_that_was_fitted_to_another_shared_filter_only_speaks_for_letters() {
+        let folder = tempfile::tempdir().unwrap();
+        let (before, now) = (shared(), filled(folder.path(), 230).fit().unwrap().unwrap());
+        let mut said: Vec<_> = (0..6).map(|n| (Class::Spam, n, Class::Ham)).collect();
+        said.extend((100..106).map(|n| (Class::Ham, n, Class::Spam)));
+        let own = Correction::fitted(&samples(&said), Some(&before));
+        assert!(!own.is_outdated(Some(&before)) && own.is_outdated(Some(&now)) && own.is_outdated(None));
+        let [spam, ham] = [Class::Spam, Class::Ham].map(|class| features(letter(class, 7001).as_bytes()));
+        assert!(own.log_odds(&spam) < 0.0 && own.log_odds(&ham) > 0.0);
+        for shared in [Some(&now), None] {
+            assert!((own.moves(shared, &spam) - own.log_odds(&spam)).abs() < f64::EPSILON);
+            assert!(own.moves(shared, &ham).abs() < f64::EPSILON);
+        }
+        assert!((own.moves(Some(&before), &ham) - own.log_odds(&ham)).abs() < f64::EPSILON);
+        let alone = now.judge(&ham);
+        assert!((own.together(Some((&now, &alone)), &ham).cautious - alone.cautious).abs() < 0.001);
     }
 
     #[test]

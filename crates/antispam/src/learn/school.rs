@@ -11,6 +11,7 @@ use std::path::PathBuf;
 use mail::Address;
 
 use super::filter::{self, Filter, LEARNT_MIN, LearnError, OWN_LEARNT_MIN};
+use super::model::Model;
 use super::owner::{self, Filters, Owner};
 use super::samples::Counts;
 use super::settings::LearnSettings;
@@ -149,14 +150,14 @@ impl School {
         owner::all(&self.folder, usize::MAX)
     }
 
-    /// The filters for which something waits to be learnt, the shared one last: what somebody says is compared with what it
-    /// thought before.
+    /// The filters for which something waits to be learnt, the shared one first: the others are fitted to what it makes of it.
     ///
     /// # Errors
     /// When the folders cannot be listed.
     pub fn waiting(&self) -> io::Result<Vec<Pupil>> {
         let own = self.owners()?.into_iter().map(|owner| self.own(owner));
-        Ok(own.chain([self.shared()]).filter(|pupil| !waiting::is_empty(&pupil.folder)).collect())
+        let all = std::iter::once(self.shared()).chain(own);
+        Ok(all.filter(|pupil| !waiting::is_empty(&pupil.folder)).collect())
     }
 
     /// Makes sure that there is room for a pupil that has learnt nothing yet.
@@ -224,6 +225,23 @@ impl Pupil {
         // A shared one that cannot be read has nothing to be corrected.
         let shared = filter::load(&self.shared).ok().flatten();
         Ok(filter.fit_correction(shared.as_ref())?.map(|correction| correction.counts))
+    }
+
+    /// Fits the correction of the shared model anew to the messages that were kept, when it was fitted to another one than
+    /// `shared`; true when that was done. False when there is none, and while somebody else is at it.
+    ///
+    /// # Errors
+    /// When its files cannot be read, or the disk does not take it; then the one before stays.
+    pub fn refit(&self, shared: Option<&Model>) -> Result<bool, LearnError> {
+        let fitted = filter::load_correction(&self.folder)?;
+        if !fitted.is_some_and(|fitted| fitted.is_outdated(shared)) {
+            return Ok(false);
+        }
+        let filter = match self.open(false) {
+            Err(LearnError::Busy(_)) => return Ok(false),
+            opened => opened?,
+        };
+        filter.fit_correction(shared).map(|_| true)
     }
 
     /// Learns what waits, and fits the model when it is time. None when nothing waits, or somebody else is at it and it is not to

@@ -1,5 +1,7 @@
 //! What the daemon learns by itself, a round a minute: from Junk folders when their time has come, from sure verdicts, and what
-//! others let wait (`staffetta learn --later`). All of it waits beside the filter first, and is learnt together.
+//! others let wait (`staffetta learn --later`). All of it waits beside the filter first, and is learnt together. Then filters
+//! of domains and accounts that speak on top of a shared one which is another by now are fitted to it, for a few seconds of
+//! each round.
 //!
 //! On threads that may block, one round at a time. While the filter is somebody else's it waits. Trouble is told once,
 //! until it is another.
@@ -8,6 +10,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use antispam::end_of_data::own_filters::Refitted;
 use antispam::learn::junk::Watch;
 use config::Loaded;
 use tokio::time::Instant;
@@ -22,6 +25,9 @@ const EVERY: Duration = Duration::from_secs(60);
 /// Messages of Junk folders that are read in one round.
 pub const READS_MAX: usize = 1_000;
 
+/// Time of a round in which filters of domains and accounts are fitted to the shared one: a sixth of it at most, however many
+/// there are.
+const REFIT_TIME_MAX: Duration = Duration::from_secs(10);
 /// Troubles of filters that are told of one round.
 const TROUBLES_MAX: usize = 5;
 
@@ -90,6 +96,13 @@ impl Round {
             }
             Err(error) => troubles.push(error),
         }
+        match self.refit(services).await {
+            Ok((refitted, failed)) => {
+                refitted.iter().for_each(|text| services.shared.log.notice(Level::Info, text));
+                troubles.extend(failed);
+            }
+            Err(error) => troubles.push(error),
+        }
         for trouble in troubles.iter().filter(|trouble| !self.told.contains(trouble)) {
             let text = format!("the classifier could not learn: {trouble}");
             services.shared.log.notice(Level::Warning, &text);
@@ -135,6 +148,18 @@ impl Round {
             Ok::<_, LearnError>(take_in(&waiting))
         });
         learnt.await.map_err(|panic| panic.to_string())?.map_err(|error| error.to_string())
+    }
+
+    /// Fits filters of domains and accounts to the shared one as it is now; gives what was done and what went wrong, in words.
+    async fn refit(&self, services: &Arc<Services>) -> Result<(Option<String>, Vec<String>), String> {
+        let (judge, school) = (Arc::clone(&services.judge), self.places.school(services));
+        let refitted =
+            tokio::task::spawn_blocking(move || judge.own_filters().refit(&school, REFIT_TIME_MAX));
+        let Refitted { count, mut troubles } = refitted.await.map_err(|panic| panic.to_string())?;
+        troubles.truncate(TROUBLES_MAX);
+        let done =
+            format!("{count} filters of domains or accounts were fitted to the shared one as it is now");
+        Ok(((count > 0).then_some(done), troubles))
     }
 }
 

@@ -131,7 +131,7 @@ impl Classifier {
     fn judge(&self, features: &Features) -> Opinion {
         let shared = self.shared.as_ref().map(|model| model.judge(features));
         match (&self.own, shared) {
-            (Some((_, own)), shared) => own.together(shared.as_ref(), features),
+            (Some((_, own)), shared) => own.together(self.shared.as_deref().zip(shared.as_ref()), features),
             (None, Some(shared)) => shared,
             // There is one of them.
             (None, None) => Opinion { score: 0.5, cautious: 0.5, coverage: 0.0, verdict: Verdict::Unsure },
@@ -142,7 +142,7 @@ impl Classifier {
     fn reasons(&self, features: &Features) -> Vec<(String, Vec<Reason>)> {
         let mut all = Vec::new();
         if let Some((owner, own)) = &self.own {
-            let moved = own.log_odds(features);
+            let moved = own.moves(self.shared.as_deref(), features);
             all.push((format!("{moved:+.2} by {}", called(Some(owner))), own.reasons(features, REASONS)));
         }
         if let Some(shared) = &self.shared {

@@ -151,3 +151,56 @@ async fn what_is_told_is_both_together() {
         mark.evidence
     );
 }
+
+/// The state of the shared model that the filter of this owner was fitted to.
+fn fitted_to(folder: &Path, owner: &str) -> u64 {
+    let own = Owner::parse(owner).unwrap().folder(folder);
+    crate::learn::filter::load_correction(&own).unwrap().unwrap().shared_state
+}
+
+#[tokio::test]
+async fn who_is_asked_is_fitted_to_a_shared_filter_that_became_another() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path();
+    let before = crate::learn::tests::filled(at, 220).fit().unwrap().unwrap();
+    for owner in ["joe@a.test", "ann@a.test", "jim@a.test"] {
+        taught(at, Filters::Account, owner, 20, true);
+    }
+    let school = School::new(at.to_owned(), &settings(Filters::Account), &BayesSettings::default());
+    let filters = OwnFilters::new(at.to_owned(), &settings(Filters::Account));
+    let spam = message("a@far.test", &letter(Class::Spam, 9001));
+    let ask = async |owner: &str| filters.ask(&spam, &mailboxes(&[owner]), TIME).await.unwrap();
+    ask("ann@a.test").await;
+    assert_eq!(filters.refit(&school, TIME), Refitted::default(), "it is as it was fitted to");
+
+    let after = crate::learn::tests::filled(at, 240).fit().unwrap().unwrap();
+    assert_ne!(before.state, after.state);
+    let all = || ["joe@a.test", "ann@a.test", "jim@a.test"].map(|owner| fitted_to(at, owner));
+    assert!(symbols_for(&ask("joe@a.test").await, 0).contains(&"BAYES_ACCOUNT"), "it speaks meanwhile");
+    // No more than there is time for, who was asked last first.
+    assert_eq!(filters.refit(&school, Duration::ZERO).count, 1);
+    assert_eq!(all(), [after.state, before.state, before.state]);
+    // Not while somebody else is at it; it waits again when it is asked again.
+    let ann = school.own(Owner::parse("ann@a.test").unwrap());
+    let held = ann.open(false).unwrap();
+    assert_eq!(filters.refit(&school, TIME), Refitted::default());
+    drop(held);
+    assert_eq!(filters.refit(&school, TIME), Refitted::default());
+    ask("ann@a.test").await;
+    assert_eq!(filters.refit(&school, TIME).count, 1);
+    assert_eq!(all(), [after.state, after.state, before.state], "nobody has asked the third");
+    let kept = crate::learn::filter::load_correction(&ann.folder).unwrap().unwrap();
+    assert_eq!((kept.counts.ham, kept.counts.spam), (20, 20), "to all that it was told");
+    let fresh = Correction::fitted(ann.open(false).unwrap().samples(), Some(&after));
+    assert_eq!(kept, fresh);
+
+    // While the shared one cannot be read nothing is fitted to its absence.
+    ask("jim@a.test").await;
+    fs::write(at.join("model"), b"broken").unwrap();
+    assert_eq!(filters.refit(&school, TIME).count, 1, "the last good one is in use");
+    assert_eq!(fitted_to(at, "jim@a.test"), after.state);
+    let anew = OwnFilters::new(at.to_owned(), &settings(Filters::Account));
+    anew.ask(&spam, &mailboxes(&["jim@a.test"]), TIME).await.unwrap();
+    assert_eq!(anew.refit(&school, TIME), Refitted::default());
+    assert_eq!(fitted_to(at, "jim@a.test"), after.state);
+}

@@ -72,9 +72,9 @@ impl Lesson {
         Ok(())
     }
 
-    /// Fits those that have learnt enough for it.
+    /// Fits those that have learnt enough for it; the shared one first, as somebody's own is fitted to what that says.
     pub(in crate::commands) fn end(&mut self) -> Result<(), Failure> {
-        for one in &mut self.all {
+        for one in self.all.iter_mut().rev() {
             one.is_fitted = one.pupil.keep_up(&one.filter)?;
         }
         Ok(())
