@@ -27,7 +27,7 @@ Examples:
   staffetta config check && systemctl reload staffetta")]
     Check {
         /// The configuration file
-        #[arg(default_value = super::CONFIG_FILE)]
+        #[arg(default_value = super::CONFIG_FILE, env = "STAFFETTA_CONFIG", hide_env_values = true)]
         file: PathBuf,
         /// Print a list of objects instead, for programs
         #[arg(long)]
@@ -40,7 +40,7 @@ Examples:
   diff <(staffetta config show old.toml) <(staffetta config show new.toml)")]
     Show {
         /// The configuration file
-        #[arg(default_value = super::CONFIG_FILE)]
+        #[arg(default_value = super::CONFIG_FILE, env = "STAFFETTA_CONFIG", hide_env_values = true)]
         file: PathBuf,
     },
 }

@@ -138,7 +138,7 @@ impl Status {
         let state = match (&self.trouble, self.fitted, self.missing) {
             (Some(trouble), ..) => trouble.clone(),
             (None, Some(_), _) => "judges".to_owned(),
-            (None, None, [ham, spam]) => format!("{ham} ham and {spam} spam are missing"),
+            (None, None, missing) => said(missing),
         };
         format!("{}\t{} ham\t{} spam\t{state}\n", called(self.pupil.owner.as_ref()), self.ham, self.spam)
     }
@@ -148,12 +148,9 @@ impl Status {
         let mut text = format!("{ham} ham and {spam} spam are learnt, of {kept} that are kept\n");
         match self.missing {
             [0, 0] => {}
-            [ham, spam] if self.pupil.owner.is_some() => text.push_str(&format!(
-                "it says nothing yet, and the shared filter judges: {ham} ham and {spam} spam are missing\n"
-            )),
-            [ham, spam] => {
-                text.push_str(&format!("nothing is judged yet: {ham} ham and {spam} spam are missing\n"));
-            }
+            missing if self.pupil.owner.is_some() => text
+                .push_str(&format!("it says nothing yet, and the shared filter judges: {}\n", said(missing))),
+            missing => text.push_str(&format!("nothing is judged yet: {}\n", said(missing))),
         }
         if let Some([ham, spam]) = self.fitted {
             text.push_str(&format!("judged by {} features of {ham} ham and {spam} spam\n", self.features));
@@ -181,5 +178,26 @@ impl Status {
             text.push_str(&format!("{trouble}\n"));
         }
         text
+    }
+}
+
+/// What is missing, of ham and of spam; of something there is.
+fn said(missing: [u64; 2]) -> String {
+    match missing {
+        [ham, 0] => format!("{ham} ham are missing"),
+        [0, spam] => format!("{spam} spam are missing"),
+        [ham, spam] => format!("{ham} ham and {spam} spam are missing"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_is_missing_is_said_to_be() {
+        assert_eq!(said([200, 0]), "200 ham are missing");
+        assert_eq!(said([0, 3]), "3 spam are missing");
+        assert_eq!(said([7, 3]), "7 ham and 3 spam are missing");
     }
 }
