@@ -1,9 +1,11 @@
 //! Filters of domains and accounts, on top of the shared one: the same letter to two people, who think otherwise of such.
 
+use std::io::Write as _;
 use std::path::Path;
+use std::process::Stdio;
 
-use crate::codes;
 use crate::judging::House;
+use crate::{codes, queue_id};
 
 const JOE: &str = "joe@example.test";
 const ANN: &str = "ann@example.test";
@@ -58,6 +60,31 @@ fn tool(house: &House, arguments: &[&str]) -> String {
     let text = String::from_utf8(output.stdout).unwrap();
     assert!(output.status.success(), "{arguments:?}: {text}{}", String::from_utf8_lossy(&output.stderr));
     text
+}
+
+/// As an IMAP server does it: a letter on standard input.
+fn piped(house: &House, arguments: &[&str], text: &str) -> (bool, String) {
+    let mut child = house
+        .daemon
+        .command(&[&["learn"], arguments, &["-"]].concat())
+        .arg("--config")
+        .arg(house.daemon.configuration())
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    // One that refuses at once does not read it.
+    drop(child.stdin.take().unwrap().write_all(text.as_bytes()));
+    let output = child.wait_with_output().unwrap();
+    let said = if output.status.success() { output.stdout } else { output.stderr };
+    (output.status.success(), String::from_utf8(said).unwrap())
+}
+
+/// Waits until `staffetta bayes status --all` has this line.
+fn wait_for(house: &House, line: &str) {
+    let all = || tool(house, &["bayes", "status", "--all"]);
+    assert!(support::wait_until(|| all().contains(line)), "{line}:\n{}{}", all(), house.daemon.log());
 }
 
 /// The text of the one message in a folder of somebody's that has these words.
@@ -180,6 +207,110 @@ fn what_a_user_moves_and_what_is_piped_teaches_his_own_filter() {
     );
     assert!(all().contains("the shared filter\t0 ham\t1 spam"), "{}", all());
     assert!(!all().contains("ann"), "{}", all());
+}
+
+#[test]
+fn a_domain_has_one_opinion_and_another_domain_another() {
+    const ZOE: &str = "zoe@other.test";
+    let rules = RULES.replace("\"account\"", "\"domain\"")
+        + "[[domain]]\nname = \"other.test\"\nrecipients = \"accounts\"\n\
+           deliver = \"maildir:mail/example.test/{local}/\"\n";
+    let mut house = house(&rules);
+    house.daemon.stop();
+    house.daemon.add_account(ZOE, "secret");
+    house.daemon.run();
+    let [news, plain] = samples(&house, 60);
+    // An account stands for its domain.
+    let learnt = tool(&house, &["learn", "--ham", "--for", JOE, &news]);
+    assert!(learnt.starts_with("the filter of example.test: 60 learnt"), "{learnt}");
+    tool(&house, &["learn", "--spam", "--for", "example.test", &plain]);
+    tool(&house, &["learn", "--spam", "--for", "@other.test", &news]);
+    tool(&house, &["learn", "--ham", "--for", ZOE, &plain]);
+    let status = tool(&house, &["bayes", "status", "--all"]);
+    for line in
+        ["the filter of example.test\t60 ham\t60 spam\tjudges", "the filter of other.test\t60 ham\t60 spam"]
+    {
+        assert!(status.contains(line), "{status}");
+    }
+    assert!(!status.contains("joe") && !status.contains("zoe"), "{status}");
+
+    let mut client = house.client("192.0.2.9", "mail.far.test");
+    assert_eq!(codes(&client.mail("shop@far.test", &[JOE, ANN, ZOE], &letter(true, 1000))), "250 2.0.0");
+    let words = "<1000.shop@far.test>";
+    for (who, folder, symbol) in
+        [(JOE, "new", "BAYES_00="), (ANN, "new", "BAYES_00="), (ZOE, ".Junk/new", "BAYES_99=")]
+    {
+        let mut text = None;
+        let is_there = || {
+            text = arrived(&house, who, folder, words);
+            text.is_some()
+        };
+        assert!(support::wait_until(is_there), "{who}: {}", house.daemon.log());
+        let text = text.unwrap();
+        assert!(text.contains("BAYES_DOMAIN=0.0") && text.contains(symbol), "{who}: {text}");
+    }
+}
+
+#[test]
+fn what_is_piped_in_somebodys_name_waits_for_his_own_filter() {
+    let mut house = house(RULES);
+    let put = |class: &str, who: &str, number| {
+        piped(&house, &[class, "--later", "--for", who], &letter(class == "--spam", number))
+    };
+    for (class, who, number) in [("--spam", JOE, 1), ("--spam", JOE, 2), ("--ham", JOE, 1), ("--ham", ANN, 1)]
+    {
+        assert_eq!(put(class, who, number), (true, "1 to be learnt\n".to_owned()));
+    }
+    // A slip of the pen makes no filter that nobody's mail would ask.
+    for (who, why) in [
+        ("joe@example.tset", "example.tset is none of the domains of this server: write joe@example.test"),
+        ("joe", "joe is none of the domains of this server: write joe@example.test"),
+    ] {
+        let (done, words) = put("--ham", who, 1);
+        assert!(!done && words.contains(why), "{words}");
+    }
+    let status = tool(&house, &["bayes", "status", "--for", JOE]);
+    assert!(status.contains("3 more wait to be learnt"), "{status}");
+    house.daemon.stop();
+    house.daemon.run();
+    wait_for(&house, "the filter of joe@example.test\t1 ham\t2 spam");
+    wait_for(&house, "the filter of ann@example.test\t1 ham\t0 spam");
+    wait_for(&house, "the shared filter\t1 ham\t2 spam");
+    assert!(!tool(&house, &["bayes", "status", "--all"]).contains("tset"));
+    // He has changed his mind.
+    assert!(piped(&house, &["--ham", "--later", "--for", JOE], &letter(true, 2)).0);
+    house.daemon.stop();
+    house.daemon.run();
+    wait_for(&house, "the filter of joe@example.test\t2 ham\t1 spam");
+}
+
+#[test]
+fn what_an_operator_says_of_a_letter_that_was_kept_back_teaches_those_it_came_to() {
+    let rules = format!(
+        "{}[[antispam.access]]\nstage = \"mail\"\ntable = \"inline:{{{{shop@far.test = SCORE 10}}}}\"\n",
+        RULES.replace("tag = 3.0", "quarantine = 8.0")
+    );
+    let house = house(&rules);
+    let mut client = house.client("192.0.2.9", "mail.far.test");
+    let id = queue_id(&client.mail("shop@far.test", &[JOE, ANN], &letter(true, 1)));
+    let second = queue_id(&client.mail("shop@far.test", &[JOE], &letter(true, 2)));
+    let said = tool(&house, &["quarantine", "learn", "--spam", &id, &second]);
+    assert!(said.contains("2 filters of those they came to have learnt them"), "{said}");
+    wait_for(&house, "the shared filter\t0 ham\t2 spam");
+    wait_for(&house, "the filter of joe@example.test\t0 ham\t2 spam");
+    wait_for(&house, "the filter of ann@example.test\t0 ham\t1 spam");
+    tool(&house, &["quarantine", "release", &id, "--also-learn-ham"]);
+    wait_for(&house, "the shared filter\t1 ham\t1 spam");
+    wait_for(&house, "the filter of joe@example.test\t1 ham\t1 spam");
+    wait_for(&house, "the filter of ann@example.test\t1 ham\t0 spam");
+    // What arrives is known again when ann moves it into Junk after all.
+    assert!(support::wait_until(|| arrived(&house, ANN, "new", "<1.shop@far.test>").is_some()));
+    let text = arrived(&house, ANN, "new", "<1.shop@far.test>").unwrap();
+    let (done, said) = piped(&house, &["--spam", "--for", ANN], &text);
+    assert!(
+        done && said.contains("the filter of ann@example.test: 0 learnt, 0 known before, 1 changed"),
+        "{said}"
+    );
 }
 
 #[test]

@@ -50,6 +50,9 @@ pub enum LearnError {
     /// There are enough filters of domains and accounts.
     #[error("there is no room for a filter of {0}'s own: see [antispam.learn] own_filters_max")]
     Full(Owner),
+    /// What was to be imported is not what an export gave.
+    #[error("{0}")]
+    Import(&'static str),
     /// The model's file is not as it was written.
     #[error(
         "{0} is damaged, or of another version; learning writes it anew, and so does: staffetta bayes fit"
@@ -145,7 +148,7 @@ impl Filter {
     /// # Errors
     /// When that is something else, or the disk does not take it.
     pub fn import(&mut self, bytes: &[u8], samples_max: u64) -> Result<(u64, Damage), LearnError> {
-        let imported = self.samples.import(bytes).map_err(|error| self.error("samples", error))?;
+        let imported = self.samples.import(bytes).map_err(LearnError::Import)?;
         self.samples.bound(samples_max);
         self.save()?;
         Ok(imported)

@@ -23,6 +23,9 @@ use super::tokens::Read;
 const FORMAT: &[u8] = b"staffetta bayes samples 2\n";
 /// How that line begins in every version.
 const ANY_FORMAT: &[u8] = b"staffetta bayes samples ";
+/// Why a file is none of these: the same words have other numbers there, so that no message would be known again.
+const OF_ANOTHER_VERSION: &str =
+    "these samples were learnt by another version, which reads messages into other features";
 /// Longest record, in octets: more than any message makes.
 const RECORD_BYTES_MAX: usize = 1 << 20;
 /// Octets that are no longer needed before the file is written anew.
@@ -121,7 +124,14 @@ impl Samples {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(error) => return Err(error),
         }
-        let mut samples = Self {
+        let mut samples = Self::new(path);
+        samples.take_in(&bytes)?;
+        Ok(samples)
+    }
+
+    /// None, that will be in this file.
+    fn new(path: &Path) -> Self {
+        Self {
             path: path.to_owned(),
             live: BTreeMap::new(),
             counts: Counts::default(),
@@ -130,9 +140,7 @@ impl Samples {
             next: 0,
             damage: Damage::default(),
             pending: Vec::new(),
-        };
-        samples.take_in(&bytes)?;
-        Ok(samples)
+        }
     }
 
     /// Takes records in; the octets that were good.
@@ -142,12 +150,10 @@ impl Samples {
             return Ok(());
         }
         let Some(records) = bytes.strip_prefix(FORMAT) else {
-            // The same words have other numbers there: no message would be known again.
             let why = if bytes.starts_with(ANY_FORMAT) {
-                "these samples were learnt by another version, which reads messages into other features: move the file \
-                 away and learn again"
+                format!("{OF_ANOTHER_VERSION}: move the file away and learn again")
             } else {
-                "this is not a file of samples of Staffetta"
+                "this is not a file of samples of Staffetta".to_owned()
             };
             return Err(io::Error::new(io::ErrorKind::InvalidData, why));
         };
@@ -296,10 +302,17 @@ impl Samples {
     /// Learns what another filter knew, from [`Samples::to_bytes`]; how many were new, and what was damaged.
     ///
     /// # Errors
-    /// When that is not a file of samples.
-    pub fn import(&mut self, bytes: &[u8]) -> io::Result<(u64, Damage)> {
-        let mut other = Self::open(Path::new(""))?;
-        other.take_in(bytes)?;
+    /// Why that is not a file of samples, or none of this version.
+    pub fn import(&mut self, bytes: &[u8]) -> Result<(u64, Damage), &'static str> {
+        let mut other = Self::new(Path::new(""));
+        if other.take_in(bytes).is_err() {
+            let is_other_version = bytes.starts_with(ANY_FORMAT);
+            return Err(if is_other_version {
+                OF_ANOTHER_VERSION
+            } else {
+                "this is not what an export gives"
+            });
+        }
         let mut all: Vec<(Digest, Sample)> = other.live.into_iter().collect();
         all.sort_by_key(|(_, sample)| sample.order);
         let mut new = 0;

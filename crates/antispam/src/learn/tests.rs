@@ -140,6 +140,13 @@ fn what_is_forgotten_leaves_no_trace_and_the_order_does_not_matter() {
     let mut imported = Filter::open(third.path(), false).unwrap();
     assert_eq!(imported.import(&backwards.export(), SAMPLES_MAX).unwrap().0, 440);
     assert_eq!(imported.fit().unwrap().unwrap(), before);
+    for (wrong, why) in [
+        (&b"staffetta bayes samples 1\n"[..], "learnt by another version"),
+        (b"\x7fELF and more than the first line has", "not what an export gives"),
+    ] {
+        let error = imported.import(wrong, SAMPLES_MAX).unwrap_err().to_string();
+        assert!(error.contains(why), "{error}");
+    }
 }
 
 #[test]

@@ -7,10 +7,11 @@ use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use server::learning::called;
+use serde_json::json;
+use server::learning::{LearnError, called};
 
 use super::learn::{self, FilterPlace};
-use super::{Outcome, print_all, score};
+use super::{Outcome, print_all, score, with_causes};
 
 /// The classifier: what was learnt, and what it goes by
 #[derive(Debug, clap::Args)]
@@ -70,10 +71,14 @@ Examples:
     /// Learn what another filter has learnt
     #[command(after_help = "\
 Examples:
-  staffetta bayes import learnt")]
+  staffetta bayes import learnt
+  staffetta bayes import --for joe@example.test joes   his own filter, on top of the shared one")]
     Import {
         /// What export has printed; - for standard input
         file: PathBuf,
+        /// Print an object instead, for programs
+        #[arg(long)]
+        json: bool,
         #[command(flatten)]
         place: FilterPlace,
     },
@@ -109,7 +114,7 @@ pub(crate) fn run(args: Args) -> Outcome {
             print_all(&pupil.open(true)?.export())?;
             Ok(ExitCode::SUCCESS)
         }
-        What::Import { file, place } => import(&file, &place),
+        What::Import { file, json, place } => import(&file, json, &place),
         What::Delete { place } => delete(&place),
     }
 }
@@ -126,26 +131,42 @@ fn delete(place: &FilterPlace) -> Outcome {
     Ok(ExitCode::SUCCESS)
 }
 
-fn import(file: &Path, place: &FilterPlace) -> Outcome {
+fn import(file: &Path, as_json: bool, place: &FilterPlace) -> Outcome {
     let mut bytes = Vec::new();
     if file == Path::new("-") {
         io::stdin().lock().read_to_end(&mut bytes)?;
     } else {
         bytes = std::fs::read(file).map_err(|error| format!("{}: {error}", file.display()))?;
     }
-    let pupil = place.pupil()?;
-    if pupil.owner.is_some() {
-        learn::configured(&place.config)?.admit(&pupil)?;
+    if bytes.is_empty() {
+        return Err(format!("{}: there is nothing in it: has the export failed?", file.display()).into());
     }
+    let (school, pupil) = place.pupil_to_teach()?;
+    school.map_or(Ok(()), |school| school.admit(&pupil))?;
     let mut filter = pupil.open(true)?;
-    let (new, damage) = filter.import(&bytes, pupil.samples_max)?;
-    pupil.fit(&filter)?;
-    print_all(format!("{new} learnt\n").as_bytes())?;
+    let (new, damage) = filter.import(&bytes, pupil.samples_max).map_err(|error| match error {
+        LearnError::Import(_) => format!("{}: {}", file.display(), with_causes(&error)),
+        other => with_causes(&other),
+    })?;
+    let is_fitted = pupil.fit(&filter)?.is_some();
+    let counts = filter.samples().counts();
+    let text = if as_json {
+        let object = json!({
+            "learnt": new, "ham": counts.ham, "spam": counts.spam, "fitted": is_fitted,
+            "damaged_records": damage.records, "torn_bytes": damage.torn_bytes,
+        });
+        format!("{object}\n")
+    } else {
+        format!("{new} learnt; {} ham and {} spam altogether\n", counts.ham, counts.spam)
+    };
+    print_all(text.as_bytes())?;
     let is_whole = damage.records == 0 && damage.torn_bytes == 0;
     if !is_whole {
         eprintln!(
-            "{} records were damaged, and {} octets at the end are none",
-            damage.records, damage.torn_bytes
+            "staffetta: {}: damaged records that were left out: {}; octets at the end that are none: {}",
+            file.display(),
+            damage.records,
+            damage.torn_bytes
         );
     }
     Ok(if is_whole { ExitCode::SUCCESS } else { ExitCode::FAILURE })

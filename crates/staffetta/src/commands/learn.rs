@@ -16,7 +16,7 @@ use std::sync::{Mutex, PoisonError};
 use mail::Address;
 use serde_json::json;
 use server::learning::{
-    Class, LearnError, Owner, Pupil, READ_BYTES_MAX, Read, SAMPLES_MAX, School, read, waiting,
+    Class, Filters, LearnError, Owner, Pupil, READ_BYTES_MAX, Read, SAMPLES_MAX, School, read, waiting,
 };
 
 use super::{ConfigFile, Outcome, print_all};
@@ -101,15 +101,29 @@ impl FilterPlace {
         }
     }
 
+    /// The filter that is named, to teach it alone, and where there must be room for it.
+    pub(super) fn pupil_to_teach(&self) -> Result<(Option<School>, Pupil), Failure> {
+        let (Some(owner), None) = (&self.whose, &self.filter) else { return Ok((None, self.pupil()?)) };
+        let loaded = self.config.load().ok_or(UNREADABLE)?;
+        ours(&loaded, owner)?;
+        let school = server::learning::school(&loaded);
+        let pupil = school.of(owner)?;
+        Ok((Some(school), pupil))
+    }
+
     /// Who learns what is said here, and where there must be room for them.
     fn lesson(&self) -> Result<(Option<School>, Vec<Pupil>), Failure> {
         if let Some(folder) = &self.filter {
             return Ok((None, vec![in_folder(folder)]));
         }
-        let school = configured(&self.config)?;
+        let loaded = self.config.load().ok_or(UNREADABLE)?;
+        let school = server::learning::school(&loaded);
         let pupils = match &self.whose {
             None => vec![school.shared()],
-            Some(owner) => school.pupils_of(owner)?,
+            Some(owner) => {
+                ours(&loaded, owner)?;
+                school.pupils_of(owner)?
+            }
         };
         Ok((Some(school), pupils))
     }
@@ -120,6 +134,20 @@ fn in_folder(folder: &Path) -> Pupil {
 }
 
 type Failure = Box<dyn std::error::Error>;
+
+/// Said below the reasons.
+const UNREADABLE: &str = "the configuration cannot be read";
+
+/// A slip of the pen is no new filter, which nobody's mail would ask.
+fn ours(loaded: &::config::Loaded, owner: &Owner) -> Result<(), Failure> {
+    let (Owner::Domain(domain) | Owner::Account(Address { domain, .. })) = owner;
+    let mut ours = loaded.config.domain.iter().filter_map(|section| section.name.as_ref());
+    if loaded.config.antispam.learn.filters == Filters::Shared || ours.clone().any(|name| name == domain) {
+        return Ok(());
+    }
+    let example = ours.next().map_or_else(|| "example.test".to_owned(), ToString::to_string);
+    Err(format!("{domain} is none of the domains of this server: write joe@{example}, or {example}").into())
+}
 
 /// Tells when what waited to be learnt could not be read, and is out of the way now.
 fn set_aside(folder: &Path) -> Result<(), Failure> {
@@ -139,7 +167,7 @@ pub(super) fn configured(config: &ConfigFile) -> Result<School, Failure> {
 
 /// The filters of a server, and what parts a tag from a mailbox's name there.
 pub(super) fn configured_with_delimiter(config: &ConfigFile) -> Result<(School, Option<char>), Failure> {
-    let loaded = config.load().ok_or("the configuration cannot be read")?;
+    let loaded = config.load().ok_or(UNREADABLE)?;
     let delimiter = loaded.config.accounts.recipient_delimiter.chars().next();
     Ok((server::learning::school(&loaded), delimiter))
 }
@@ -183,49 +211,99 @@ pub(crate) fn run(args: &Args) -> Outcome {
     }
     let class = if args.spam { Class::Spam } else { Class::Ham };
     let mut report = args.report.then(|| Report::prepare(&args.place.config)).transpose()?;
-    let mut files = Vec::new();
-    let mut piped = Vec::new();
-    for path in &args.paths {
-        if path == Path::new("-") {
-            let bytes_max = if args.report { report::READ_BYTES_MAX } else { READ_BYTES_MAX };
-            messages::each_within(&mut io::stdin().lock(), bytes_max, &mut |message| {
-                piped.push(read(message));
+    let (files, mut unread) = files(&args.paths);
+    let mut all = Taken { all: args.forget, ..Taken::default() };
+    if args.paths.iter().any(|path| path == Path::new("-")) {
+        let bytes_max = if args.report { report::READ_BYTES_MAX } else { READ_BYTES_MAX };
+        messages::each_within(&mut io::stdin().lock(), bytes_max, &mut |message| {
+            if all.take(Path::new("-"), message) {
                 report.iter_mut().for_each(|report| report.take(message));
-            })?;
-        } else {
-            files.extend(messages::files(path).map_err(|error| format!("{}: {error}", path.display()))?);
-        }
+            }
+        })?;
     }
     let bar = Bar::new(files.len());
     let mut lesson = Lesson::begin(school.as_ref(), pupils, args.place.whose.is_some())?;
     let mut take = |messages| {
         if args.forget { lesson.forget(messages) } else { lesson.learn(&messages, class) }
     };
-    take(piped)?;
-    let mut unread = 0;
+    take(std::mem::take(&mut all.messages))?;
     for batch in files.chunks(BATCH) {
-        let (read, failed) = read_all(batch, &bar);
-        for problem in &failed {
-            eprintln!("{problem}");
-        }
-        unread += failed.len();
-        take(read)?;
+        let taken = read_all(batch, args.forget, &bar);
+        taken.failed.iter().for_each(|problem| eprintln!("staffetta: {problem}"));
+        unread += taken.failed.len();
+        all.passed_over.extend(taken.passed_over);
+        take(taken.messages)?;
     }
     bar.end();
     lesson.end()?;
     let mut reported = None;
     if let Some(mut report) = report {
         // What cannot be read was told of above.
-        let each =
-            |file: &PathBuf| messages::each_up_to(file, report::READ_BYTES_MAX, |m| report.take(m)).is_ok();
+        let each = |file: &PathBuf| {
+            let take = |message: &[u8]| {
+                if messages::has_header(message) {
+                    report.take(message);
+                }
+            };
+            messages::each_up_to(file, report::READ_BYTES_MAX, take).is_ok()
+        };
         files.iter().map(each).for_each(drop);
         reported = Some(report.send(class));
     }
+    unread += all.tell_passed_over(&args.paths);
     print_all(said(&lesson, args, unread, reported).as_bytes())?;
     if let Some(reported) = reported.filter(|reported| reported.failed > 0) {
         return Ok(reported.code());
     }
     Ok(if unread == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// The files that paths stand for, and how many paths there is no way into: that is told.
+fn files(paths: &[PathBuf]) -> (Vec<PathBuf>, usize) {
+    let (mut files, mut unread) = (Vec::new(), 0);
+    for path in paths.iter().filter(|path| *path != Path::new("-")) {
+        let found = messages::files(path);
+        found.troubles.iter().for_each(|trouble| eprintln!("staffetta: {trouble}"));
+        unread += found.troubles.len();
+        files.extend(found.files);
+    }
+    (files, unread)
+}
+
+/// What was read.
+#[derive(Debug, Default)]
+struct Taken {
+    /// What is no message, too: to forget what was learnt before anybody looked.
+    all: bool,
+    messages: Vec<Read>,
+    /// Files that are no messages.
+    passed_over: Vec<PathBuf>,
+    /// What could not be read, a line for each.
+    failed: Vec<String>,
+}
+
+impl Taken {
+    /// Takes a message of this file; false for what is none.
+    fn take(&mut self, path: &Path, octets: &[u8]) -> bool {
+        let is_message = self.all || messages::has_header(octets);
+        if is_message {
+            self.messages.push(read(octets));
+        } else {
+            self.passed_over.push(path.to_owned());
+        }
+        is_message
+    }
+
+    /// Tells what is no message; how many of these paths were named, and did not only lie in a folder.
+    fn tell_passed_over(&self, named: &[PathBuf]) -> usize {
+        if let Some(first) = self.passed_over.first() {
+            let (count, first) = (self.passed_over.len(), first.display());
+            eprintln!(
+                "staffetta: {count} passed over that begin with no header field, as messages do: {first}"
+            );
+        }
+        self.passed_over.iter().filter(|path| named.contains(path)).count()
+    }
 }
 
 /// What was done, as it was asked for.
@@ -245,19 +323,21 @@ fn said(lesson: &Lesson, args: &Args, unread: usize, reported: Option<Reported>)
 /// Lets messages wait to be learnt.
 fn later(school: Option<&School>, pupils: &[Pupil], args: &Args) -> Outcome {
     let class = if args.spam { Class::Spam } else { Class::Ham };
-    let mut messages_read = Vec::new();
-    for path in &args.paths {
-        if path == Path::new("-") {
-            messages::each_of(&mut io::stdin().lock(), &mut |message| {
-                messages_read.push((read(message), class));
-            })?;
-            continue;
-        }
-        let at = |error: io::Error| format!("{}: {error}", path.display());
-        for file in messages::files(path).map_err(at)? {
-            messages::each(&file, |message| messages_read.push((read(message), class))).map_err(at)?;
+    let (files, mut unread) = files(&args.paths);
+    let mut all = Taken::default();
+    if args.paths.iter().any(|path| path == Path::new("-")) {
+        messages::each_of(&mut io::stdin().lock(), &mut |message| {
+            all.take(Path::new("-"), message);
+        })?;
+    }
+    for file in &files {
+        if let Err(error) = messages::each(file, |message| _ = all.take(file, message)) {
+            eprintln!("staffetta: {}: {error}", file.display());
+            unread += 1;
         }
     }
+    unread += all.tell_passed_over(&args.paths);
+    let messages_read: Vec<_> = all.messages.into_iter().map(|message| (message, class)).collect();
     let count = messages_read.len();
     for pupil in pupils {
         match school.map_or(Ok(()), |school| school.admit(pupil)) {
@@ -280,19 +360,19 @@ fn later(school: Option<&School>, pupils: &[Pupil], args: &Args) -> Outcome {
         format!("{count} to be learnt\n")
     };
     print_all(text.as_bytes())?;
-    Ok(ExitCode::SUCCESS)
+    Ok(if unread == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-/// Reads messages on all processors, in the order of the files; and what could not be read.
-fn read_all(files: &[PathBuf], bar: &Bar) -> (Vec<Read>, Vec<String>) {
+/// Reads messages on all processors, in the order of the files.
+fn read_all(files: &[PathBuf], all: bool, bar: &Bar) -> Taken {
     let pieces: Vec<&[PathBuf]> = files.chunks(PIECE).collect();
     let (next, done) = (AtomicUsize::new(0), Mutex::new(BTreeMap::new()));
     let work = || {
         while let number = next.fetch_add(1, Ordering::Relaxed)
             && let Some(piece) = pieces.get(number)
         {
-            let read = read_piece(piece, bar);
-            done.lock().unwrap_or_else(PoisonError::into_inner).insert(number, read);
+            let taken = read_piece(piece, all, bar);
+            done.lock().unwrap_or_else(PoisonError::into_inner).insert(number, taken);
         }
     };
     std::thread::scope(|scope| {
@@ -302,28 +382,31 @@ fn read_all(files: &[PathBuf], bar: &Bar) -> (Vec<Read>, Vec<String>) {
         threads.into_iter().for_each(|thread| drop(thread.join()));
     });
     let mut done = done.into_inner().unwrap_or_else(PoisonError::into_inner);
-    let (mut all, mut failed) = (Vec::new(), Vec::new());
+    let mut all = Taken { all, ..Taken::default() };
     for (number, piece) in pieces.iter().enumerate() {
         match done.remove(&number) {
-            Some((read, wrong)) => {
-                all.extend(read);
-                failed.extend(wrong);
+            Some(taken) => {
+                all.messages.extend(taken.messages);
+                all.passed_over.extend(taken.passed_over);
+                all.failed.extend(taken.failed);
             }
-            None => failed.extend(piece.iter().map(|path| format!("{}: cannot be parsed", path.display()))),
+            None => {
+                all.failed.extend(piece.iter().map(|path| format!("{}: cannot be parsed", path.display())));
+            }
         }
     }
-    (all, failed)
+    all
 }
 
-fn read_piece(files: &[PathBuf], bar: &Bar) -> (Vec<Read>, Vec<String>) {
-    let (mut all, mut failed) = (Vec::with_capacity(files.len()), Vec::new());
+fn read_piece(files: &[PathBuf], all: bool, bar: &Bar) -> Taken {
+    let mut all = Taken { all, messages: Vec::with_capacity(files.len()), ..Taken::default() };
     for path in files {
-        if let Err(error) = messages::each(path, |message| all.push(read(message))) {
-            failed.push(format!("{}: {error}", path.display()));
+        if let Err(error) = messages::each(path, |message| _ = all.take(path, message)) {
+            all.failed.push(format!("{}: {error}", path.display()));
         }
         bar.step();
     }
-    (all, failed)
+    all
 }
 
 /// How far it is, on a terminal.

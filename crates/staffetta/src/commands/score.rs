@@ -1,6 +1,8 @@
 //! `staffetta score`: what checks of contents and the classifier say of messages in files. Needs no server and no network.
 
+use std::ffi::OsString;
 use std::io::{self, BufRead as _};
+use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -30,6 +32,7 @@ Examples:
   staffetta score --for joe@example.test message.eml   as his own filter and the shared one see it
   staffetta score --classifier-only message.eml        how likely it is spam, by what was learnt alone
   find ~/Maildir/cur -type f | staffetta score -       file names on standard input
+  find . -name '*.eml' -print0 | staffetta score -0 -  whatever is in the names
   staffetta score ~/Maildir | sort -k2 -g | tail       the most suspicious
 
 A line for each: path, points, and ham, unsure or spam, with tabs between. Of a mailbox file every message has its line.
@@ -37,9 +40,12 @@ The points are those of the header, the parts, the text, the links and the attac
 learnt enough: what a server gives besides for who sends and from where is not in them, and nothing is looked up. Spam is
 what reaches the threshold `tag`, ham what stays below `greylist`. With --classifier-only the score is from 0 to 1.")]
 pub(crate) struct Args {
-    /// Files with one message, mailbox files, Maildirs, folders; - for file names on standard input
+    /// Files with one message, mailbox files, Maildirs, folders; - for such names on standard input, a line each
     #[arg(required = true, value_name = "PATH")]
     paths: Vec<PathBuf>,
+    /// Names on standard input end with NUL, as those of find -print0
+    #[arg(short = '0', long)]
+    null: bool,
     /// By the classifier alone
     #[arg(long)]
     classifier_only: bool,
@@ -56,9 +62,12 @@ pub(crate) struct Args {
 /// What decided about messages: `staffetta bayes explain`.
 #[derive(Debug, clap::Args)]
 pub(super) struct Explained {
-    /// Files with one message, mailbox files, Maildirs, folders; - for file names on standard input
+    /// Files with one message, mailbox files, Maildirs, folders; - for such names on standard input, a line each
     #[arg(required = true, value_name = "PATH")]
     paths: Vec<PathBuf>,
+    /// Names on standard input end with NUL, as those of find -print0
+    #[arg(short = '0', long)]
+    null: bool,
     /// Print one object a line instead, for programs
     #[arg(long)]
     json: bool,
@@ -67,8 +76,8 @@ pub(super) struct Explained {
 }
 
 impl From<Explained> for Args {
-    fn from(Explained { paths, json, place }: Explained) -> Self {
-        Self { paths, classifier_only: true, explain: true, json, place }
+    fn from(Explained { paths, null, json, place }: Explained) -> Self {
+        Self { paths, null, classifier_only: true, explain: true, json, place }
     }
 }
 
@@ -79,16 +88,17 @@ pub(crate) fn run(args: &Args) -> Outcome {
     } else {
         whole(&args.place)?
     };
-    let mut scoring = Scoring { judging: &judging, args, text: String::new(), lines: 0, failed: false };
+    let mut scoring = Scoring { judging: &judging, args, text: Vec::new(), lines: 0, failed: false };
     for path in &args.paths {
         if path == Path::new("-") {
-            for line in io::stdin().lock().lines() {
-                scoring.file(Path::new(&line?))?;
+            for name in io::stdin().lock().split(if args.null { b'\0' } else { b'\n' }) {
+                let name = name?;
+                if !name.is_empty() {
+                    scoring.all_of(Path::new(&OsString::from_vec(name)))?;
+                }
             }
         } else {
-            for file in messages::files(path).map_err(|error| format!("{}: {error}", path.display()))? {
-                scoring.file(&file)?;
-            }
+            scoring.all_of(path)?;
         }
     }
     scoring.flush()?;
@@ -173,112 +183,144 @@ fn whole(place: &FilterPlace) -> Result<Judging, Box<dyn std::error::Error>> {
 struct Scoring<'a> {
     judging: &'a Judging,
     args: &'a Args,
-    text: String,
+    text: Vec<u8>,
     lines: usize,
     failed: bool,
 }
 
 impl Scoring<'_> {
+    /// All messages that a path stands for. What cannot be read is told, and keeps nobody from scoring the others.
+    fn all_of(&mut self, path: &Path) -> io::Result<()> {
+        let found = messages::files(path);
+        for trouble in &found.troubles {
+            self.fails(trouble);
+        }
+        found.files.iter().try_for_each(|file| self.file(file))
+    }
+
     fn file(&mut self, path: &Path) -> io::Result<()> {
         let (judging, args) = (self.judging, self.args);
-        let text = &mut self.text;
+        let (text, mut is_empty) = (&mut self.text, true);
         let put = |message: &[u8]| {
-            text.push_str(&match judging {
-                Judging::Classifier(classifier) => line(classifier, args, path, message),
+            is_empty = false;
+            match judging {
+                Judging::Classifier(classifier) => line(classifier, args, path, message, text),
                 Judging::Whole(runtime, scorer) => {
                     // As when it came.
                     let scored = runtime.block_on(scorer.score(with_crlf(message), came(message)));
-                    whole_line(&scored, args, path)
+                    whole_line(&scored, args, path, text);
                 }
-            });
+            }
         };
-        if let Err(error) = messages::each(path, put) {
-            eprintln!("{}: {error}", path.display());
-            self.failed = true;
+        match messages::each(path, put) {
+            Ok(()) if is_empty => self.fails(&format!("{}: there is no message in it", path.display())),
+            Ok(()) => {}
+            Err(error) => self.fails(&format!("{}: {error}", path.display())),
         }
         self.lines += 1;
         if self.lines >= LINES { self.flush() } else { Ok(()) }
     }
 
+    fn fails(&mut self, why: &str) {
+        eprintln!("staffetta: {why}");
+        self.failed = true;
+    }
+
     fn flush(&mut self) -> io::Result<()> {
-        print_all(self.text.as_bytes())?;
+        print_all(&self.text)?;
         self.text.clear();
         self.lines = 0;
         Ok(())
     }
 }
 
-fn whole_line(scored: &Scored, args: &Args, path: &Path) -> String {
-    let (path, called) = (path.display(), scored.called.as_str());
+/// The first columns of a line. A file's name stands there as it is, but for what would part lines or columns or steer a
+/// terminal.
+fn columns(path: &Path, rest: &str, text: &mut Vec<u8>) {
+    text.extend(path.as_os_str().as_bytes().iter().map(|octet| match octet {
+        0..=0x1f | 0x7f => b'?',
+        octet => *octet,
+    }));
+    text.extend_from_slice(format!("\t{rest}\n").as_bytes());
+}
+
+fn whole_line(scored: &Scored, args: &Args, path: &Path, text: &mut Vec<u8>) {
+    let called = scored.called.as_str();
     if args.json {
         let lines = scored.lines.iter();
         let symbols: Vec<_> = lines
             .map(|line| json!({"symbol": line.symbol, "points": line.points.as_f64(), "evidence": line.evidence}))
             .collect();
-        let score = scored.points.as_f64();
-        let object = json!({"path": path.to_string(), "score": score, "verdict": called, "symbols": symbols});
-        return format!("{object}\n");
+        let (path, score) = (path.display().to_string(), scored.points.as_f64());
+        let object = json!({"path": path, "score": score, "verdict": called, "symbols": symbols});
+        text.extend_from_slice(format!("{object}\n").as_bytes());
+        return;
     }
-    let mut text = format!("{path}\t{:.3}\t{called}\n", scored.points.as_f64());
+    columns(path, &format!("{:.3}\t{called}", scored.points.as_f64()), text);
     if args.explain {
         for line in &scored.lines {
             let evidence =
                 if line.evidence.is_empty() { String::new() } else { format!("  [{}]", line.evidence) };
-            text.push_str(&format!("  {:>+8}  {}{evidence}\n", line.points, line.symbol));
+            text.extend_from_slice(format!("  {:>+8}  {}{evidence}\n", line.points, line.symbol).as_bytes());
         }
     }
-    text
 }
 
-fn line(classifier: &Classifier, args: &Args, path: &Path, message: &[u8]) -> String {
-    let path = path.display();
+fn line(classifier: &Classifier, args: &Args, path: &Path, message: &[u8], text: &mut Vec<u8>) {
     if !args.explain {
         let opinion = classifier.judge(&features(message));
         let verdict = opinion.verdict.as_str();
-        return if args.json {
-            let known = opinion.coverage;
-            let object =
-                json!({"path": path.to_string(), "score": opinion.score, "verdict": verdict, "known": known});
-            format!("{object}\n")
+        if args.json {
+            let (path, known) = (path.display().to_string(), opinion.coverage);
+            let object = json!({"path": path, "score": opinion.score, "verdict": verdict, "known": known});
+            text.extend_from_slice(format!("{object}\n").as_bytes());
         } else {
-            format!("{path}\t{:.12}\t{verdict}\n", opinion.score)
-        };
+            columns(path, &format!("{:.12}\t{verdict}", opinion.score), text);
+        }
+        return;
     }
     let (features, names) = named(message);
     let opinion = classifier.judge(&features);
+    let reasons = classifier.reasons(&features);
     let name =
         |reason: &Reason| names.get(&(reason.group, reason.id)).cloned().unwrap_or_else(|| "?".to_owned());
     let are_two = classifier.own.is_some();
     if args.json {
-        let reasons: Vec<_> = classifier
-            .reasons(&features)
-            .into_iter()
-            .flat_map(|(who, reasons)| reasons.into_iter().map(move |reason| (who.clone(), reason)))
+        let reasons =
+            reasons.iter().flat_map(|(who, reasons)| reasons.iter().map(move |reason| (who, reason)));
+        let reasons: Vec<_> = reasons
             .map(|(who, reason)| {
-                let mut object = json!({"weight": reason.weight, "feature": name(&reason)});
+                let mut object = json!({"weight": reason.weight, "feature": name(reason)});
                 if let Some(object) = object.as_object_mut().filter(|_| are_two) {
                     object.insert("by".to_owned(), json!(who));
                 }
                 object
             })
             .collect();
-        let (score, verdict, known) = (opinion.score, opinion.verdict.as_str(), opinion.coverage);
-        let object = json!({"path": path.to_string(), "score": score, "verdict": verdict, "known": known, "reasons": reasons});
-        return format!("{object}\n");
+        let object = json!({
+            "path": path.display().to_string(), "score": opinion.score, "verdict": opinion.verdict.as_str(),
+            "cautious": opinion.cautious, "known": opinion.coverage, "reasons": reasons,
+        });
+        text.extend_from_slice(format!("{object}\n").as_bytes());
+        return;
     }
-    let mut text = format!("{path}\t{:.12}\t{}\n", opinion.score, opinion.verdict.as_str());
-    text.push_str(&format!("  {:.0} % of its text is known\n", opinion.coverage * 100.0));
-    for (who, reasons) in classifier.reasons(&features) {
+    columns(path, &format!("{:.12}\t{}", opinion.score, opinion.verdict.as_str()), text);
+    let mut said = format!(
+        "  {:.0} % of its text is known, which leaves {:.2} %: what BAYES_* go by\n",
+        opinion.coverage * 100.0,
+        opinion.cautious * 100.0
+    );
+    for (who, reasons) in reasons {
         if are_two {
-            text.push_str(&format!("  {who}:\n"));
+            said.push_str(&format!("  {who}:\n"));
         }
         for reason in &reasons {
             // Words of a stranger, on a terminal.
             let shown: String = name(reason).chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
-            text.push_str(&format!("  {:+.3}  {shown}\n", reason.weight));
+            said.push_str(&format!("  {:+.3}  {shown}\n", reason.weight));
         }
     }
-    text
+    text.extend_from_slice(said.as_bytes());
 }
 
 #[cfg(test)]
@@ -292,7 +334,16 @@ mod tests {
         let judging = whole(&args.place).unwrap();
         let Judging::Whole(runtime, scorer) = judging else { panic!("the whole was asked for") };
         let scored = runtime.block_on(scorer.score(with_crlf(LETTER.as_bytes()), came(LETTER.as_bytes())));
-        whole_line(&scored, args, Path::new("x.eml"))
+        let mut text = Vec::new();
+        whole_line(&scored, args, Path::new("x.eml"), &mut text);
+        String::from_utf8(text).unwrap()
+    }
+
+    #[test]
+    fn a_name_is_printed_as_it_is_and_breaks_no_line() {
+        let mut text = Vec::new();
+        columns(Path::new(std::ffi::OsStr::from_bytes(b"a b\n\t\x1b[31m\xe9.eml")), "1.000\tham", &mut text);
+        assert_eq!(text, b"a b???[31m\xe9.eml\t1.000\tham\n");
     }
 
     #[test]

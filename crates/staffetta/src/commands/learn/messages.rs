@@ -15,36 +15,72 @@ const DEPTH_MAX: usize = 32;
 /// Longest line that is looked at as a whole, in octets.
 const LINE_BYTES_MAX: u64 = 1 << 20;
 
-/// The files that a path stands for: itself, or all within, in the order of their names.
-pub(in crate::commands) fn files(path: &Path) -> io::Result<Vec<PathBuf>> {
-    let mut found = Vec::new();
-    if fs::metadata(path)?.is_dir() {
-        within(path, DEPTH_MAX, &mut found)?;
-    } else {
-        found.push(path.to_owned());
-    }
-    Ok(found)
+/// The files that a path stands for, and what could not be looked at.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(in crate::commands) struct Found {
+    /// Itself, or all within, in the order of their names.
+    pub(in crate::commands) files: Vec<PathBuf>,
+    /// A line for each thing that cannot be read, with its path.
+    pub(in crate::commands) troubles: Vec<String>,
 }
 
-fn within(folder: &Path, depth: usize, found: &mut Vec<PathBuf>) -> io::Result<()> {
-    let mut entries = fs::read_dir(folder)?.collect::<io::Result<Vec<_>>>()?;
+impl Found {
+    fn fails(&mut self, path: &Path, error: &io::Error) {
+        self.troubles.push(format!("{}: {error}", path.display()));
+    }
+}
+
+/// The files that a path stands for.
+pub(in crate::commands) fn files(path: &Path) -> Found {
+    let mut found = Found::default();
+    match fs::metadata(path) {
+        Ok(data) if data.is_dir() => within(path, DEPTH_MAX, &mut found),
+        Ok(_) => found.files.push(path.to_owned()),
+        Err(error) => found.fails(path, &error),
+    }
+    found
+}
+
+fn within(folder: &Path, depth: usize, found: &mut Found) {
+    let mut entries = match fs::read_dir(folder).and_then(Iterator::collect::<io::Result<Vec<_>>>) {
+        Ok(entries) => entries,
+        Err(error) => return found.fails(folder, &error),
+    };
     entries.sort_by_key(fs::DirEntry::file_name);
     let is_maildir = entries.iter().any(|entry| entry.file_name() == "cur");
     for entry in entries {
-        let (name, kind) = (entry.file_name(), entry.file_type()?);
+        let name = entry.file_name();
         if name.as_encoded_bytes().starts_with(b".") {
             continue;
         }
-        if kind.is_dir() {
-            if !(is_maildir && name == "tmp") && depth > 0 {
-                within(&entry.path(), depth - 1, found)?;
+        match entry.file_type() {
+            Ok(kind) if kind.is_dir() => {
+                if !(is_maildir && name == "tmp") && depth > 0 {
+                    within(&entry.path(), depth - 1, found);
+                }
             }
-        } else if !is_maildir && entry.path().is_file() {
             // What lies beside cur and new are a mail program's own files.
-            found.push(entry.path());
+            Ok(_) if !is_maildir && entry.path().is_file() => found.files.push(entry.path()),
+            Ok(_) => {}
+            Err(error) => found.fails(&entry.path(), &error),
         }
     }
-    Ok(())
+}
+
+/// True for what begins with a header field (RFC 5322 §2.2). A message may lack all else; what does not is a picture, a program
+/// or a list of files that lies among messages, and has nothing to teach.
+pub(super) fn has_header(octets: &[u8]) -> bool {
+    let octets = octets.strip_prefix(b"\xef\xbb\xbf").unwrap_or(octets).trim_ascii_start();
+    // Of a mailbox file that was taken apart.
+    let octets = if octets.starts_with(b">From ") || octets.starts_with(b"From ") {
+        octets.splitn(2, |octet| *octet == b'\n').nth(1).unwrap_or_default()
+    } else {
+        octets
+    };
+    let ends = octets.iter().position(|octet| !(b'!'..=b'~').contains(octet) || *octet == b':');
+    let (name, rest) = octets.split_at_checked(ends.unwrap_or(octets.len())).unwrap_or_default();
+    name.first().is_some_and(u8::is_ascii_alphanumeric)
+        && rest.iter().find(|octet| !matches!(octet, b' ' | b'\t')) == Some(&b':')
 }
 
 /// Does something with each message of a file: one, or all of a mailbox file.
@@ -147,13 +183,41 @@ mod tests {
             fs::write(path, "x").unwrap();
         }
         let named = |path: &str| -> Vec<String> {
-            let found = files(&root.path().join(path)).unwrap();
-            found.iter().map(|f| f.strip_prefix(root.path()).unwrap().display().to_string()).collect()
+            let found = files(&root.path().join(path));
+            assert_eq!(found.troubles, Vec::<String>::new());
+            found.files.iter().map(|f| f.strip_prefix(root.path()).unwrap().display().to_string()).collect()
         };
         assert_eq!(named("plain"), ["plain/a.eml", "plain/b.eml"]);
         assert_eq!(named("Maildir"), ["Maildir/cur/1:2,S", "Maildir/new/2"]);
         assert_eq!(named("Maildir/.Junk"), ["Maildir/.Junk/cur/4"]);
         assert_eq!(named("plain/a.eml"), ["plain/a.eml"]);
-        assert!(files(&root.path().join("absent")).is_err());
+        let absent = files(&root.path().join("absent"));
+        assert!(absent.files.is_empty() && absent.troubles[0].contains("/absent: "), "{absent:?}");
+    }
+
+    #[test]
+    fn what_begins_with_a_field_is_a_message() {
+        for message in [
+            "Subject: x\n\nwords",
+            "X-Odd_Name.2 : x\n",
+            "\r\n\r\nReceived: from a\r\n",
+            "\u{feff}From: a@b.test\n",
+            ">From a@b.test Thu\nReturn-Path: <a@b.test>\n",
+        ] {
+            assert!(has_header(message.as_bytes()), "{message}");
+        }
+        for other in [
+            "",
+            "\n",
+            "{\"id\":1}",
+            "#!/bin/sh\n",
+            "\x7fELF: x",
+            "Dear all: hello",
+            "MZ\0:",
+            "<html>",
+            "From x",
+        ] {
+            assert!(!has_header(other.as_bytes()), "{other:?}");
+        }
     }
 }
