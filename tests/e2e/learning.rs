@@ -1,11 +1,12 @@
 //! What the server learns by itself: from Junk folders, from what an IMAP server pipes, from sure verdicts.
 
 use std::io::Write as _;
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::PathBuf;
 use std::process::Stdio;
 
 use crate::judging::House;
-use crate::{codes, letter};
+use crate::{codes, letter, queue_id};
 
 const USER: &str = "user@example.test";
 
@@ -137,4 +138,79 @@ fn sure_verdicts_teach_only_where_that_is_wanted() {
         wait_for(&house, want);
         assert_eq!((status(&house, "to_be_learnt"), learnt(&house)), (0, want));
     }
+}
+
+#[test]
+fn whoever_says_it_a_letter_is_learnt_once() {
+    let rest = format!(
+        "{}[antispam.learn]\nautomatic = true\n",
+        RULES.replace("greylist =", "thresholds = { quarantine = 17.0, reject = 0.0 }\ngreylist =")
+    );
+    let mut house = House::start(&rest, &[]);
+    let mut client = house.client("192.0.2.9", "mail.far.test");
+    let id = queue_id(&client.mail("joan@far.test", &[USER], &letter("offer")));
+    again(&mut house);
+    wait_for(&house, (0, 1));
+    // Somebody thinks otherwise of what a verdict has taught.
+    let said = house.daemon.tool(&["quarantine", "learn", "--ham", &id]);
+    let said = String::from_utf8(said.stdout).unwrap();
+    assert_eq!(
+        said.lines().next(),
+        Some("0 learnt, 0 known before, 1 changed sides; 1 ham and 0 spam altogether")
+    );
+    assert!(house.daemon.tool(&["quarantine", "release", &id]).status.success());
+    let arrived = message(&house, "new", "offer");
+    let said = house.daemon.tool(&["learn", "--spam", arrived.to_str().unwrap()]);
+    let said = String::from_utf8(said.stdout).unwrap();
+    assert!(said.starts_with("0 learnt, 0 known before, 1 changed sides; 0 ham and 1 spam"), "{said}");
+}
+
+#[test]
+fn what_is_no_message_or_cannot_be_read_keeps_nobody_from_the_rest() {
+    let house = House::start(RULES, &[]);
+    let folder = house.daemon.folder().join("letters");
+    std::fs::create_dir_all(folder.join("more")).unwrap();
+    for (name, octets) in [
+        ("a b.eml", letter("one").as_bytes()),
+        ("more/\n.eml", letter("two").as_bytes()),
+        ("index.json", b"{\"letters\": 2}"),
+        ("empty", b""),
+    ] {
+        std::fs::write(folder.join(name), octets).unwrap();
+    }
+    let odd = folder.join(std::ffi::OsStr::from_bytes(b"\xe9.eml"));
+    std::fs::write(&odd, letter("three")).unwrap();
+    let (index, absent) = (folder.join("index.json"), folder.join("absent"));
+    let run = |arguments: &[&str], paths: &[&std::path::Path], input: &[u8]| {
+        let mut command = house.daemon.command(arguments);
+        command.args(paths).arg("--config").arg(house.daemon.configuration());
+        let mut child =
+            command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        child.stdin.take().unwrap().write_all(input).unwrap();
+        let output = child.wait_with_output().unwrap();
+        let text = |octets: &[u8]| String::from_utf8_lossy(octets).into_owned();
+        (output.status.success(), text(&output.stdout), text(&output.stderr))
+    };
+    let (done, said, told) = run(&["learn", "--spam"], &[&folder], b"");
+    assert!(done && said.starts_with("3 learnt, 0 known before"), "{said}{told}");
+    assert!(told.contains("1 passed over") && told.contains("index.json"), "{told}");
+    let (done, said, told) = run(&["learn", "--spam", "--json"], &[&absent, &index, &odd], b"");
+    assert!(!done && said.contains("\"known\":1") && said.contains("\"failed\":2"), "{said}{told}");
+    assert!(told.contains("absent: No such file"), "{told}");
+
+    let names = [b"a b.eml\0".as_slice(), b"absent\0", b"more\0", b"\xe9.eml\0", b"empty\0"];
+    let root = folder.as_os_str().as_bytes();
+    let input: Vec<u8> = names.iter().flat_map(|name| [root, b"/", name].concat()).collect();
+    let (done, said, told) = run(&["score", "-0", "-"], &[], &input);
+    let lines: Vec<&str> = said.lines().collect();
+    assert!(
+        !done && lines.len() == 3 && lines.iter().all(|line| line.split('\t').count() == 3),
+        "{said}{told}"
+    );
+    assert!(lines[0].contains("/a b.eml\t") && lines[1].contains("/more/?.eml\t"), "{said}");
+    assert!(told.contains("absent: No such file") && told.contains("empty: there is no message"), "{told}");
+    let lines_of = |name: &[u8]| [root, b"/", name, b"\n"].concat();
+    let input = [lines_of(b"\xe9.eml"), lines_of(b"a b.eml")].concat();
+    let (done, said, told) = run(&["score", "-"], &[], &input);
+    assert!(done && said.lines().count() == 2, "{said}{told}");
 }

@@ -85,6 +85,7 @@ pub(crate) fn message(sender: &str, letter: &str) -> MessageFacts {
         addressed: Addressed::Plainly,
         header: letter.slice(..mail::header::body_offset(&letter)),
         content: Content::Memory(letter),
+        received: Bytes::new(),
         auth: AuthFacts::default(),
         shared: Shared::default(),
     }

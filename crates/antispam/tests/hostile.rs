@@ -72,6 +72,7 @@ fn facts(letter: Vec<u8>) -> MessageFacts {
         addressed: Addressed::Plainly,
         header: letter.slice(..mail::header::body_offset(&letter)),
         content: Content::Memory(letter),
+        received: Bytes::new(),
         auth,
         shared: Shared::default(),
     }

@@ -273,6 +273,9 @@ pub struct MessageFacts {
     pub header: Bytes,
     /// All of it.
     pub content: Content,
+    /// The Received field, with its CRLF, that we put on top of it (RFC 5321 §4.4): with it the message will be in its mailbox. Empty
+    /// when it came from there.
+    pub received: Bytes,
     /// What is known: all of it, when authentication came before.
     pub auth: AuthFacts,
     /// What checks have worked out of the message, for each other.

@@ -14,6 +14,7 @@ use antispam::reputation::{Line, Memory, Subject};
 use bytes::Bytes;
 use config::Loaded;
 use delivery::{Resolution, Router};
+use mail::received::{FromClause, Received, Source, With};
 use mail::{Address, ForwardPath, QueueId, Reply, ReversePath};
 use net::Resolver;
 use policy::tally::{self, Capped};
@@ -266,18 +267,40 @@ impl Stagehand<'_> {
             room: None,
         };
         let mailboxes = self.mailboxes(&recipients).await;
+        let received = self.received(&recipients);
         let submitted = Submitted {
             id: QueueId(0),
             recipients,
             mailboxes,
             addressed,
             body: &mut body,
+            received: received.into(),
             missing: &|_| Vec::new(),
         };
         let judged = self.case.message(submitted).await;
         let judged = judged.map_err(|error| Error::Store(error.to_string()))?;
         self.step(Stage::EndOfData, said, judged.refused);
         Ok(())
+    }
+
+    /// What would stand on top of the message.
+    fn received(&self, recipients: &[Address]) -> Vec<u8> {
+        let client = self.facts.client.map(|client| FromClause {
+            helo: self.facts.helo.as_deref().unwrap_or("unknown"),
+            client,
+            verified_name: None,
+        });
+        let with = With { extended: true, ..With::default() };
+        Received {
+            source: client.map_or(Source::Hidden, Source::Client),
+            by: self.loaded.config.hostname.as_str(),
+            with,
+            tls: None,
+            id: QueueId(0),
+            recipients,
+            at: clock::now(),
+        }
+        .to_bytes()
     }
 
     /// Puts together what was heard since the last step.

@@ -139,7 +139,7 @@ pub fn came(letter: &[u8]) -> Timestamp {
 }
 
 /// A letter of nobody in particular.
-fn facts(letter: Bytes, at: Timestamp) -> MessageFacts {
+pub(crate) fn facts(letter: Bytes, at: Timestamp) -> MessageFacts {
     let connect = ConnectFacts {
         session: "score".into(),
         at,
@@ -182,6 +182,7 @@ fn facts(letter: Bytes, at: Timestamp) -> MessageFacts {
         addressed: Addressed::Plainly,
         header: letter.slice(..mail::header::body_offset(&letter).min(letter.len())),
         content: Content::Memory(letter),
+        received: Bytes::new(),
         auth: AuthFacts::default(),
         shared: Shared::default(),
     }

@@ -17,7 +17,7 @@ use policy::{Check, EndOfData, Finding, Findings, MessageFacts, Symbol, SymbolDe
 use super::own_filters;
 use crate::groups::{BAYES, symbols};
 use crate::learn::kept::Kept;
-use crate::learn::tokens::features_of;
+use crate::learn::tokens::features_below;
 use crate::learn::{Model, Opinion};
 use crate::letter::{self, Letter};
 use crate::work;
@@ -94,12 +94,13 @@ impl Check<EndOfData> for Bayes {
                 Ok(letter) => letter,
                 Err(why) => return found.unfinished(&why),
             };
+            let received = facts.received.clone();
             let judged = match known {
                 Some(_) => {
                     let work = letter.octets().len().saturating_mul(HASHING_TIMES);
-                    work::hashing(work, move || judge(&kept, &letter)).await
+                    work::hashing(work, move || judge(&kept, &received, &letter)).await
                 }
-                None => work::heavy(move || judge(&kept, &letter)).await,
+                None => work::heavy(move || judge(&kept, &received, &letter)).await,
             };
             match judged {
                 Ok(Ok(None)) => {}
@@ -112,9 +113,9 @@ impl Check<EndOfData> for Bayes {
 }
 
 /// What the model says of a message; none when there is none, or why it cannot be told.
-fn judge(kept: &Kept<Model>, letter: &Letter) -> Result<Option<Opinion>, String> {
+fn judge(kept: &Kept<Model>, received: &[u8], letter: &Letter) -> Result<Option<Opinion>, String> {
     let Some(model) = kept.current().map_err(|error| error.to_string())? else { return Ok(None) };
-    Ok(Some(model.judge(&features_of(letter))))
+    Ok(Some(model.judge(&features_below(received, letter))))
 }
 
 fn levels() -> impl Iterator<Item = SymbolDef> {

@@ -21,7 +21,7 @@ use self::outdated::Outdated;
 use super::bayes;
 use crate::groups::{BAYES, symbols};
 use crate::learn::kept::Kept;
-use crate::learn::tokens::features_of;
+use crate::learn::tokens::features_below;
 use crate::learn::{Correction, Filters, LearnError, LearnSettings, Model, Opinion, Owner, School};
 use crate::letter;
 use crate::work;
@@ -110,10 +110,11 @@ impl OwnFilters {
         if owners.is_empty() || !facts.is_stranger() {
             return None;
         }
-        let inner = Arc::clone(&self.inner);
+        let (inner, received) = (Arc::clone(&self.inner), facts.received.clone());
         let asked = async {
             let letter = letter::of(facts).await;
-            work::heavy(move || inner.ask(owners, || letter.map(|letter| features_of(&letter)))).await
+            let read = move || letter.map(|letter| features_below(&received, &letter));
+            work::heavy(move || inner.ask(owners, read)).await
         };
         match tokio::time::timeout(time_max.min(TIME_MAX), asked).await {
             Ok(Ok(heard)) => Some(heard),

@@ -69,6 +69,13 @@ pub fn features_of(letter: &Letter) -> Features {
     gather(&within_bounds(letter), false).0
 }
 
+/// The features of a message that was opened already, with this Received field on top, as it will have one in its mailbox: the same
+/// as [`features`] of both together.
+#[must_use]
+pub fn features_below(received: &[u8], letter: &Letter) -> Features {
+    gather_below(received, &within_bounds(letter), false).0
+}
+
 /// The features of a message, and what they are called.
 #[must_use]
 pub fn named(message: &[u8]) -> (Features, Names) {
@@ -103,8 +110,16 @@ fn behind_separator(message: &[u8]) -> &[u8] {
 }
 
 fn gather(letter: &Letter, named: bool) -> (Features, Names) {
+    gather_below(&[], letter, named)
+}
+
+fn gather_below(received: &[u8], letter: &Letter, named: bool) -> (Features, Names) {
     let mut out = Gathering::new(named);
     let head = letter.parts.first().map_or(&[][..], |message| letter.header(message));
+    let head = &*match received {
+        [] => Cow::Borrowed(head),
+        received => Cow::Owned([received, head].concat()),
+    };
     let subject = header::read(head, &mut out);
     let mut text = body::Text::new(&subject);
     let mut holder: Option<usize> = None;

@@ -164,6 +164,7 @@ pub(crate) fn facts(message: &[u8]) -> MessageFacts {
         addressed: Addressed::Plainly,
         header: octets.slice(..mail::header::body_offset(&octets).min(octets.len())),
         content: Content::Memory(octets),
+        received: Bytes::new(),
         auth: AuthFacts::default(),
         shared: policy::Shared::default(),
     }

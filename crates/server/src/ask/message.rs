@@ -9,6 +9,7 @@ use mail::{Address, Reply};
 use policy::{Addressed, Source};
 use store::{Edit, Origin, OriginKind, SenderProof};
 
+use crate::clock;
 use crate::intake::{self, Intake, correspondents, submission, trace};
 use crate::judge::{Judged, Submitted, Why};
 use crate::maillog::Level;
@@ -135,7 +136,9 @@ impl Asker {
             self.or_late(submission::check_identity(services, &self.facts, &head)).await?;
         }
         // The checks see the message as it came. Then their edits, then what is missing, then the signature over all that.
-        let mut judged = self.judge(&transaction, &mut body, ours).await?;
+        let at = clock::now();
+        let received = trace::received(services, &self.facts, &transaction, at);
+        let mut judged = self.judge(&transaction, (&mut body, received), ours).await?;
         let mut transaction = transaction;
         self.change(&mut transaction, &mut body, &mut judged).await?;
         // After milters: with another body behind it, a header may have got the empty line that it lacked. What strangers send
@@ -143,7 +146,7 @@ impl Asker {
         let looked_at = self.facts.may_relay();
         let head = if looked_at { submission::header_of(&body).into() } else { Bytes::new() };
         let mut edits = judged.edits.clone();
-        let mut top = trace::received(services, &self.facts, &transaction);
+        let mut top = trace::received(services, &self.facts, &transaction, at);
         top.extend_from_slice(&judged.trace);
         if ours {
             top.extend(self.or_late(self.complete(transaction.id, &head, &mut edits, &mut body)).await?);
@@ -191,7 +194,7 @@ impl Asker {
     async fn judge(
         &mut self,
         transaction: &Transaction,
-        body: &mut ReceivedBody,
+        (body, received): (&mut ReceivedBody, Vec<u8>),
         ours: bool,
     ) -> Result<Judged, Refused> {
         let recipients = accepted(transaction).collect();
@@ -204,8 +207,15 @@ impl Asker {
         let finals = transaction.recipients.iter().map(|recipient| recipient.finals.as_slice());
         let mailboxes = services.judge.mailboxes(&services.router, finals);
         let mailboxes = self.in_time(mailboxes).await.unwrap_or_default();
-        let submitted =
-            Submitted { id: transaction.id, recipients, mailboxes, addressed, body, missing: &missing };
+        let submitted = Submitted {
+            id: transaction.id,
+            recipients,
+            mailboxes,
+            addressed,
+            body,
+            received: received.into(),
+            missing: &missing,
+        };
         let judged = self.case.message(submitted).await;
         let unread =
             |error| Refused::Ours(NOT_STORED, intake::refusal(&self.services, transaction.id, &error));

@@ -1,16 +1,20 @@
 //! The Received line that we put on top of what we accept (RFC 5321 §4.4).
 
-use mail::Address;
 use mail::received::{FromClause, Received, Source, TlsClause, With};
+use mail::{Address, Timestamp};
 
-use crate::clock;
 use crate::services::Services;
 use crate::session::facts::ClientFacts;
 use crate::session::transaction::Transaction;
 
-/// The line for one message. The client is hidden for submissions, unless the settings show it.
+/// The line for one message that came at this time. The client is hidden for submissions, unless the settings show it.
 #[must_use]
-pub fn received(services: &Services, facts: &ClientFacts, transaction: &Transaction) -> Vec<u8> {
+pub fn received(
+    services: &Services,
+    facts: &ClientFacts,
+    transaction: &Transaction,
+    at: Timestamp,
+) -> Vec<u8> {
     let addresses: Vec<Address> = transaction.recipients.iter().map(|r| r.accepted_as.clone()).collect();
     let submitted = facts.account.is_some();
     let source = match (&facts.local_user, facts.client) {
@@ -36,7 +40,7 @@ pub fn received(services: &Services, facts: &ClientFacts, transaction: &Transact
         tls: facts.tls.as_ref().map(|tls| TlsClause { version: &tls.version, cipher: &tls.cipher }),
         id: transaction.id,
         recipients: &addresses,
-        at: clock::now(),
+        at,
     }
     .to_bytes()
 }

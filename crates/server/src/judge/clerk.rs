@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use mail::{Address, QueueId};
-use policy::{Content, Decision, Score, StageReport, VerdictRecord};
+use policy::{Decision, MessageFacts, Score, StageReport, VerdictRecord};
 
 use crate::learning::Class;
 use crate::learning::teacher::Teacher;
@@ -27,7 +27,7 @@ pub trait Clerk: Send + Sync {
     fn decided(&self, verdict: Told);
 
     /// A letter is sure to be this.
-    fn learns(&self, _content: &Content, _class: Class) {}
+    fn learns(&self, _facts: &MessageFacts, _class: Class) {}
 }
 
 /// A verdict, and what is not in its record.
@@ -73,8 +73,8 @@ impl Clerk for Registrar {
         self.history.keep(record, days);
     }
 
-    fn learns(&self, content: &Content, class: Class) {
-        self.teacher.take(content, class);
+    fn learns(&self, facts: &MessageFacts, class: Class) {
+        self.teacher.take(facts, class);
     }
 }
 

@@ -11,6 +11,7 @@ use antispam::end_of_data::own_filters::Heard;
 use antispam::end_of_data::reputation::without_own;
 use antispam::remote::milter::Changes;
 use antispam::reputation::Subject;
+use bytes::Bytes;
 use mail::{Address, Disposition, NextHop, QueueId, Reply};
 use policy::headers::{OURS, spam_fields};
 use policy::judge::{AfterData, AfterDataRecipient, Client, Greylist, after_data};
@@ -45,6 +46,8 @@ pub struct Submitted<'a> {
     pub addressed: Addressed,
     /// Its octets.
     pub body: &'a mut ReceivedBody,
+    /// Our Received field, as it will stand on top of them.
+    pub received: Bytes,
     /// What a header lacks that our own users' mail is given; milters see it.
     pub missing: Missing<'a>,
 }
@@ -118,6 +121,7 @@ impl Case {
             recipients: submitted.recipients.into(),
             header: message.header.clone(),
             content: Content::Memory(message.octets.clone()),
+            received: submitted.received,
             addressed: submitted.addressed,
             auth: self.sender_auth.clone(),
             shared: Shared::default(),
@@ -143,7 +147,7 @@ impl Case {
         self.tell_message(&facts, &decision, &rules);
         let tallies = decision.recipients.iter().map(|copy| &copy.tally);
         if let Some(class) = teacher::sure(&judge.settings.learn, tallies).filter(|_| facts.is_stranger()) {
-            self.clerk.learns(&facts.content, class);
+            self.clerk.learns(&facts, class);
         }
         self.welcome(&facts, &decision);
         judge.count(&facts, &decision);

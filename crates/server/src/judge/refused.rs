@@ -72,6 +72,7 @@ impl Case {
             recipients: recipients.into(),
             header: Bytes::new(),
             content: Content::Memory(Bytes::new()),
+            received: Bytes::new(),
             addressed: policy::Addressed::default(),
             auth: self.sender_auth.clone(),
             shared: policy::Shared::default(),

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use antispam::learn::LearnSettings;
 use antispam::work;
 use policy::tally::{Note, Tally};
-use policy::{Content, Score};
+use policy::{Content, MessageFacts, Score};
 use tokio::sync::Semaphore;
 
 use super::{Class, READ_BYTES_MAX, Read, read};
@@ -35,12 +35,14 @@ impl Default for Teacher {
 }
 
 impl Teacher {
-    /// Takes a letter. Returns at once; must be called within a runtime.
-    pub fn take(&self, content: &Content, class: Class) {
-        let Content::Memory(octets) = content else { return };
+    /// Takes a letter, as it will be in its mailbox: what is said of it there is about the same letter. Returns at once; must be
+    /// called within a runtime.
+    pub fn take(&self, facts: &MessageFacts, class: Class) {
+        let Content::Memory(octets) = &facts.content else { return };
         let Ok(place) = Arc::clone(&self.places).try_acquire_owned() else { return };
         // A copy of what is read: the rest is not kept for it.
-        let octets = octets.get(..READ_BYTES_MAX).unwrap_or(octets).to_vec();
+        let octets = octets.get(..READ_BYTES_MAX).unwrap_or(octets);
+        let octets = [&facts.received[..], octets].concat();
         let all = Arc::clone(&self.read);
         tokio::spawn(async move {
             let message = work::heavy(move || read(&octets)).await;
@@ -119,8 +121,12 @@ mod tests {
     #[tokio::test]
     async fn letters_are_read_apart_and_given_once() {
         let teacher = Teacher::default();
+        let letter = "Subject: x\r\n\r\nsome words\r\n";
+        let facts = crate::scoring::facts(letter.into(), crate::clock::now());
+        let received = "Received: from a.test by b.test; Sun, 22 Nov 2026 02:00:00 +0000\r\n";
+        let facts = MessageFacts { received: received.into(), ..facts };
         for _ in 0..3 {
-            teacher.take(&Content::Memory("Subject: x\r\n\r\nsome words\r\n".into()), Class::Spam);
+            teacher.take(&facts, Class::Spam);
         }
         while teacher.places.available_permits() < READING_MAX {
             tokio::task::yield_now().await;
@@ -130,7 +136,8 @@ mod tests {
             tokio::task::yield_now().await;
         }
         let read = teacher.drain();
-        assert!(read.len() == 3 && read.iter().all(|(message, _)| message.digest == read[0].0.digest));
+        let delivered = super::read(format!("{received}{letter}").as_bytes());
+        assert!(read.len() == 3 && read.iter().all(|(message, _)| *message == delivered));
         assert!(teacher.drain().is_empty());
     }
 }

@@ -288,7 +288,7 @@ async fn put_into_queue(
         body: NewBody::Memory(vec![octets]),
         room: None,
     };
-    let mut top = trace::received(services, &facts, &transaction);
+    let mut top = trace::received(services, &facts, &transaction, clock::now());
     if services.config.submission.sign {
         let head = Bytes::from(submission::header_of(&body));
         let signed = submission::sign(services, &head, &[], &mut body).await;

@@ -79,6 +79,7 @@ fn facts(message: &str, addressed: Addressed) -> MessageFacts {
         addressed,
         header: bytes.slice(..mail::header::body_offset(&bytes)),
         content: Content::Memory(bytes),
+        received: Bytes::new(),
         auth,
         shared: policy::Shared::default(),
     }
