@@ -11,8 +11,8 @@ use super::Subject;
 
 /// Who is remembered at most; then those with the fewest letters are forgotten. About 10 MB.
 pub const SUBJECTS_MAX: usize = 50_000;
-/// Letters below which a reputation says nothing, and is not written down.
-const LETTERS_MIN: f64 = 2.0;
+/// Letters, as [`Standing::letters`] counts them, below which a reputation says nothing, and is not written down.
+const LETTERS_MIN: u64 = 2;
 /// The most that earlier letters count for together: a sender who changes is known for it after some dozens.
 const LETTERS_MAX: f64 = 200.0;
 /// With so many letters a reputation counts for half of what it would with ever so many.
@@ -78,7 +78,7 @@ impl Standing {
     /// True when there are enough of them to say something.
     #[must_use]
     pub fn says_something(&self) -> bool {
-        self.weight >= LETTERS_MIN
+        self.letters() >= LETTERS_MIN
     }
 
     /// The mean of their scores, to a tenth.

@@ -69,6 +69,18 @@ fn the_more_letters_the_more_it_says_within_bounds() {
     assert!(memory.of(&far, NOW).unwrap().average() < Score::points(5), "who changes is known for it");
 }
 
+#[test]
+fn two_letters_are_two_some_days_later() {
+    let memory = reputation(&Arc::default());
+    let far = subject("far.test");
+    memory.count(std::slice::from_ref(&far), Score::points(8), NOW);
+    memory.count(std::slice::from_ref(&far), Score::points(8), Timestamp(NOW.0 + 1_000));
+    for (days, says_something) in [(1, true), (5, true), (7, false)] {
+        let standing = memory.of(&far, later(days)).unwrap();
+        assert_eq!(standing.says_something(), says_something, "{days}: {} letters", standing.letters());
+    }
+}
+
 #[tokio::test]
 async fn who_was_seen_more_than_once_is_remembered_after_a_restart() {
     let state = Arc::new(MemoryState::default());
