@@ -120,7 +120,7 @@ fn reputations_outlive_a_restart_and_can_be_forgotten() {
 
 #[test]
 fn answers_are_expected_from_whom_the_letter_went_to() {
-    let (house, _dns) = house();
+    let (mut house, _dns) = house();
     let mut user = Client::hello_tls(house.daemon.submissions);
     assert_eq!(user.log_in(USER, "secret").code, 235);
     assert_eq!(user.mail(USER, &["info@far.test"], &letter("question")).code, 250);
@@ -146,4 +146,13 @@ fn answers_are_expected_from_whom_the_letter_went_to() {
         found.sort_unstable_by(|a, b| b.cmp(a));
         assert_eq!((done.as_str(), found.as_slice()), (action, expected), "{sender} {fields}: {symbols:?}");
     }
+
+    // So they are after a restart.
+    assert_eq!(house.daemon.stop(), Some(0));
+    house.daemon.run();
+    let mut far = house.client("192.0.2.9", "mail.far.test");
+    let text = dubious(jim, &answering("question@example.test"));
+    let (done, symbols) = fate(&house, (&mut far, jim), &text);
+    assert_eq!(done, "accept", "{symbols:?}");
+    assert!(symbols.iter().any(|symbol| symbol == "REPLY_EXPECTED"), "{symbols:?}");
 }

@@ -6,8 +6,8 @@
 //! ruling in the words of `policy`, which acts in mode `enforce` alone. A look-up that fails is neither proof nor forgery
 //! (invariant I9).
 //!
-//! Tags and checks are proven by a key alone. What is remembered of others' Message-IDs is in the state store, which may
-//! lose its last seconds in a crash: that costs the proof only of mail that left in them without a tag.
+//! Tags and checks are proven by a key alone. What is remembered of others' Message-IDs is in [`crate::hashes`], which a crash
+//! may rob of its last seconds: that costs the proof only of mail that left in them without a tag.
 
 pub mod batv;
 pub mod judge;

@@ -21,6 +21,7 @@ use crate::end_of_data::correspondent::Correspondent;
 use crate::end_of_data::handed_on::HandedOn;
 use crate::end_of_data::header_sanity::HeaderSanity;
 use crate::groups;
+use crate::hashes::Hashes;
 use crate::helo::claim::Ours;
 use crate::rcpt::spf::Spf;
 use crate::testing;
@@ -96,10 +97,11 @@ impl Letter {
 /// The book of the checks that run here.
 fn book() -> ScoreBook {
     use policy::{Check, EndOfData, Rcpt};
-    let nobody = Correspondents::new(0, Arc::new(MemoryState::default()));
+    let nobody = testing::correspondents(0, &Arc::default());
     let state = Arc::new(MemoryState::default());
     // Composites ask what it found; here it finds nothing, for all letters have a sender.
-    let backscatter = Backscatter::new(BackscatterMode::Off, Arc::default(), state, 0);
+    let sent = Hashes::new("backscatter", state.clone());
+    let backscatter = Backscatter::new(BackscatterMode::Off, Arc::default(), (state, sent), 0);
     let checks: [&dyn Check<EndOfData>; 5] = [
         &backscatter,
         &Authentication::default(),
@@ -121,8 +123,8 @@ fn book() -> ScoreBook {
 
 #[tokio::test]
 async fn letters_have_the_symbols_that_are_expected_and_only_plain_forgeries_are_refused() {
-    let stranger = Correspondents::new(30, Arc::new(MemoryState::default()));
-    let known = Correspondents::new(30, Arc::new(MemoryState::default()));
+    let stranger = testing::correspondents(30, &Arc::default());
+    let known = testing::correspondents(30, &Arc::default());
     let ours = Domain::parse("example.test").unwrap();
     let writer = Writer { domain: Some(&ours), account: None };
     known

@@ -3,10 +3,11 @@
 //! Known are pairs: a domain of ours and an address elsewhere, for answers; an account and that address, for telling
 //! whether an account suddenly writes to people whom it has never written to. Only hashes are kept, for as many days as the
 //! settings say, and renewed when a day of them is used up. Addresses are compared without their tags and in lower case.
-//! Letters that answer what our users have written are known by Message-IDs: [`threads`].
+//! Letters that answer what our users have written are known by Message-IDs: [`letters`].
 //!
 //! Never decides anything, reads no clock. A memory that does not answer is an error, never "not known" (I9).
 
+pub mod letters;
 pub mod threads;
 
 use std::collections::BTreeSet;
@@ -16,7 +17,8 @@ use aws_lc_rs::digest;
 use mail::{Address, Domain, Timestamp};
 use store::{StateKey, StateStore, StoreError, Write};
 
-use self::threads::{Sent, Thread};
+use self::letters::Letters;
+use self::threads::Sent;
 use crate::rcpt::greylist::sender;
 
 /// Exported every hour: it cannot be learnt again.
@@ -45,6 +47,8 @@ pub struct Question<'a> {
     pub ours: &'a [&'a Domain],
     /// The Message-IDs it answers, without brackets.
     pub answers: &'a [String],
+    /// The domains that are proven to have written it.
+    pub proven: &'a [&'a Domain],
 }
 
 /// What is remembered of those.
@@ -52,20 +56,10 @@ pub struct Question<'a> {
 pub struct Known {
     /// Who of `theirs` was written to, by which of `ours`: their places.
     pub written_to: Vec<(usize, usize)>,
-    answers: Vec<(usize, usize, Thread)>,
-}
-
-impl Known {
     /// Letters that somebody of one of `ours` has sent or answered: which of `ours`, which of `answers`.
-    pub fn answers(&self) -> impl Iterator<Item = (usize, usize)> + '_ {
-        self.answers.iter().map(|(ours, id, _)| (*ours, *id))
-    }
-
-    /// The same of those that have gone to the organisation of one of these domains.
-    pub fn expected<'a>(&'a self, authors: &'a [&'a Domain]) -> impl Iterator<Item = (usize, usize)> + 'a {
-        let went = |thread: &Thread| authors.iter().any(|author| thread.went_to(author));
-        self.answers.iter().filter(move |(.., thread)| went(thread)).map(|(ours, id, _)| (*ours, *id))
-    }
+    pub answers: Vec<(usize, usize)>,
+    /// The same of those that have gone to the organisation of a domain that is proven.
+    pub expected: Vec<(usize, usize)>,
 }
 
 /// The memory.
@@ -73,18 +67,19 @@ impl Known {
 pub struct Correspondents {
     days: u32,
     state: Arc<dyn StateStore>,
+    letters: Letters,
 }
 
 impl Correspondents {
-    /// Remembers for so many days, there; 0 days: not at all.
+    /// Remembers for so many days, people there, and letters among these; 0 days: not at all.
     #[must_use]
-    pub fn new(days: u32, state: Arc<dyn StateStore>) -> Self {
-        Self { days, state }
+    pub fn new(days: u32, state: Arc<dyn StateStore>, letters: Letters) -> Self {
+        Self { days, state, letters }
     }
 
     /// Remembers that a user of ours has written to these addresses elsewhere, and by what answers will be known. Gives the
-    /// number of those to whom the account has not written before; none of them without an account. One look and at most one
-    /// write.
+    /// number of those to whom the account has not written before; none of them without an account. One look and at most
+    /// one write.
     ///
     /// # Errors
     /// [`StoreError`] when the state store does not answer.
@@ -109,26 +104,17 @@ impl Correspondents {
         if keys.is_empty() {
             return Ok(0);
         }
-        let people = keys.len();
-        let thread = Thread::to(recipients.into_iter());
-        let ids =
-            writer.domain.iter().flat_map(|ours| sent.ids.iter().map(|id| threads::key(ours.as_str(), id)));
-        keys.extend(ids.take(threads::REFERENCES_MAX));
         let ttl = u64::from(self.days) * DAY_SECONDS;
+        if let Some(ours) = writer.domain {
+            self.letters.note((ours, sent), recipients.into_iter(), ttl, now);
+        }
         let fresh = now.seconds() + ttl.saturating_sub(DAY_SECONDS);
         let (mut new, mut writes) = (0, Vec::new());
-        for (place, (key, found)) in
-            keys.clone().into_iter().zip(self.state.get(keys, now).await?).enumerate()
-        {
+        for (place, (key, found)) in keys.iter().zip(self.state.get(keys.clone(), now).await?).enumerate() {
             let found = found?;
-            if place >= people {
-                let before = found.map(|entry| Thread::parse(&entry.value)).unwrap_or_default();
-                writes.push(Write::put(key, thread.clone().with(&before).value(), ttl));
-                continue;
-            }
             new += u64::from(place < of_account && found.is_none());
             if found.and_then(|entry| entry.expires).is_none_or(|expires| expires.seconds() < fresh) {
-                writes.push(Write::put(key, Vec::new(), ttl));
+                writes.push(Write::put(key.clone(), Vec::new(), ttl));
             }
         }
         if !writes.is_empty() {
@@ -151,12 +137,12 @@ impl Correspondents {
     ) -> Result<Vec<usize>, StoreError> {
         let ours: BTreeSet<&Domain> = ours.into_iter().collect();
         let ours: Vec<&Domain> = ours.into_iter().collect();
-        let known = self.ask(Question { theirs, ours: &ours, answers: &[] }, now).await?;
+        let known = self.ask(Question { theirs, ours: &ours, answers: &[], proven: &[] }, now).await?;
         let places: BTreeSet<usize> = known.written_to.into_iter().map(|(their, _)| their).collect();
         Ok(places.into_iter().collect())
     }
 
-    /// What is remembered of a letter's senders, and of the letters that it answers. One look.
+    /// What is remembered of a letter's senders, and of the letters that it answers. At most one look at the store.
     ///
     /// # Errors
     /// [`StoreError`] when the state store does not answer.
@@ -164,30 +150,23 @@ impl Correspondents {
         if self.days == 0 {
             return Ok(Known::default());
         }
+        let mut known = Known::default();
+        self.letters.ask(question, &mut known, now).await?;
         let (mut keys, mut places) = (Vec::new(), Vec::new());
         for (place, address) in question.theirs.iter().enumerate() {
             let their = sender::correspondent(address);
-            for (ours, domain) in question.ours.iter().enumerate() {
+            for (ours, domain) in question.ours.iter().enumerate().take(AT_ONCE_MAX) {
                 keys.push(pair("d", domain.as_str(), &their));
-                places.push((true, place, ours));
-            }
-        }
-        for (place, id) in question.answers.iter().enumerate() {
-            for (ours, domain) in question.ours.iter().enumerate() {
-                keys.push(threads::key(domain.as_str(), id));
-                places.push((false, place, ours));
+                places.push((place, ours));
             }
         }
         keys.truncate(AT_ONCE_MAX);
         if keys.is_empty() {
-            return Ok(Known::default());
+            return Ok(known);
         }
-        let mut known = Known::default();
-        for ((is_person, place, ours), found) in places.into_iter().zip(self.state.get(keys, now).await?) {
-            match found? {
-                Some(_) if is_person => known.written_to.push((place, ours)),
-                Some(entry) => known.answers.push((ours, place, Thread::parse(&entry.value))),
-                None => {}
+        for (place, found) in places.into_iter().zip(self.state.get(keys, now).await?) {
+            if found?.is_some() {
+                known.written_to.push(place);
             }
         }
         Ok(known)
@@ -195,12 +174,12 @@ impl Correspondents {
 }
 
 fn pair(kind: &str, ours: &str, theirs: &str) -> StateKey {
-    StateKey::new(NAMESPACE, [kind.as_bytes(), b"/", &hash::<HASH_BYTES>(ours, theirs)].concat())
+    StateKey::new(NAMESPACE, [kind.as_bytes(), b"/", &hash(ours, theirs)].concat())
 }
 
-fn hash<const N: usize>(ours: &str, theirs: &str) -> [u8; N] {
+fn hash(ours: &str, theirs: &str) -> [u8; HASH_BYTES] {
     let hash = digest::digest(&digest::SHA256, format!("{ours}\0{theirs}").as_bytes());
-    hash.as_ref().first_chunk().copied().unwrap_or([0; N])
+    hash.as_ref().first_chunk().copied().unwrap_or([0; HASH_BYTES])
 }
 
 #[cfg(test)]
@@ -208,11 +187,11 @@ mod tests {
     use store::MemoryState;
 
     use super::*;
-    use crate::testing::{NOW, address};
+    use crate::testing::{NOW, address, correspondents};
 
     fn memory(days: u32) -> (Correspondents, Arc<MemoryState>) {
         let state = Arc::new(MemoryState::default());
-        (Correspondents::new(days, state.clone()), state)
+        (correspondents(days, &state), state)
     }
 
     fn ours() -> Domain {
@@ -283,9 +262,10 @@ mod tests {
             let memory = memory.clone();
             async move {
                 let (ours, author) = (Domain::parse(ours).unwrap(), Domain::parse(author).unwrap());
-                let question = Question { theirs: &[], ours: &[&ours], answers: &[id.to_owned()] };
+                let answers = &[id.to_owned()];
+                let question = Question { theirs: &[], ours: &[&ours], answers, proven: &[&author] };
                 let known = memory.ask(question, at).await.unwrap();
-                (known.answers().count(), known.expected(&[&author]).count())
+                (known.answers.len(), known.expected.len())
             }
         };
         assert_eq!(ask("2@ours", "example.test", "mail.shop.com", NOW).await, (1, 1));
@@ -307,7 +287,7 @@ mod tests {
         state.close().await.unwrap();
         assert!(memory.remember(writer, [&joe], &none(), NOW).await.is_err(), "not answered is not unknown");
         assert!(memory.known(&[&joe], [&domain], NOW).await.is_err());
-        let off = Correspondents::new(0, state);
+        let off = correspondents(0, &state);
         assert_eq!(off.remember(writer, [&joe], &none(), NOW).await.unwrap(), 0);
         assert!(off.known(&[&joe], [&domain], NOW).await.unwrap().is_empty());
     }

@@ -14,6 +14,7 @@ pub mod connect;
 pub mod correspondents;
 pub mod end_of_data;
 pub mod groups;
+pub mod hashes;
 pub mod helo;
 pub mod learn;
 pub mod letter;

@@ -20,6 +20,7 @@ use crate::composites;
 use crate::connect::dnsbl::{self, Dnsbl, lists::Lists};
 use crate::connect::iprev::Iprev;
 use crate::correspondents::Correspondents;
+use crate::correspondents::letters::Letters;
 use crate::end_of_data::attachments::Attachments;
 use crate::end_of_data::authentication::Authentication;
 use crate::end_of_data::bayes::Bayes;
@@ -33,6 +34,7 @@ use crate::end_of_data::own_filters::OwnFilters;
 use crate::end_of_data::reputation::ReputationCheck;
 use crate::end_of_data::rules::{self, Rules};
 use crate::groups;
+use crate::hashes::Hashes;
 use crate::helo::claim::{Claim, Ours};
 use crate::helo::early_pipelining::EarlyPipelining;
 use crate::helo::early_talker::EarlyTalker;
@@ -67,6 +69,10 @@ pub struct Parts<'a> {
     pub dns: &'a DnsSettings,
     /// What is remembered from one session to the next.
     pub state: Arc<dyn StateStore>,
+    /// The letters by which answers to our users are known.
+    pub threads: Hashes,
+    /// The Message-IDs by which reports about mail of ours are known.
+    pub sent: Hashes,
     /// What senders and networks have sent lately.
     pub reputation: Memory,
     /// Who knows the addresses of our domains.
@@ -154,7 +160,8 @@ pub fn set_up(parts: &Parts<'_>) -> Result<Made, SetUpError> {
     let settings = parts.settings;
     let lists = Arc::new(Lists::new(&settings.dnsbl, settings.dnsbl_health.clone(), parts.dns)?);
     let greylist = Greylist::new(settings.greylist.clone(), Arc::clone(&parts.state));
-    let correspondents = Correspondents::new(settings.correspondent_days, Arc::clone(&parts.state));
+    let letters = Letters { hashes: parts.threads.clone(), keys: Arc::clone(&parts.marks.keys) };
+    let correspondents = Correspondents::new(settings.correspondent_days, Arc::clone(&parts.state), letters);
     let reputation = Reputation::new(settings.reputation, parts.reputation.clone());
     let mut all = Pipeline::default();
     let mut opening = Opening::new(parts.base);
@@ -187,7 +194,7 @@ pub fn set_up(parts: &Parts<'_>) -> Result<Made, SetUpError> {
     let backscatter = Backscatter::new(
         settings.backscatter.mode,
         Arc::clone(&parts.marks.keys),
-        Arc::clone(&parts.state),
+        (Arc::clone(&parts.state), parts.sent.clone()),
         parts.marks.days,
     );
     add.to(&mut all.end_of_data, backscatter);
@@ -352,6 +359,8 @@ mod tests {
             resolver: Resolver::from_settings(&dns).unwrap(),
             dns: &dns,
             state: Arc::new(MemoryState::default()),
+            threads: Hashes::new("correspondents", Arc::new(MemoryState::default())),
+            sent: Hashes::new("backscatter", Arc::new(MemoryState::default())),
             reputation: Memory::new(Arc::new(MemoryState::default())),
             senders: Arc::new(Nobody),
             hostname: "mx.example.test".parse().unwrap(),

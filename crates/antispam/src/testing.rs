@@ -9,9 +9,27 @@ use policy::{
     Addressed, AuthFacts, AuthResult, BeforeGreeting, Check, ConnectFacts, Content, Door, Findings,
     HeloFacts, IprevFact, MailFacts, MessageFacts, RcptFacts, Shared, StageMarker,
 };
+use store::MemoryState;
+
+use crate::backscatter::Keys;
+use crate::backscatter::keys::Key;
+use crate::correspondents::letters::Letters;
+use crate::correspondents::{self, Correspondents};
+use crate::hashes::Hashes;
 
 /// When it all happens.
 pub(crate) const NOW: Timestamp = Timestamp(1_795_000_000_000);
+
+/// Whom our users have written to: nobody so far.
+pub(crate) fn correspondents(days: u32, state: &Arc<MemoryState>) -> Correspondents {
+    Correspondents::new(days, state.clone(), letters(state))
+}
+
+/// Letters of our users: none so far.
+pub(crate) fn letters(state: &Arc<MemoryState>) -> Letters {
+    let keys = Arc::new(Keys::new(vec![Key::new(0, NOW, b"secret")]));
+    Letters { hashes: Hashes::new(correspondents::NAMESPACE, state.clone()), keys }
+}
 
 /// A connection to the MX door.
 pub(crate) fn connect(client: &str) -> ConnectFacts {

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use antispam::backscatter::{Keys, Marks};
+use antispam::hashes::Hashes;
 use antispam::learn::School;
 use antispam::mail_from::own_sender::{Asking, Existence};
 use antispam::reputation::Memory;
@@ -53,8 +54,7 @@ pub async fn services(loaded: &Loaded, shared: Arc<Shared>) -> Result<Arc<Servic
         None => None,
     };
     let marks = Keys::open(&marks_folder(loaded), clock::now())?;
-    let judge =
-        judge(loaded, (Arc::clone(&shared.state), shared.reputation.clone(), marks), &resolver, &router)?;
+    let judge = judge(loaded, (Remembered::of(&shared), marks), &resolver, &router)?;
     let keys = loaded.data_dir().join("dkim");
     Ok(Arc::new(Services {
         smtp: Arc::new(smtp_settings(&config)),
@@ -93,10 +93,29 @@ pub fn school(loaded: &Loaded) -> School {
     School::new(learnt_folder(loaded), &settings.learn, &settings.bayes)
 }
 
+/// What a judge remembers by.
+pub(crate) struct Remembered {
+    pub(crate) state: Arc<dyn StateStore>,
+    pub(crate) threads: Hashes,
+    pub(crate) sent: Hashes,
+    pub(crate) reputation: Memory,
+}
+
+impl Remembered {
+    fn of(shared: &Shared) -> Self {
+        Self {
+            state: Arc::clone(&shared.state),
+            threads: shared.threads.clone(),
+            sent: shared.sent.clone(),
+            reputation: shared.reputation.clone(),
+        }
+    }
+}
+
 /// The judge, with all its checks, what it remembers by, and the keys of our marks.
 pub(crate) fn judge(
     loaded: &Loaded,
-    (state, reputation, keys): (Arc<dyn StateStore>, Memory, Keys),
+    (remembered, keys): (Remembered, Keys),
     resolver: &Resolver,
     router: &Arc<Router>,
 ) -> Result<Judge, Error> {
@@ -111,8 +130,10 @@ pub(crate) fn judge(
         settings,
         resolver: resolver.clone(),
         dns: &config.dns,
-        state,
-        reputation,
+        state: remembered.state,
+        threads: remembered.threads,
+        sent: remembered.sent,
+        reputation: remembered.reputation,
         senders: Arc::new(OwnSenders(Arc::clone(router))),
         hostname: config.hostname.clone(),
         domains: config.domains().cloned().collect(),

@@ -10,6 +10,7 @@ use tokio::task::JoinSet;
 
 use crate::clock;
 use crate::control::Daemon;
+use crate::hashes;
 use crate::learning::{self, rounds::Places};
 use crate::maillog::Level;
 use crate::memory;
@@ -31,7 +32,8 @@ const SCANNERS_EVERY: Duration = Duration::from_secs(2);
 pub fn start(tasks: &mut JoinSet<()>, loaded: &Loaded, current: &Current, daemon: &Arc<Daemon>) {
     tasks.spawn(room(current.clone()));
     let shared = Arc::clone(&current.get().shared);
-    tasks.spawn(memory::tend(Arc::clone(&shared.state), shared.log.clone(), loaded.data_dir()));
+    tasks.spawn(hashes::tend(Arc::clone(&shared)));
+    tasks.spawn(memory::tend(shared, loaded.data_dir()));
     let every = Duration::from_secs(loaded.config.server.reload_check_seconds.max(1));
     tasks.spawn(certificates(current.clone(), every));
     tasks.spawn(tables(current.clone(), every));

@@ -12,6 +12,7 @@ pub mod chores;
 pub mod clock;
 pub mod control;
 pub mod error;
+mod hashes;
 pub mod health;
 pub mod intake;
 pub mod judge;

@@ -14,6 +14,7 @@ use tokio::time::Instant;
 use crate::clock;
 use crate::error::Error;
 use crate::maillog::{Level, MailLog};
+use crate::services::Shared;
 
 /// Time between two looks.
 const TEND_EVERY: Duration = Duration::from_secs(1);
@@ -43,7 +44,7 @@ pub fn open(data: &Path, settings: StateSettings) -> Result<Arc<dyn StateStore>,
 }
 
 /// Sees to the store until the future is dropped.
-pub async fn tend(state: Arc<dyn StateStore>, log: MailLog, data: PathBuf) {
+pub async fn tend(shared: Arc<Shared>, data: PathBuf) {
     let path = data.join("state.export");
     let mut ticks = tokio::time::interval(TEND_EVERY);
     let mut next_export = Instant::now() + EXPORT_EVERY;
@@ -53,35 +54,44 @@ pub async fn tend(state: Arc<dyn StateStore>, log: MailLog, data: PathBuf) {
         if due {
             next_export = Instant::now() + EXPORT_EVERY;
         }
-        let (state, log, path) = (Arc::clone(&state), log.clone(), path.clone());
+        let (at_work, path) = (Arc::clone(&shared), path.clone());
         // It moves folders and reads files, and waits for the store.
         let looked = tokio::task::spawn_blocking(move || {
-            look(&*state, &log, &path);
+            let came_back = look(&*at_work.state, &at_work.log, &path);
             if due {
-                write(&*state, &log, &path);
+                write(&*at_work.state, &at_work.log, &path);
             }
+            came_back
         });
-        drop(looked.await);
+        if looked.await.is_ok_and(|came_back| came_back) {
+            shared.threads.read_again().await;
+            shared.sent.read_again().await;
+        }
     }
 }
 
-/// One look: logs what there is to know, and brings back what was exported.
-fn look(state: &dyn StateStore, log: &MailLog, path: &Path) {
+/// One look: logs what there is to know, and brings back what was exported. True when something came back.
+fn look(state: &dyn StateStore, log: &MailLog, path: &Path) -> bool {
+    let mut came_back = false;
     for notice in state.tend(clock::now()) {
         log.notice(Level::Error, &notice.to_string());
         if matches!(notice, StateNotice::Anew(_)) && path.exists() {
             match import(state, path, clock::now()) {
-                Ok(taken) => log.notice(Level::Info, &format!("{} entries were brought back", taken.entries)),
+                Ok(taken) => {
+                    came_back |= taken.entries > 0;
+                    log.notice(Level::Info, &format!("{} entries were brought back", taken.entries));
+                }
                 Err(error) => log.notice(Level::Error, &format!("nothing was brought back: {error}")),
             }
         }
     }
+    came_back
 }
 
 /// To be done before the store closes: brings back what has to be brought back, and exports.
 pub fn finish(state: &dyn StateStore, log: &MailLog, path: &Path) {
     // A beginning of which nobody has heard yet must not be exported over what is there.
-    look(state, log, path);
+    let _ = look(state, log, path);
     write(state, log, path);
 }
 

@@ -10,6 +10,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use antispam::backscatter::keys::Keys;
+use antispam::backscatter::status;
+use antispam::correspondents;
+use antispam::hashes::Hashes;
 use antispam::reputation::{Line, Memory, Subject};
 use bytes::Bytes;
 use config::Loaded;
@@ -154,7 +157,10 @@ fn judge_with(
     let state: Arc<dyn StateStore> = Arc::new(MemoryState::default());
     let reputation = Memory::new(Arc::clone(&state));
     reputation.learn(reputations, clock::now());
-    Ok(Arc::new(assemble::judge(loaded, (state, reputation, keys), &resolver, router)?))
+    let threads = Hashes::new(correspondents::NAMESPACE, Arc::clone(&state));
+    let sent = Hashes::new(status::NAMESPACE, Arc::clone(&state));
+    let remembered = assemble::Remembered { state, threads, sent, reputation };
+    Ok(Arc::new(assemble::judge(loaded, (remembered, keys), &resolver, router)?))
 }
 
 /// Goes through a session.

@@ -13,6 +13,7 @@ use net::{Networks, Resolver, ServerTls};
 use store::{QueueStore, StateStore};
 
 use antispam::connect::rates::Rates;
+use antispam::hashes::Hashes;
 use antispam::reputation::Memory;
 
 use crate::accounts::{Accounts, Failures};
@@ -108,6 +109,10 @@ pub struct Shared {
     pub failures: Arc<Failures>,
     /// What clients and accounts did lately, and which accounts are locked.
     pub rates: Arc<Rates>,
+    /// The letters by which answers to our users are known.
+    pub threads: Hashes,
+    /// The Message-IDs by which reports about mail of ours are known.
+    pub sent: Hashes,
     /// What senders and networks have sent lately.
     pub reputation: Memory,
     /// The queue runner.

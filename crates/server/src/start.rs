@@ -10,7 +10,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use antispam::backscatter::status;
 use antispam::connect::rates::Rates;
+use antispam::correspondents;
+use antispam::hashes::Hashes;
 use antispam::reputation::Memory;
 use config::Loaded;
 use net::ListenerSettings;
@@ -41,7 +44,7 @@ use crate::runner::{Message, Runner, RunnerHandle};
 use crate::services::{Current, Shared};
 use crate::signals::Signals;
 use crate::steward::{self, StewardHandle};
-use crate::{accounts, aliases, chores, learning, local, memory, rates, reputation};
+use crate::{accounts, aliases, chores, hashes, learning, local, memory, rates, reputation};
 
 /// How long the state store may take to write down what it has, at the end: no mail waits for it.
 const STATE_PATIENCE: Duration = Duration::from_secs(3);
@@ -154,6 +157,7 @@ async fn serve(
     }
     rates::load(&shared).await;
     reputation::load(&shared).await;
+    hashes::load(&shared).await;
     let current = Current::new(assemble::services(&loaded, Arc::clone(&shared)).await?);
     current.get().show_certificates();
     current.get().show_checks();
@@ -192,6 +196,7 @@ async fn serve(
     current.get().agents.close().await;
     rates::save(&current.get(), false).await;
     reputation::finish(&current.get()).await;
+    hashes::finish(&shared).await;
     learning::rounds::put_down(&shared, &assemble::learnt_folder(&loaded));
     close_state(&shared, &loaded.data_dir().join("state.export")).await;
     let _ = shared.store.close().await;
@@ -217,6 +222,8 @@ fn shared(
     let store: Arc<dyn QueueStore> = Arc::new(store.map_err(|error| Error::Store(error.to_string()))?);
     let state = memory::open(&loaded.data_dir(), loaded.config.store.state.clone())?;
     let rates = Arc::new(Rates::new(Arc::clone(&state)));
+    let threads = Hashes::new(correspondents::NAMESPACE, Arc::clone(&state));
+    let sent = Hashes::new(status::NAMESPACE, Arc::clone(&state));
     let reputation = Memory::new(Arc::clone(&state));
     let metrics = Arc::new(Metrics::new()?);
     let history = Arc::new(History::start(Arc::clone(&state)));
@@ -236,6 +243,8 @@ fn shared(
         places: Arc::new(SessionCounts::default()),
         failures: Arc::new(Failures::new(accounts::Limits::default())),
         rates,
+        threads,
+        sent,
         reputation,
         runner,
         steward,

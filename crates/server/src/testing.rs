@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, Waker};
 
 use antispam::connect::rates::Rates;
+use antispam::hashes::Hashes;
 use mail::{QueueId, Timestamp};
 use store::{
     BodyWriter, MemoryState, MemoryStore, NewMessage, Page, Pending, QueueEntry, QueueFigures, QueueStore,
@@ -68,6 +69,8 @@ impl House {
             places: Arc::new(SessionCounts::default()),
             failures: Arc::new(Failures::new(Limits::default())),
             rates: Arc::new(Rates::new(Arc::clone(&state))),
+            threads: Hashes::new(antispam::correspondents::NAMESPACE, Arc::clone(&state)),
+            sent: Hashes::new(antispam::backscatter::status::NAMESPACE, Arc::clone(&state)),
             reputation: antispam::reputation::Memory::new(state),
             runner,
             steward,

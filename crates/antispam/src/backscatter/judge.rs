@@ -22,6 +22,7 @@ use store::{StateStore, StoreError};
 use super::keys::Keys;
 use super::{BackscatterMode, message_id, status};
 use crate::end_of_data::bounce::{self, Kind, Recognised};
+use crate::hashes::{Hash, Hashes};
 use crate::work;
 
 /// The symbol of a report that proves to be about mail that we have sent.
@@ -100,14 +101,21 @@ pub struct Backscatter {
     mode: BackscatterMode,
     keys: Arc<Keys>,
     state: Arc<dyn StateStore>,
+    sent: Hashes,
     days: u64,
 }
 
 impl Backscatter {
-    /// The check with the keys and memory it goes by; `days` as [`super::validity_days`] has them.
+    /// The check with the keys it goes by, a store that counts what it finds and the Message-IDs that left; `days` as
+    /// [`super::validity_days`] has them.
     #[must_use]
-    pub fn new(mode: BackscatterMode, keys: Arc<Keys>, state: Arc<dyn StateStore>, days: u64) -> Self {
-        Self { mode, keys, state, days }
+    pub fn new(
+        mode: BackscatterMode,
+        keys: Arc<Keys>,
+        (state, sent): (Arc<dyn StateStore>, Hashes),
+        days: u64,
+    ) -> Self {
+        Self { mode, keys, state, sent, days }
     }
 
     async fn look(&self, facts: &MessageFacts) -> (Judgement, Option<String>) {
@@ -128,19 +136,11 @@ impl Backscatter {
 
     async fn remembers(&self, seen: &Recognised, now: Timestamp) -> Result<bool, StoreError> {
         let ids = seen.references.iter().take(LOOKUPS_MAX);
-        let places: Vec<_> = ids.flat_map(|id| message_id::places(&self.keys, id)).collect();
-        if places.is_empty() {
+        let hashes: Vec<Hash> = ids.flat_map(|id| message_id::hashes(&self.keys, id)).collect();
+        if hashes.is_empty() {
             return Ok(false);
         }
-        let mut failed = None;
-        for entry in self.state.get(places, now).await? {
-            match entry {
-                Ok(Some(_)) => return Ok(true),
-                Ok(None) => {}
-                Err(error) => failed = Some(error),
-            }
-        }
-        failed.map_or(Ok(false), Err)
+        Ok(self.sent.look(&hashes, now).await?.contains(&true))
     }
 }
 

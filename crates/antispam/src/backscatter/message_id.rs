@@ -1,4 +1,5 @@
-//! Message-IDs that prove to be ours: those we add carry a check, of the others a keyed hash is remembered.
+//! Message-IDs that prove to be ours: those we add carry a check, of the others a keyed hash is remembered, in
+//! [`crate::hashes`]. Rows of `m/`, one for each, were kept before and are passed over until they expire.
 //!
 //! A Message-ID that somebody else has chosen is never changed. Ours are `<queue id>.<key's digit><check>@<host>`; the queue id
 //! tells the time, and so when the proof ends. Case makes no difference. The time is passed in.
@@ -6,15 +7,13 @@
 use std::time::Duration;
 
 use mail::{Domain, QueueId, Timestamp};
-use store::{StateKey, Write};
 
+use super::DAY_SECONDS;
 use super::keys::{Key, Keys, hex};
-use super::{DAY_SECONDS, status};
+use crate::hashes::{HASH_BYTES, Hash};
 
 /// Octets of HMAC-SHA256 that a Message-ID carries: 2^64 guesses, by mail.
 const CHECK_BYTES: usize = 8;
-/// Octets of the hash by which a Message-ID is remembered.
-const HASH_BYTES: usize = 16;
 /// Length of a queue id in text.
 const QUEUE_ID_BYTES: usize = 13;
 /// How far ahead the clock may have been that made an id.
@@ -46,20 +45,19 @@ pub fn proves(keys: &Keys, message_id: &str, now: Timestamp, days: u64) -> bool 
     proven().unwrap_or(false)
 }
 
-/// What remembers a Message-ID that somebody else has chosen, without brackets, for so many days.
+/// By what a Message-ID that somebody else has chosen, without brackets, is remembered; nothing without a key.
 #[must_use]
-pub fn remember(keys: &Keys, message_id: &str, days: u64) -> Option<Write> {
-    keys.newest().map(|key| Write::put(remembered(key, message_id), Vec::new(), days * DAY_SECONDS))
+pub fn remembered(keys: &Keys, message_id: &str) -> Option<Hash> {
+    keys.newest().map(|key| hash(key, message_id))
 }
 
-/// Under which names it may be remembered: one for each key, the newest first.
-pub(super) fn places(keys: &Keys, message_id: &str) -> Vec<StateKey> {
-    keys.iter().map(|key| remembered(key, message_id)).collect()
+/// By what it may be remembered: one for each key, the newest first.
+pub(super) fn hashes(keys: &Keys, message_id: &str) -> impl Iterator<Item = Hash> {
+    keys.iter().map(move |key| hash(key, message_id))
 }
 
-fn remembered(key: &Key, message_id: &str) -> StateKey {
-    let hash: [u8; HASH_BYTES] = key.id("remembered", message_id.trim());
-    StateKey::new(status::NAMESPACE, [b"m/".as_slice(), hash.as_slice()].concat())
+fn hash(key: &Key, message_id: &str) -> Hash {
+    key.id::<HASH_BYTES>("remembered", message_id.trim())
 }
 
 fn check(key: &Key, id: &str, host: &str) -> String {
@@ -99,11 +97,13 @@ mod tests {
     #[test]
     fn a_remembered_id_is_a_hash_that_a_former_key_may_have_made() {
         let old = Keys::new(vec![Key::new(2, Timestamp(1), b"two")]);
-        let written = remember(&old, "Letter-1@desk.test", 12).unwrap();
-        assert!(places(&keys(), "Letter-1@desk.test").contains(&written.key));
-        assert!(!places(&keys(), "letter-1@desk.test").contains(&written.key), "others' ids keep their case");
-        assert!(!String::from_utf8_lossy(written.key.as_bytes()).contains("desk"));
-        assert_eq!(remember(&Keys::default(), "a@b", 12), None);
+        let kept = remembered(&old, "Letter-1@desk.test").unwrap();
+        assert!(hashes(&keys(), "Letter-1@desk.test").any(|hash| hash == kept));
+        assert!(
+            !hashes(&keys(), "letter-1@desk.test").any(|hash| hash == kept),
+            "others' ids keep their case"
+        );
+        assert_eq!(remembered(&Keys::default(), "a@b"), None);
     }
 
     proptest! {

@@ -10,7 +10,7 @@ use super::DAY_SECONDS;
 use super::judge::Judgement;
 
 /// Where all of this is kept in the state store.
-pub(super) const NAMESPACE: &str = "backscatter";
+pub const NAMESPACE: &str = "backscatter";
 /// Days that are counted together.
 pub const DAYS_MAX: u64 = 30;
 

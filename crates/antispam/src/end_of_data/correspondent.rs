@@ -71,7 +71,9 @@ impl Correspondent {
         let ours: BTreeSet<&Domain> = facts.recipients.iter().map(|address| &address.domain).collect();
         let ours: Vec<&Domain> = ours.into_iter().collect();
         let answers = if sender.is_some() { answered(&facts.header) } else { Vec::new() };
-        let question = Question { theirs: &theirs, ours: &ours, answers: &answers };
+        let proven: Vec<&Domain> =
+            authors.iter().map(|author| &author.domain).filter(|d| author::is_proven(facts, d)).collect();
+        let question = Question { theirs: &theirs, ours: &ours, answers: &answers, proven: &proven };
         let known = match self.memory.ask(question, facts.at).await {
             Ok(known) => known,
             Err(error) => return found.unfinished(&error.to_string()),
@@ -91,12 +93,10 @@ impl Correspondent {
                 told.tell(&CORRESPONDENT_AUTHOR, &evidence, &by);
             }
         }
-        let proven: Vec<&Domain> =
-            authors.iter().map(|author| &author.domain).filter(|d| author::is_proven(facts, d)).collect();
         for (number, id) in answers.iter().enumerate() {
-            let of = |(ours, answer): (usize, usize)| (answer == number).then_some(ours);
-            told.tell(&REPLY_TO_OURS, id, &known.answers().filter_map(of).collect());
-            told.tell(&REPLY_EXPECTED, id, &known.expected(&proven).filter_map(of).collect());
+            let of = |(ours, answer): &(usize, usize)| (*answer == number).then_some(*ours);
+            told.tell(&REPLY_TO_OURS, id, &known.answers.iter().filter_map(of).collect());
+            told.tell(&REPLY_EXPECTED, id, &known.expected.iter().filter_map(of).collect());
         }
     }
 }
@@ -157,7 +157,7 @@ mod tests {
 
     async fn check() -> (Correspondent, Arc<MemoryState>) {
         let state = Arc::new(MemoryState::default());
-        let memory = Correspondents::new(30, state.clone());
+        let memory = testing::correspondents(30, &state);
         let domain = Domain::parse("example.test").unwrap();
         let writer = Writer { domain: Some(&domain), account: None };
         let sent = Sent { ids: vec!["1@ours".into()] };

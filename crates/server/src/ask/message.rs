@@ -152,10 +152,8 @@ impl Asker {
             top.extend(self.or_late(self.complete(transaction.id, &head, &mut edits, &mut body)).await?);
         }
         if self.facts.may_relay() {
-            let ((), new) = tokio::join!(
-                submission::remember(services, &transaction.reverse_path, &head, &edits),
-                correspondents::remember(services, &self.facts, &transaction, (&head, &edits)),
-            );
+            submission::remember(services, &transaction.reverse_path, &head, &edits);
+            let new = correspondents::remember(services, &self.facts, &transaction, (&head, &edits)).await;
             judged.hold |= self.account_sends(transaction.id, new.unwrap_or_default()).await;
         } else if transaction.reverse_path.is_null() && self.case.found(PROVEN_SYMBOL) {
             self.report_returned(&intake::copies::accounts(services, &transaction)).await;

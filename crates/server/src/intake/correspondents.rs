@@ -1,8 +1,8 @@
 //! Remembers whom our users write to, and in which threads, so that answers are known for such.
 //!
 //! Who may relay and writes in the name of a domain of ours is a user of it. What programs send by themselves (RFC 3834)
-//! asks for no answer, and nor does the null reverse-path. A memory that does not answer in time remembers nothing: mail
-//! does not wait for it.
+//! asks for no answer, and nor does the null reverse-path. Letters are remembered at once; a memory that does not answer in time
+//! remembers no people: mail does not wait for it.
 
 use std::time::Duration;
 

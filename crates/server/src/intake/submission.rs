@@ -4,7 +4,6 @@
 //! (every mailbox in From: and Sender: belongs to the account) is certain knowledge, and decides alone.
 
 use std::io;
-use std::time::Duration;
 
 use antispam::backscatter::message_id;
 use bytes::Bytes;
@@ -19,8 +18,7 @@ use crate::services::Services;
 use crate::session::body::ReceivedBody;
 use crate::session::facts::ClientFacts;
 
-/// How long a message waits for its Message-ID to be remembered.
-const REMEMBER_TIME: Duration = Duration::from_secs(1);
+const DAY_SECONDS: u64 = 86_400;
 
 /// The header of a received message in one piece.
 #[must_use]
@@ -115,9 +113,8 @@ pub fn missing(services: &Services, id: mail::QueueId, head: &[u8]) -> Vec<Edit>
 /// Remembers the Message-ID that a sender of ours has chosen, so that a report about the message is known for one.
 ///
 /// `head` is the header as received, `edits` its changes. Reports go to the reverse-path: where that is in no domain of ours,
-/// none can come here and nothing is remembered. A memory that does not answer in time remembers nothing: mail does not wait
-/// for it.
-pub async fn remember(services: &Services, sender: &ReversePath, head: &Bytes, edits: &[Edit]) {
+/// none can come here and nothing is remembered. Waits for nothing.
+pub fn remember(services: &Services, sender: &ReversePath, head: &Bytes, edits: &[Edit]) {
     if !sender.mailbox().is_some_and(|sender| services.router.is_ours(&sender.domain)) {
         return;
     }
@@ -126,9 +123,8 @@ pub async fn remember(services: &Services, sender: &ReversePath, head: &Bytes, e
     let Some(field) = header::find(&fields, "Message-ID") else { return };
     let text = field.text();
     let id = text.trim().trim_start_matches('<').trim_end_matches('>');
-    let Some(write) = message_id::remember(&marks.keys, id, marks.days) else { return };
-    let written = services.shared.state.write(vec![write], clock::now());
-    drop(tokio::time::timeout(REMEMBER_TIME, written).await);
+    let hash = message_id::remembered(&marks.keys, id);
+    services.shared.sent.note(hash, marks.days * DAY_SECONDS, clock::now());
 }
 
 /// Signs for the domain of From:, when there is a key for it. `head` is the header as received, `edits` all its changes: a

@@ -25,8 +25,16 @@ impl House {
         }
     }
 
+    fn sent(&self) -> Hashes {
+        Hashes::new(status::NAMESPACE, self.state.clone())
+    }
+
+    fn check(&self, mode: BackscatterMode) -> Backscatter {
+        Backscatter::new(mode, self.keys.clone(), (self.state.clone(), self.sent()), 12)
+    }
+
     async fn judge(&self, mode: BackscatterMode, facts: &MessageFacts) -> Findings {
-        let check = Backscatter::new(mode, self.keys.clone(), self.state.clone(), 12);
+        let check = self.check(mode);
         assert!(check.applies(facts));
         let mut found = Findings::default();
         check.run(facts, &mut found).await;
@@ -111,8 +119,9 @@ async fn a_tag_our_message_id_or_a_remembered_one_proves_it() {
     let house = House::new();
     let host = Domain::parse("mx.our.test").unwrap();
     let ours = message_id::make(&house.keys, QueueId::from_parts(NOW.0 - 1000, 1), &host);
-    let remembered = message_id::remember(&house.keys, "desk-7@laptop.test", 12).unwrap();
-    house.state.write(vec![remembered], NOW).await.unwrap();
+    let sent = house.sent();
+    sent.note(message_id::remembered(&house.keys, "desk-7@laptop.test"), 86_400, NOW);
+    sent.save(NOW).await.unwrap();
     for (message_id, addressed) in [
         ("never@our.test", Addressed::Tagged),
         (ours.as_str(), PLAINLY),
@@ -145,8 +154,7 @@ async fn a_wrong_tag_is_forged_whatever_it_claims_to_be_and_the_postmaster_takes
     let found = house.judge(BackscatterMode::Enforce, &facts(vacation, Addressed::BadlyTagged)).await;
     assert!(found.has("BACKSCATTER_FORGED") && found.rulings().len() == 1);
     assert!(found.findings()[0].evidence.contains("too old"), "{found:?}");
-    let check = Backscatter::new(BackscatterMode::Enforce, house.keys.clone(), house.state.clone(), 12);
-    assert!(!check.applies(&facts(vacation, Addressed::AsPostmaster)));
+    assert!(!house.check(BackscatterMode::Enforce).applies(&facts(vacation, Addressed::AsPostmaster)));
 }
 
 #[tokio::test]
