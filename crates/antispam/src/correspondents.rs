@@ -7,16 +7,18 @@
 //!
 //! Never decides anything, reads no clock. A memory that does not answer is an error, never "not known" (I9).
 
+mod lately;
 pub mod letters;
 pub mod threads;
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use aws_lc_rs::digest;
 use mail::{Address, Domain, Timestamp};
 use store::{StateKey, StateStore, StoreError, Write};
 
+use self::lately::Lately;
 use self::letters::Letters;
 use self::threads::Sent;
 use crate::rcpt::greylist::sender;
@@ -68,18 +70,23 @@ pub struct Correspondents {
     days: u32,
     state: Arc<dyn StateStore>,
     letters: Letters,
+    lately: Arc<Mutex<Lately>>,
 }
 
 impl Correspondents {
     /// Remembers for so many days, people there, and letters among these; 0 days: not at all.
     #[must_use]
     pub fn new(days: u32, state: Arc<dyn StateStore>, letters: Letters) -> Self {
-        Self { days, state, letters }
+        Self { days, state, letters, lately: Arc::default() }
+    }
+
+    fn lately(&self) -> MutexGuard<'_, Lately> {
+        self.lately.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Remembers that a user of ours has written to these addresses elsewhere, and by what answers will be known. Gives the
-    /// number of those to whom the account has not written before; none of them without an account. One look and at most
-    /// one write.
+    /// number of those to whom the account has not written before; none of them without an account. At most one look and one
+    /// write; none for those who were written to a moment ago.
     ///
     /// # Errors
     /// [`StoreError`] when the state store does not answer.
@@ -108,6 +115,9 @@ impl Correspondents {
         if let Some(ours) = writer.domain {
             self.letters.note((ours, sent), recipients.into_iter(), ttl, now);
         }
+        if self.lately().has_all(&keys, now) {
+            return Ok(0);
+        }
         let fresh = now.seconds() + ttl.saturating_sub(DAY_SECONDS);
         let (mut new, mut writes) = (0, Vec::new());
         for (place, (key, found)) in keys.iter().zip(self.state.get(keys.clone(), now).await?).enumerate() {
@@ -122,6 +132,7 @@ impl Correspondents {
                 written?;
             }
         }
+        self.lately().note(&keys, now);
         Ok(new)
     }
 
@@ -285,7 +296,9 @@ mod tests {
         let joe = address("joe@away.test");
         memory.remember(writer, [&joe], &none(), NOW).await.unwrap();
         state.close().await.unwrap();
-        assert!(memory.remember(writer, [&joe], &none(), NOW).await.is_err(), "not answered is not unknown");
+        let ann = address("ann@away.test");
+        assert!(memory.remember(writer, [&ann], &none(), NOW).await.is_err(), "not answered is not unknown");
+        assert_eq!(memory.remember(writer, [&joe], &none(), NOW).await.unwrap(), 0, "he is known");
         assert!(memory.known(&[&joe], [&domain], NOW).await.is_err());
         let off = correspondents(0, &state);
         assert_eq!(off.remember(writer, [&joe], &none(), NOW).await.unwrap(), 0);
