@@ -5,6 +5,8 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
+use crate::Timestamp;
+
 /// A queue id: 64 bits, unique over the life of a data folder, ordered by the time of acceptance.
 ///
 /// The upper 44 bits are milliseconds since 1970, the lower 20 a counter; printed as 13 digits of Crockford's base 32
@@ -27,6 +29,12 @@ impl QueueId {
     #[must_use]
     pub fn from_parts(millis: u64, counter: u64) -> Self {
         Self((millis << 20).wrapping_add(counter))
+    }
+
+    /// When it was made, as the clock had it; a little later when very many were made at once, or the clock was set back.
+    #[must_use]
+    pub fn made(self) -> Timestamp {
+        Timestamp(self.0 >> 20)
     }
 }
 
@@ -78,6 +86,7 @@ mod tests {
         #[test]
         fn what_prints_parses_back_and_sorts_alike(a: u64, b: u64) {
             prop_assert_eq!(QueueId(a).to_string().parse(), Ok(QueueId(a)));
+            prop_assert_eq!(QueueId::from_parts(a >> 20, b >> 44).made(), Timestamp(a >> 20));
             prop_assert_eq!(QueueId(a).to_string().to_lowercase().parse(), Ok(QueueId(a)));
             prop_assert_eq!(QueueId(a).to_string().cmp(&QueueId(b).to_string()), a.cmp(&b));
         }

@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use antispam::backscatter::status::{DAYS_MAX, counts};
 use antispam::connect::rates::Rates;
@@ -174,8 +174,12 @@ impl QueueControl for Daemon {
         Box::pin(async move {
             // What was decided a moment ago is to be found.
             self.shared.history.flush().await;
-            let found = self.shared.history.find(&wanted, limit, clock::now()).await?;
             let services = self.current.get();
+            let smtp = &services.smtp;
+            // A message that has begun in time may still end.
+            let session_max =
+                Duration::from_secs(smtp.session_seconds_max.saturating_add(smtp.message_seconds_max));
+            let found = self.shared.history.find(&wanted, limit, (clock::now(), session_max)).await?;
             let explained = |record| {
                 let text = policy::explain::explain(&record, Some(services.judge.book()));
                 (record, text)

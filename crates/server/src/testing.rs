@@ -174,6 +174,8 @@ fn answered<T>(pending: Pending<T>) -> Result<T, StoreError> {
 #[derive(Default)]
 pub(crate) struct FaultyState {
     inner: MemoryState,
+    /// How many pages were asked for.
+    pub(crate) scans: AtomicUsize,
     /// So many scans from now on fail.
     pub(crate) failing_scans: AtomicUsize,
 }
@@ -194,6 +196,7 @@ impl StateStore for FaultyState {
         limit: usize,
         now: Timestamp,
     ) -> Pending<StatePage> {
+        self.scans.fetch_add(1, Ordering::Relaxed);
         let one_less = |left: usize| left.checked_sub(1);
         let is_failing =
             self.failing_scans.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_less).is_ok();

@@ -37,7 +37,7 @@ pub fn proves(keys: &Keys, message_id: &str, now: Timestamp, days: u64) -> bool 
         let (digit, claimed) = (rest.get(..1)?.parse().ok()?, rest.get(1..)?);
         let queue_id: QueueId = id.parse().ok()?;
         let expected = check(keys.of(digit)?, &queue_id.to_string(), &host.to_ascii_lowercase());
-        let made = Timestamp(queue_id.0 >> 20);
+        let made = queue_id.made();
         let timely = now.since(made).as_secs() <= days * DAY_SECONDS
             && made <= now.plus(Duration::from_secs(CLOCK_SECONDS_OFF_MAX));
         Some(timely && expected.eq_ignore_ascii_case(claimed))

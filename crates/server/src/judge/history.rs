@@ -10,6 +10,7 @@
 //!
 //! There is no index: an index has rows for each verdict, and rows are what writing costs, under full load and for every
 //! message; somebody asks now and then, and then all that is kept is read, from the newest on, in pieces, until enough is found.
+//! An id tells when it was made: what is kept of that time is read first, and the rest only when nothing is there.
 //! Writing never holds up a session: records go through a bounded queue to one task, and what finds no place there, or
 //! cannot be written in time, is dropped and counted. When the namespace is full the oldest give way.
 //! Never keeps a subject or a body: there is none in a record.
@@ -42,6 +43,8 @@ const BATCH: usize = 64;
 const GATHER_TIME: Duration = Duration::from_millis(20);
 /// Packs read in one go: some hundred KiB.
 const PAGE: usize = 50;
+/// How far the clock may have been set between an id and its verdict for that to be found at once.
+const CLOCK_MARGIN: Duration = Duration::from_secs(600);
 /// How long the store may take for one step.
 const STEP_TIME: Duration = Duration::from_secs(5);
 const NAMESPACE: &str = "verdict";
@@ -130,22 +133,45 @@ impl History {
         drop(timeout(STEP_TIME, flushed).await);
     }
 
-    /// Looks records up, newest first, at most `limit` (and at most `FOUND_MAX`).
+    /// Looks records up, newest first, at most `limit` (and at most `FOUND_MAX`). `session_max`: how long after an id was made
+    /// there may be verdicts under it.
     ///
     /// # Errors
     /// What the store says: a failure is never "nothing there".
-    pub async fn find(&self, wanted: &Wanted, limit: usize, now: Timestamp) -> Result<Found, StoreError> {
+    pub async fn find(
+        &self,
+        wanted: &Wanted,
+        limit: usize,
+        (now, session_max): (Timestamp, Duration),
+    ) -> Result<Found, StoreError> {
         let limit = limit.min(FOUND_MAX);
-        let alias;
-        let wanted = match wanted {
-            Wanted::Id(id) => {
-                alias = Wanted::Id(self.judged_as(id, now).await?);
-                &alias
+        let Wanted::Id(id) = wanted else { return self.look(&Filter::new(wanted), None, limit, now).await };
+        let judged_as = self.judged_as(id, now).await?;
+        let id: Option<QueueId> = judged_as.parse().ok();
+        let wanted = Wanted::Id(judged_as);
+        let whole = Filter::new(&wanted);
+        if let Some(made) = id.map(QueueId::made) {
+            let since = Timestamp(made.0.saturating_sub(millis(CLOCK_MARGIN)));
+            let until = made.plus(session_max.saturating_add(CLOCK_MARGIN));
+            let around = Filter { since, ..Filter::new(&wanted) };
+            let found = self.look(&around, Some(before(until)), limit, now).await?;
+            if !found.records.is_empty() {
+                return Ok(found);
             }
-            other => other,
-        };
-        let filter = Filter::new(wanted);
-        let (mut found, mut after, mut looked) = (Found::default(), None, 0);
+        }
+        // The clock was set, or what made the id had another.
+        self.look(&whole, None, limit, now).await
+    }
+
+    /// Reads packs, those after a key, until enough is found or all that is left is too old.
+    async fn look(
+        &self,
+        filter: &Filter<'_>,
+        mut after: Option<StateKey>,
+        limit: usize,
+        now: Timestamp,
+    ) -> Result<Found, StoreError> {
+        let (mut found, mut looked) = (Found::default(), 0);
         loop {
             let page = in_time(self.state.scan(all_packs(), after, PAGE, now)).await??;
             for entry in &page.entries {
@@ -355,6 +381,15 @@ fn pack_key(pack: &Pack) -> StateKey {
     let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, &pack.bytes);
     let digest = digest.as_ref().get(..DIGEST_BYTES).unwrap_or_default();
     StateKey::new(NAMESPACE, [b"t", &(u64::MAX - pack.newest.0).to_be_bytes()[..], digest].concat())
+}
+
+/// The key behind which packs begin whose newest record is of this time, or older.
+fn before(until: Timestamp) -> StateKey {
+    StateKey::new(NAMESPACE, [b"t", &(u64::MAX - until.0).to_be_bytes()[..]].concat())
+}
+
+fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// The time of the newest record in the pack with this key.

@@ -9,8 +9,11 @@ use policy::{
 use store::MemoryState;
 
 use super::*;
+use crate::testing::FaultyState;
 
 const NOON: Timestamp = Timestamp(1_795_309_323_456);
+
+const SESSION_MAX: Duration = Duration::from_secs(7200);
 
 fn after(seconds: u64) -> Timestamp {
     Timestamp(NOON.0 + seconds * 1000)
@@ -61,7 +64,7 @@ async fn history(records: impl IntoIterator<Item = VerdictRecord>) -> History {
 }
 
 async fn ids(history: &History, wanted: Wanted, limit: usize) -> (Vec<String>, bool) {
-    let found = history.find(&wanted, limit, clock::now()).await.unwrap();
+    let found = history.find(&wanted, limit, (clock::now(), SESSION_MAX)).await.unwrap();
     (found.records.into_iter().map(|record| record.about.id).collect(), found.more)
 }
 
@@ -114,6 +117,43 @@ async fn many_pages_are_walked_and_the_answer_is_bounded() {
 }
 
 #[tokio::test]
+async fn an_id_is_looked_for_at_its_time_and_then_everywhere() {
+    let state = Arc::new(FaultyState::default());
+    let history = History::start(Arc::clone(&state) as _);
+    let hour = 3600;
+    let id = |hours: u64| QueueId::from_parts(after(hours * hour).0, 7);
+    // A message an hour, each in a pack of its own: ten days.
+    for hours in 0..240 {
+        let of_session = hours == 100 || hours == 101;
+        let mut one = record(&id(hours).to_string(), hours * hour + 60, "s@far.test", &["joe@a.test"], "");
+        one.about.session = if of_session { id(100) } else { id(hours) }.to_string();
+        history.keep(one, 30);
+        history.flush().await;
+    }
+    // Of a time when the clock was wrong, and one whose name tells nothing.
+    let (wrong, nameless) = (id(50_000), "NAMELESS");
+    history.keep(record(&wrong.to_string(), 30 * hour, "s@far.test", &["joe@a.test"], ""), 30);
+    history.keep(record(nameless, 3 * hour, "s@far.test", &["joe@a.test"], ""), 30);
+    history.flush().await;
+    let all_pages = 1 + 242 / PAGE;
+    for (wanted, count, pages_max) in [
+        (id(0).to_string(), 1, 1),
+        (id(239).to_string(), 1, 1),
+        // Both of its messages.
+        (id(100).to_string(), 2, 1),
+        (wrong.to_string(), 1, 1 + all_pages),
+        (nameless.to_owned(), 1, all_pages),
+        (QueueId(id(5).0 + 1).to_string(), 0, 1 + all_pages),
+    ] {
+        let before = state.scans.load(Ordering::Relaxed);
+        let (found, more) = ids(&history, Wanted::Id(wanted.clone()), 9).await;
+        let pages = state.scans.load(Ordering::Relaxed) - before;
+        assert_eq!((found.len(), more), (count, false), "{wanted}");
+        assert!(pages <= pages_max, "{wanted}: {pages} pages");
+    }
+}
+
+#[tokio::test]
 async fn an_address_is_forgotten_wherever_it_stands() {
     let history = history([
         record("A", 0, "s@far.test", &["joe@a.test", "ann@a.test"], ""),
@@ -155,7 +195,7 @@ async fn each_record_lives_as_long_as_it_was_given() {
     history.keep(record("B", 1, "s@far.test", &["joe@a.test"], ""), 30);
     history.flush().await;
     let later = Timestamp(clock::now().0 + 2 * DAY_SECONDS * 1000);
-    let found = history.find(&Wanted::Since(Timestamp(0)), 9, later).await.unwrap();
+    let found = history.find(&Wanted::Since(Timestamp(0)), 9, (later, SESSION_MAX)).await.unwrap();
     assert_eq!(found.records.iter().map(|record| record.about.id.as_str()).collect::<Vec<_>>(), ["B"]);
 }
 
@@ -181,7 +221,7 @@ async fn a_store_that_fails_costs_the_record_and_is_never_taken_for_an_absence()
     history.keep(record("A", 0, "s@far.test", &["joe@a.test"], ""), 30);
     history.flush().await;
     assert_eq!(history.lost(), 1);
-    assert!(history.find(&Wanted::Id("A".into()), 1, clock::now()).await.is_err());
+    assert!(history.find(&Wanted::Id("A".into()), 1, (clock::now(), SESSION_MAX)).await.is_err());
     assert!(history.erase("joe@a.test", clock::now()).await.is_err());
 }
 
