@@ -97,6 +97,8 @@ pub(crate) struct FaultyQueue {
     pub(crate) unsettled: Mutex<BTreeSet<QueueId>>,
     /// How many times one message was asked for.
     pub(crate) gets: AtomicUsize,
+    /// How many times the queue was walked through from its beginning.
+    pub(crate) walks: AtomicUsize,
 }
 
 impl QueueStore for FaultyQueue {
@@ -146,6 +148,7 @@ impl QueueStore for FaultyQueue {
     }
 
     fn list(&self, page: Page) -> Pending<Vec<QueueEntry>> {
+        self.walks.fetch_add(usize::from(page.after.is_none()), Ordering::Relaxed);
         self.inner.list(page)
     }
 

@@ -39,8 +39,8 @@ pub use marks::NAMESPACE;
 
 /// Time between two looks at the clock.
 const EVERY: Duration = Duration::from_secs(20);
-/// Recipients that are gathered in one go.
-const RECIPIENTS_MAX: usize = 1_000;
+/// Octets of memory for what is gathered in one walk through the queue.
+const GATHERED_BYTES_MAX: usize = 16 << 20;
 
 /// Asks for letters now. Clones share it.
 #[derive(Debug, Clone)]
@@ -124,18 +124,18 @@ pub(super) async fn is_due(services: &Services, now: Timestamp) -> Result<bool, 
 /// # Errors
 /// When the queue, or what judging remembers, cannot be read: then it has to be tried again.
 pub async fn send(services: &Services, now: Timestamp) -> Result<u64, StoreError> {
-    send_by(services, now, RECIPIENTS_MAX).await
+    send_by(services, now, GATHERED_BYTES_MAX).await
 }
 
-/// The same, to so many recipients between two looks at the quarantine.
+/// The same, with so many octets of memory for what one walk through the queue gathers.
 pub(super) async fn send_by(
     services: &Services,
     now: Timestamp,
-    recipients_max: usize,
+    bytes_max: usize,
 ) -> Result<u64, StoreError> {
     let marks = Marks { state: &*services.shared.state, now };
     let began = marks.begin().await?;
-    let gathering = Gathering { services, marks: &marks, began, recipients_max };
+    let gathering = Gathering { services, marks: &marks, began, bytes_max };
     let (mut letters, mut after) = (0, None);
     loop {
         let group = gathering.after(after.as_deref()).await?;
@@ -143,7 +143,7 @@ pub(super) async fn send_by(
             letters += u64::from(tell(services, kept, &marks).await?);
         }
         after = group.all.into_keys().next_back();
-        if !group.is_cut {
+        if group.cut.is_none() {
             break;
         }
     }

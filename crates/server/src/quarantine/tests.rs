@@ -267,7 +267,7 @@ async fn orders_that_meet_are_carried_out_one_after_the_other() {
 
 #[tokio::test]
 async fn letters_are_the_same_however_many_recipients_are_gathered_at_a_time() {
-    for recipients_max in [1, 2, 1_000] {
+    for (bytes_max, walks) in [(0, 2), (900, 2), (1_300, 2), (1 << 20, 1)] {
         let mut house = house().await;
         for id in 1..=7 {
             let to: &[&str] = match id % 3 {
@@ -278,13 +278,24 @@ async fn letters_are_the_same_however_many_recipients_are_gathered_at_a_time() {
             house.keep(id, 0, Hold::Quarantine, to).await;
         }
         let services = house.current.get();
-        assert_eq!(digest::send_by(&services, clock::now(), recipients_max).await, Ok(2));
+        assert_eq!(digest::send_by(&services, clock::now(), bytes_max).await, Ok(2));
         let told = house.told().await;
         let subjects: Vec<(&str, bool)> =
             told.iter().map(|(to, text)| (to.as_str(), text.contains("5 messages were"))).collect();
         assert_eq!(subjects, [("ann@a.test", true), ("joe@a.test", true)], "{told:?}");
-        assert_eq!(digest::send_by(&services, clock::now(), recipients_max).await, Ok(0));
+        assert_eq!(house.store.walks.swap(0, Ordering::Relaxed), walks, "with {bytes_max} octets");
+        assert_eq!(digest::send_by(&services, clock::now(), bytes_max).await, Ok(0));
     }
+}
+
+#[tokio::test]
+async fn thousands_of_recipients_are_gathered_in_one_walk() {
+    let house = house().await;
+    let many: Vec<String> = (0..3_000).map(|number| format!("u{number}@a.test")).collect();
+    let to: Vec<&str> = many.iter().map(String::as_str).chain(["joe@a.test"]).collect();
+    house.keep(1, 0, Hold::Quarantine, &to).await;
+    assert_eq!(digest::send(&house.current.get(), clock::now()).await, Ok(1), "the others do not exist");
+    assert_eq!(house.store.walks.load(Ordering::Relaxed), 1);
 }
 
 #[tokio::test]

@@ -1,8 +1,9 @@
-//! What is new in quarantine for each recipient: so many recipients at a time, in the order of their addresses, and of each
-//! no more than a letter can show.
+//! What is new in quarantine for each recipient, and of each no more than a letter can show: in one walk through the queue, a
+//! page at a time, as long as what is gathered has room in memory.
 //!
-//! The whole quarantine is looked through for every group of recipients, a page at a time; so what is in memory does not
-//! grow with it.
+//! When it has not, those whose addresses come last give way, and another walk gathers for them. So what is in memory does
+//! not grow with the quarantine: 20,000 recipients with some messages each find room in one walk, and 700 of whom each has
+//! as many as can be told.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -14,6 +15,10 @@ use crate::services::Services;
 
 /// Messages looked at in one go.
 const PAGE: usize = 500;
+/// Octets of memory that a recipient takes, nearly, without messages and without what the address has twice.
+const RECIPIENT_BYTES: usize = 400;
+/// Octets that each message takes beside a recipient, nearly.
+const MESSAGE_BYTES: usize = 32;
 
 /// What is kept back for one recipient.
 #[derive(Debug)]
@@ -34,8 +39,10 @@ pub(super) struct Kept {
 pub(super) struct Group {
     /// By their keys.
     pub(super) all: BTreeMap<String, Kept>,
-    /// There are recipients behind these.
-    pub(super) is_cut: bool,
+    /// The first of those who gave way: what was gathered for them is gone, and more of it would be a part.
+    pub(super) cut: Option<String>,
+    /// Octets of all of it, nearly.
+    bytes: usize,
 }
 
 /// What a gathering goes by.
@@ -45,8 +52,8 @@ pub(super) struct Gathering<'a> {
     pub(super) marks: &'a Marks<'a>,
     /// Since when messages count for who was never told.
     pub(super) began: Timestamp,
-    /// Recipients of one group at most.
-    pub(super) recipients_max: usize,
+    /// Octets of memory for one group; it has one recipient at least.
+    pub(super) bytes_max: usize,
 }
 
 impl Kept {
@@ -64,6 +71,12 @@ impl Kept {
         if Mark::is_late(arrived, now) {
             bounded(&mut self.late, message, NAMES_MAX);
         }
+    }
+
+    /// Octets that it takes, nearly.
+    fn bytes(&self) -> usize {
+        let messages = self.newest.len() + self.late.len();
+        RECIPIENT_BYTES + self.mark.bytes() + messages * MESSAGE_BYTES
     }
 
     /// The mark of who was told of all this.
@@ -107,29 +120,35 @@ impl Gathering<'_> {
         after: Option<&str>,
     ) -> Result<(), StoreError> {
         let key = recipient.lookup_key();
-        if after.is_some_and(|after| key.as_str() <= after) {
+        let is_later = group.cut.as_ref().is_some_and(|cut| key >= *cut);
+        if is_later || after.is_some_and(|after| key.as_str() <= after) {
             return Ok(());
         }
         if !group.all.contains_key(&key) {
-            let is_full = group.all.len() >= self.recipients_max;
-            let comes_later = group.all.last_key_value().is_some_and(|(last, _)| key > *last);
-            if is_full && comes_later {
-                group.is_cut = true;
-                return Ok(());
-            }
             let mark = self.marks.of(recipient).await?.unwrap_or_else(|| Mark::began(self.began));
-            group.all.insert(key.clone(), Kept::new(recipient, mark));
-            if is_full {
-                // Its turn comes with the next group.
-                group.all.pop_last();
-                group.is_cut = true;
-            }
+            let kept = Kept::new(recipient, mark);
+            group.bytes += kept.bytes() + 2 * key.len();
+            group.all.insert(key.clone(), kept);
         }
         if let Some(kept) = group.all.get_mut(&key) {
             let entries_max = self.services.config.antispam.quarantine.digest_entries_max;
+            let before = kept.bytes();
             kept.note((entry.record.arrived, entry.record.id), entries_max, self.marks.now);
+            group.bytes += kept.bytes().saturating_sub(before);
         }
+        group.keep_within(self.bytes_max);
         Ok(())
+    }
+}
+
+impl Group {
+    /// Those who come last give way until there is room for the others; their turn comes with the next group.
+    fn keep_within(&mut self, bytes_max: usize) {
+        while self.bytes > bytes_max && self.all.len() > 1 {
+            let Some((key, kept)) = self.all.pop_last() else { return };
+            self.bytes = self.bytes.saturating_sub(kept.bytes() + 2 * key.len());
+            self.cut = Some(key);
+        }
     }
 }
 

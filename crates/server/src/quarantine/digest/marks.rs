@@ -55,6 +55,11 @@ impl Mark {
         arrived.plus(OVERLAP) > self.until && !self.names.contains(&id)
     }
 
+    /// Octets of memory that it takes beside itself.
+    pub(super) fn bytes(&self) -> usize {
+        size_of_val(&*self.names)
+    }
+
     fn to_bytes(&self) -> Vec<u8> {
         let numbers = std::iter::once(self.until.0).chain(self.names.iter().map(|id| id.0));
         numbers.flat_map(u64::to_be_bytes).collect()
