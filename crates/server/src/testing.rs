@@ -30,6 +30,19 @@ use crate::runner::{Message, RunnerHandle};
 use crate::services::{Current, Shared};
 use crate::steward::{self, StewardHandle};
 
+/// What every house has in its configuration: accounts joe and ann at a.test.
+pub(crate) const CONFIGURATION: &str = "
+hostname = \"mx.a.test\"
+data_dir = \"data\"
+[[listener]]
+kind = \"mx\"
+bind = [\"127.0.0.1:0\"]
+[[domain]]
+name = \"a.test\"
+recipients = \"inline:{joe=x, ann=x}\"
+deliver = \"maildir:mail/{domain}/{local}/\"
+";
+
 /// An answer for each item.
 type Each<T> = Vec<Result<T, StoreError>>;
 
@@ -44,10 +57,10 @@ pub(crate) struct House {
 }
 
 impl House {
-    /// With this configuration; its data folder is a temporary one.
-    pub(crate) async fn new(configuration: &str) -> Self {
+    /// With this behind the configuration of all; the data folder is a temporary one.
+    pub(crate) async fn new(more: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let loaded = config::parse(configuration, &folder.path().join("staffetta.toml"));
+        let loaded = config::parse(&format!("{CONFIGURATION}{more}"), &folder.path().join("staffetta.toml"));
         let loaded = Arc::new(loaded.map_err(|report| report.render(config::Style::Plain)).unwrap());
         std::fs::create_dir_all(loaded.data_dir()).unwrap();
         let (runner, letters) = RunnerHandle::new();

@@ -19,23 +19,14 @@ use crate::reload::ReloadHandle;
 use crate::runner::Message;
 use crate::testing::House;
 
-const CONFIGURATION: &str = "
-hostname = \"mx.a.test\"
-data_dir = \"data\"
-[[listener]]
-kind = \"mx\"
-bind = [\"127.0.0.1:0\"]
-[[domain]]
-name = \"a.test\"
-recipients = \"inline:{joe=x, ann=x}\"
-deliver = \"maildir:mail/{domain}/{local}/\"
+const QUARANTINE: &str = "
 [antispam.quarantine]
 days = 10
 digest_times_utc = [\"06:00\"]
 ";
 
 async fn house() -> House {
-    House::new(CONFIGURATION).await
+    House::new(QUARANTINE).await
 }
 
 fn days_ago(days: u64) -> Timestamp {

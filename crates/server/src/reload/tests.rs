@@ -3,19 +3,7 @@
 use std::fs;
 
 use super::*;
-use crate::testing::House;
-
-const CONFIGURATION: &str = "
-hostname = \"mx.a.test\"
-data_dir = \"data\"
-[[listener]]
-kind = \"mx\"
-bind = [\"127.0.0.1:0\"]
-[[domain]]
-name = \"a.test\"
-recipients = \"inline:{joe=x}\"
-deliver = \"maildir:mail/{domain}/{local}/\"
-";
+use crate::testing::{CONFIGURATION, House};
 
 /// Reloads that went well, and that did not.
 fn counted(house: &House) -> [u64; 2] {
@@ -30,7 +18,7 @@ fn counted(house: &House) -> [u64; 2] {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_was_begun_is_done_though_nobody_waits_for_it() {
-    let house = House::new(CONFIGURATION).await;
+    let house = House::new("").await;
     fs::write(&house.loaded.file, CONFIGURATION.replace("mx.a.test", "other.a.test")).unwrap();
     let (handle, orders) = ReloadHandle::new();
     let task = tokio::spawn(Reloader::new(Arc::clone(&house.loaded), house.current.clone()).run(orders));

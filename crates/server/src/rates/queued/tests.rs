@@ -10,18 +10,6 @@ use store::{MessageRecord, NewBody, NewMessage, Origin, QueueStore as _, Recipie
 use super::*;
 use crate::testing::House;
 
-const CONFIGURATION: &str = "
-hostname = \"mx.a.test\"
-data_dir = \"data\"
-[[listener]]
-kind = \"mx\"
-bind = [\"127.0.0.1:0\"]
-[[domain]]
-name = \"a.test\"
-recipients = \"inline:{joe=x}\"
-deliver = \"maildir:mail/{domain}/{local}/\"
-";
-
 const JOE: &str = "joe@a.test";
 
 /// A message that this account has submitted waits in the queue.
@@ -51,7 +39,7 @@ async fn told(house: &mut House) -> Option<u64> {
 
 #[tokio::test(start_paused = true)]
 async fn what_is_on_hold_is_not_delivered_although_others_could_not_be_held() {
-    let mut house = House::new(CONFIGURATION).await;
+    let mut house = House::new("").await;
     for id in 1..=3 {
         queued(&house, id, JOE).await;
     }
@@ -73,7 +61,7 @@ async fn locked(house: &House, account: &str) {
 
 #[tokio::test(start_paused = true)]
 async fn at_start_all_is_held_before_there_is_a_runner() {
-    let mut house = House::new(CONFIGURATION).await;
+    let mut house = House::new("").await;
     locked(&house, JOE).await;
     for (id, account) in [(1, JOE), (2, "ann@a.test"), (3, JOE)] {
         queued(&house, id, account).await;
@@ -85,7 +73,7 @@ async fn at_start_all_is_held_before_there_is_a_runner() {
 
 #[tokio::test(start_paused = true)]
 async fn when_it_is_not_known_whose_mail_to_hold_it_is_asked_until_it_is() {
-    let mut house = House::new(CONFIGURATION).await;
+    let mut house = House::new("").await;
     locked(&house, JOE).await;
     for (id, account) in [(1, JOE), (2, "ann@a.test"), (3, JOE)] {
         queued(&house, id, account).await;
@@ -113,7 +101,7 @@ async fn when_it_is_not_known_whose_mail_to_hold_it_is_asked_until_it_is() {
 
 #[tokio::test(start_paused = true)]
 async fn a_stop_leaves_it_to_the_next_start() {
-    let mut house = House::new(CONFIGURATION).await;
+    let mut house = House::new("").await;
     locked(&house, JOE).await;
     queued(&house, 1, JOE).await;
     let shared = Arc::clone(&house.current.get().shared);
