@@ -10,7 +10,7 @@
 //! one is an error, never an opinion. Why so: `docs/decisions/0010-corrections-on-top-of-the-shared-filter.md`.
 
 use super::feature::{Features, Group};
-use super::files::{Reader, put_u32, put_u64};
+use super::files::{put_u64, sealed, unsealed};
 use super::model::{Expert, Model, Opinion, Reason, Verdict};
 use super::samples::{Class, Counts, Samples};
 
@@ -159,19 +159,13 @@ impl Correction {
             put_u64(&mut out, figure);
         }
         self.groups.iter().for_each(|group| group.write(&mut out));
-        let sum = crc32c::crc32c(&out);
-        put_u32(&mut out, sum);
-        out
+        sealed(out)
     }
 
     /// From octets of a file; none when they are not those that were written.
     #[must_use]
     pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
-        let (content, sum) = bytes.split_at_checked(bytes.len().checked_sub(4)?)?;
-        if crc32c::crc32c(content).to_le_bytes() != sum {
-            return None;
-        }
-        let mut input = Reader::new(content.strip_prefix(FORMAT)?);
+        let mut input = unsealed(bytes, FORMAT)?;
         let counts = Counts { ham: input.u64()?, spam: input.u64()? };
         let (state, shared_state) = (input.u64()?, input.u64()?);
         let mut groups: [Expert; Group::COUNT] = Default::default();

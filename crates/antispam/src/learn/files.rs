@@ -29,6 +29,20 @@ pub(super) fn put_varint(out: &mut Vec<u8>, mut value: u32) {
     out.push(value.to_le_bytes()[0]);
 }
 
+/// A file as it is written: what is in it, which begins with its format's line, and a checksum of that (CRC-32C).
+pub(super) fn sealed(mut content: Vec<u8>) -> Vec<u8> {
+    let sum = crc32c::crc32c(&content);
+    put_u32(&mut content, sum);
+    content
+}
+
+/// What is between a file's first line and its checksum; none when it is of another format, or not as it was written.
+pub(super) fn unsealed<'a>(bytes: &'a [u8], format: &[u8]) -> Option<Reader<'a>> {
+    let (content, sum) = bytes.split_at_checked(bytes.len().checked_sub(4)?)?;
+    let is_sound = crc32c::crc32c(content).to_le_bytes() == sum;
+    content.strip_prefix(format).filter(|_| is_sound).map(Reader::new)
+}
+
 /// Takes numbers from octets; none when there are too few.
 #[derive(Debug)]
 pub(super) struct Reader<'a> {

@@ -5,7 +5,7 @@
 
 use super::calibrate::Calibration;
 use super::feature::{BITS, Features, Group};
-use super::files::{Reader, put_f32, put_f64, put_u32, put_u64};
+use super::files::{Reader, put_f32, put_f64, put_u32, put_u64, sealed, unsealed};
 use super::samples::Counts;
 
 /// How much each expert's word counts, in the order of [`Group::ALL`]; chosen by measurement.
@@ -280,19 +280,13 @@ impl Model {
         self.calibration.figures().iter().for_each(|figure| put_f64(&mut out, *figure));
         self.experts.trust.iter().for_each(|trust| put_f64(&mut out, *trust));
         self.experts.all.iter().for_each(|expert| expert.write(&mut out));
-        let sum = crc32c::crc32c(&out);
-        put_u32(&mut out, sum);
-        out
+        sealed(out)
     }
 
     /// From octets of a file; none when they are not those that were written.
     #[must_use]
     pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
-        let (content, sum) = bytes.split_at_checked(bytes.len().checked_sub(4)?)?;
-        if crc32c::crc32c(content).to_le_bytes() != sum {
-            return None;
-        }
-        let mut input = Reader::new(content.strip_prefix(FORMAT)?);
+        let mut input = unsealed(bytes, FORMAT)?;
         let counts = Counts { ham: input.u64()?, spam: input.u64()? };
         let state = input.u64()?;
         let mut figures = [0.0; Calibration::FIGURES];
