@@ -1,56 +1,32 @@
 //! Dovecot takes our mail over LMTP, a reply for each recipient.
 
-use std::process::Command;
-
 use support::Client;
 
 use crate::peer::{NOBODY, Peer};
 use crate::{USER, daemon, letter};
 
-const CONFIGURATION: &str = "\
+const LMTP: &str = "\
 protocols = lmtp
-base_dir = @DIR@/run
-state_dir = @DIR@/state
-log_path = @DIR@/log
-ssl = no
 mail_location = maildir:~/mail
-first_valid_uid = 1
-passdb {
-  driver = passwd-file
-  args = @DIR@/users
-}
-userdb {
-  driver = passwd-file
-  args = @DIR@/users
-}
 service lmtp {
   unix_listener @DIR@/lmtp {
     mode = 0666
   }
 }
-service stats {
-  unix_listener stats-writer {
-    mode = 0666
-  }
-}
+";
+const USERS: &str = "\
+one@dove.test:{PLAIN}x:65534:65534::@DIR@/home/one::
+two@dove.test:{PLAIN}x:65534:65534::@DIR@/home/two::
 ";
 
 #[test]
 fn dovecot_takes_our_lmtp() {
     let Some(program) = support::need_program("dovecot") else { return };
     let Some(mut dovecot) = Peer::prepare() else { return };
-    for folder in ["run", "state"] {
-        dovecot.make_folder(folder, 0);
-    }
     for name in ["one", "two"] {
         dovecot.make_folder(&format!("home/{name}"), NOBODY);
     }
-    dovecot.write("dovecot.conf", CONFIGURATION);
-    dovecot.write(
-        "users",
-        "one@dove.test:{PLAIN}x:65534:65534::@DIR@/home/one::\ntwo@dove.test:{PLAIN}x:65534:65534::@DIR@/home/two::\n",
-    );
-    dovecot.start(Command::new(program).arg("-F").arg("-c").arg(dovecot.path("dovecot.conf")));
+    dovecot.start_dovecot(&program, USERS, LMTP);
     let socket = dovecot.path("lmtp");
     assert!(
         support::wait_until(|| std::os::unix::net::UnixStream::connect(&socket).is_ok()),

@@ -4,7 +4,6 @@ use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::TcpStream;
 use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::Path;
-use std::process::Command;
 
 use support::Daemon;
 
@@ -13,23 +12,10 @@ use crate::peer::{NOBODY, Peer};
 
 const MANUAL: &str = include_str!("../../docs/operator/antispam.md");
 
-const CONFIGURATION: &str = "\
+const IMAP: &str = "\
 protocols = imap
-base_dir = @DIR@/run
-state_dir = @DIR@/state
-log_path = @DIR@/log
-ssl = no
 disable_plaintext_auth = no
 mail_location = maildir:~/Maildir
-first_valid_uid = 1
-passdb {
-  driver = passwd-file
-  args = @DIR@/users
-}
-userdb {
-  driver = passwd-file
-  args = @DIR@/users
-}
 service imap-login {
   inet_listener imap {
     address = 127.0.0.1
@@ -37,11 +23,6 @@ service imap-login {
   }
   inet_listener imaps {
     port = 0
-  }
-}
-service stats {
-  unix_listener stats-writer {
-    mode = 0666
   }
 }
 ";
@@ -112,14 +93,10 @@ fn dovecot(daemon: &Daemon, port: u16) -> Option<Peer> {
         return None;
     }
     let mut peer = Peer::prepare()?;
-    for folder in ["run", "state", "learn"] {
-        peer.make_folder(folder, 0);
-    }
+    peer.make_folder("learn", 0);
     peer.make_folder("home/joe", NOBODY);
     let own = |text: &str| text.replace("/etc/dovecot/learn", "@DIR@/learn");
     let example_of_dovecot = own(example("protocol imap {"));
-    peer.write("dovecot.conf", &(CONFIGURATION.replace("@PORT@", &port.to_string()) + &example_of_dovecot));
-    peer.write("users", "joe:{PLAIN}x:65534:65534::@DIR@/home/joe::\n");
     let (sieve, script) =
         (example("require [\"vnd.dovecot.pipe\""), example("#!/bin/sh\nexec sudo -u staffetta"));
     let staffetta = format!("{} learn", env!("CARGO_BIN_EXE_staffetta"));
@@ -136,7 +113,8 @@ fn dovecot(daemon: &Daemon, port: u16) -> Option<Peer> {
         )
         .unwrap();
     }
-    peer.start(Command::new(program).arg("-F").arg("-c").arg(peer.path("dovecot.conf")));
+    let more = IMAP.replace("@PORT@", &port.to_string()) + &example_of_dovecot;
+    peer.start_dovecot(&program, "joe:{PLAIN}x:65534:65534::@DIR@/home/joe::\n", &more);
     let up = support::wait_until(|| TcpStream::connect(("127.0.0.1", port)).is_ok());
     assert!(up, "{}", peer.log());
     Some(peer)

@@ -8,6 +8,28 @@ use std::process::{Child, Command, Stdio};
 /// The user and group `nobody` of Debian.
 pub(crate) const NOBODY: u32 = 65_534;
 
+/// What every Dovecot has in its configuration: all within the folder, users with their passwords in a file.
+const DOVECOT: &str = "\
+base_dir = @DIR@/run
+state_dir = @DIR@/state
+log_path = @DIR@/log
+ssl = no
+first_valid_uid = 1
+passdb {
+  driver = passwd-file
+  args = @DIR@/users
+}
+userdb {
+  driver = passwd-file
+  args = @DIR@/users
+}
+service stats {
+  unix_listener stats-writer {
+    mode = 0666
+  }
+}
+";
+
 /// A running server.
 pub(crate) struct Peer {
     folder: tempfile::TempDir,
@@ -47,6 +69,16 @@ impl Peer {
         let errors = output.try_clone().unwrap();
         command.stdin(Stdio::null()).stdout(output).stderr(errors);
         self.child = Some(command.spawn().unwrap());
+    }
+
+    /// Starts Dovecot with these users, and this behind the configuration of all.
+    pub(crate) fn start_dovecot(&mut self, program: &Path, users: &str, more: &str) {
+        for folder in ["run", "state"] {
+            self.make_folder(folder, 0);
+        }
+        self.write("users", users);
+        self.write("dovecot.conf", &format!("{DOVECOT}{more}"));
+        self.start(Command::new(program).arg("-F").arg("-c").arg(self.path("dovecot.conf")));
     }
 
     /// What it wrote to its log and its output.
