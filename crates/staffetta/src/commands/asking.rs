@@ -33,6 +33,19 @@ impl Place {
     }
 }
 
+/// How much of a list is printed, and how.
+#[derive(Debug, clap::Args)]
+pub(super) struct ListArgs {
+    /// Print one object a line instead, for programs
+    #[arg(long)]
+    pub(super) json: bool,
+    /// Print at most so many; 0 for all
+    #[arg(long, value_name = "NUMBER", default_value_t = 200)]
+    pub(super) limit: u64,
+    #[command(flatten)]
+    pub(super) place: Place,
+}
+
 /// `90`, `90s`, `30m`, `2h`, `3d`, `1w` as seconds.
 pub(super) fn age(text: &str) -> Result<u64, String> {
     let wrong = || format!("{text} is no age: write a number with s, m, h, d or w, such as 30m");

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use server::admin::{GreylistState, Greylisted, Request, Response};
 
-use super::asking::{Failed, Listing, Nouns, Place};
+use super::asking::{Failed, ListArgs, Listing, Nouns, Place};
 use super::{Outcome, print_all};
 
 const NOUNS: Nouns = Nouns { none: "nothing is remembered", one: "entry", many: "entries" };
@@ -35,14 +35,8 @@ Origins: spf:DOMAIN, for whose senders SPF passes; name:DOMAIN, the registered p
 name when that leads back to it; net:NETWORK, the client's /24, or /64 of IPv6.
 With --json, times are milliseconds since 1970.")]
     List {
-        /// Print one object a line instead, for programs
-        #[arg(long)]
-        json: bool,
-        /// Print at most so many; 0 for all
-        #[arg(long, value_name = "NUMBER", default_value_t = 200)]
-        limit: u64,
         #[command(flatten)]
-        place: Place,
+        how: ListArgs,
     },
     /// Never ask mail from there to come back, until it is deleted
     #[command(after_help = "\
@@ -78,7 +72,7 @@ struct Names {
 
 pub(crate) fn run(args: Args) -> Outcome {
     match args.what {
-        What::List { json, limit, place } => list(json, limit, &place),
+        What::List { how } => list(&how),
         What::Allow { names: Names { names, place } } => {
             let (origins, _) = ask(&Request::GreylistAllow { names }, &place)?;
             let lines: String =
@@ -109,10 +103,10 @@ fn ask(request: &Request, place: &Place) -> Result<(Vec<String>, u64), Box<dyn s
     Ok((origins, count))
 }
 
-fn list(json: bool, limit: u64, place: &Place) -> Outcome {
+fn list(ListArgs { json, limit, place }: &ListArgs) -> Outcome {
     let heading = ["Origin", "State", "Sender", "Recipient", "First", "Forgotten"];
-    let mut listing = Listing::new(json, heading, NOUNS);
-    let asked = place.connect()?.ask(&Request::GreylistList { limit }, |item| match item {
+    let mut listing = Listing::new(*json, heading, NOUNS);
+    let asked = place.connect()?.ask(&Request::GreylistList { limit: *limit }, |item| match item {
         Response::Greylisted(line) => listing.take(&line, || row(&line)),
         _ => Ok(()),
     })?;

@@ -16,7 +16,7 @@ use server::admin::{Client, Filter, KeptView, Order, Request, Response, Select};
 use server::learning::{Class, READ_BYTES_MAX, Read, read};
 use tables::address::without_tag;
 
-use super::asking::{self, About, Failed, Listing, Nouns, Place, not_understood, short_age};
+use super::asking::{self, About, Failed, ListArgs, Listing, Nouns, Place, not_understood, short_age};
 use super::learn::report::{self, Report};
 use super::{Outcome, learn, print_all};
 
@@ -51,14 +51,8 @@ Examples:
     List {
         #[command(flatten)]
         about: About,
-        /// Print one object a line instead, for programs
-        #[arg(long)]
-        json: bool,
-        /// Print at most so many; 0 for all
-        #[arg(long, value_name = "NUMBER", default_value_t = 200)]
-        limit: u64,
         #[command(flatten)]
-        place: Place,
+        how: ListArgs,
     },
     /// Print the verdict in plain words, and the header
     #[command(after_help = "\
@@ -151,7 +145,7 @@ struct Which {
 
 pub(crate) fn run(args: Args) -> Outcome {
     match args.what {
-        What::List { about, json, limit, place } => list(about.into_filter(), json, limit, &place),
+        What::List { about, how } => list(about.into_filter(), &how),
         What::Show { id, body, json, place } => show(id, body, json, &place),
         What::Release { which, also_learn_ham } => {
             steer(Order::Release, which, also_learn_ham.then_some(Class::Ham), "released")
@@ -175,14 +169,15 @@ pub(crate) fn run(args: Args) -> Outcome {
     }
 }
 
-fn list(filter: Filter, json: bool, limit: u64, place: &Place) -> Outcome {
+fn list(filter: Filter, ListArgs { json, limit, place }: &ListArgs) -> Outcome {
     let heading = ["Queue id", "Age", "Score", "Recipients", "From", "Subject", "Symbols"];
     let nouns = Nouns { none: "nothing is in quarantine", one: "message", many: "messages" };
-    let mut listing = Listing::new(json, heading, nouns);
-    let asked = place.connect()?.ask(&Request::QuarantineList { filter, limit }, |item| match item {
-        Response::Kept(kept) => listing.take(&kept, || row(&kept)),
-        _ => Ok(()),
-    })?;
+    let mut listing = Listing::new(*json, heading, nouns);
+    let asked =
+        place.connect()?.ask(&Request::QuarantineList { filter, limit: *limit }, |item| match item {
+            Response::Kept(kept) => listing.take(&kept, || row(&kept)),
+            _ => Ok(()),
+        })?;
     listing.end(asked)
 }
 

@@ -8,7 +8,9 @@ use mail::QueueId;
 use server::admin::protocol::State;
 use server::admin::{Filter, FsckReport, MessageView, Order, Request, Response};
 
-use super::asking::{self, About, Failed, Listing, Nouns, Place, not_understood, short_age, short_size};
+use super::asking::{
+    self, About, Failed, ListArgs, Listing, Nouns, Place, not_understood, short_age, short_size,
+};
 use super::{Outcome, print_all};
 
 /// The queue: what waits, why, and what to do about it
@@ -36,14 +38,8 @@ Examples:
     List {
         #[command(flatten)]
         filter: FilterArgs,
-        /// Print one object a line instead, for programs
-        #[arg(long)]
-        json: bool,
-        /// Print at most so many; 0 for all
-        #[arg(long, default_value_t = 200)]
-        limit: u64,
         #[command(flatten)]
-        place: Place,
+        how: ListArgs,
     },
     /// Print all that is known of a message
     #[command(after_help = "\
@@ -153,7 +149,7 @@ fn state(text: &str) -> Result<State, String> {
 
 pub(crate) fn run(args: Args) -> Outcome {
     match args.what {
-        What::List { filter, json, limit, place } => list(filter.into_filter(), json, limit, &place),
+        What::List { filter, how } => list(filter.into_filter(), &how),
         What::Show { id, json, place } => show(id, json, &place),
         What::Cat { id, place } => cat(id, &place),
         What::Hold(args) => steer(Order::Hold, args, "held"),
@@ -164,11 +160,11 @@ pub(crate) fn run(args: Args) -> Outcome {
     }
 }
 
-fn list(filter: Filter, json: bool, limit: u64, place: &Place) -> Outcome {
+fn list(filter: Filter, ListArgs { json, limit, place }: &ListArgs) -> Outcome {
     let heading = ["Queue id", "State", "Age", "Size", "Sender", "Waiting recipients", "Why"];
     let mut listing =
-        Listing::new(json, heading, Nouns { none: "no messages", one: "message", many: "messages" });
-    let asked = place.connect()?.ask(&Request::List { filter, limit }, |item| match item {
+        Listing::new(*json, heading, Nouns { none: "no messages", one: "message", many: "messages" });
+    let asked = place.connect()?.ask(&Request::List { filter, limit: *limit }, |item| match item {
         Response::Message(message) => listing.take(&message, || row(&message)),
         _ => Ok(()),
     })?;

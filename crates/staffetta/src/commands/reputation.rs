@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use server::admin::{ReputationLine, Request, Response};
 
-use super::asking::{Listing, Nouns, Place};
+use super::asking::{ListArgs, Listing, Nouns, Place};
 use super::{Outcome, print_all};
 
 const NOUNS: Nouns = Nouns { none: "no reputation is known", one: "reputation", many: "reputations" };
@@ -35,14 +35,8 @@ the client's /24, or /64 of IPv6. Letters lose half of their weight in every [an
 half_life_days. Worth is how much of REPUTATION_BAD (above 0) or REPUTATION_GOOD (below 0) it counts
 for. With --json it is in thousandths, and times are milliseconds since 1970.")]
     List {
-        /// Print one object a line instead, for programs
-        #[arg(long)]
-        json: bool,
-        /// Print at most so many; 0 for all
-        #[arg(long, value_name = "NUMBER", default_value_t = 200)]
-        limit: u64,
         #[command(flatten)]
-        place: Place,
+        how: ListArgs,
     },
     /// Print the reputations of these
     #[command(after_help = "\
@@ -79,7 +73,7 @@ struct Names {
 
 pub(crate) fn run(args: Args) -> Outcome {
     match args.what {
-        What::List { json, limit, place } => list((Vec::new(), limit), json, &place),
+        What::List { how: ListArgs { json, limit, place } } => list((Vec::new(), limit), json, &place),
         What::Show { names: Names { names, place }, json } => list((names, 0), json, &place),
         What::Delete { names: Names { names, place } } => {
             let none = format!("no reputation is known of {}", names.join(", "));
