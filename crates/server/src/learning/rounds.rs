@@ -196,3 +196,59 @@ fn take_in(pupils: &[Pupil]) -> (Vec<String>, Vec<String>) {
     }
     (learnt, failed)
 }
+
+#[cfg(test)]
+mod tests {
+    use antispam::learn::filter::load_correction;
+    use mail::Timestamp;
+
+    use super::*;
+    use crate::learning::{Class, Filter, Owner, read};
+    use crate::scoring::facts;
+    use crate::testing::House;
+
+    /// A letter of a class; no two numbers make the same one.
+    fn letter(class: Class, number: u32) -> String {
+        let word = if class == Class::Spam { "casino lottery winner" } else { "meeting report minutes" };
+        format!("Subject: {word} a{number}\r\n\r\n{word} b{number} c{}\r\n", number % 7)
+    }
+
+    fn teach(filter: &mut Filter, numbers: std::ops::Range<u32>) {
+        for class in [Class::Ham, Class::Spam] {
+            let letters = numbers.clone().map(|number| read(letter(class, number).as_bytes()));
+            filter.learn(letters, class, 10_000).unwrap();
+        }
+    }
+
+    #[tokio::test]
+    async fn a_round_fits_those_who_were_asked_to_the_shared_filter_as_it_is() {
+        let house = House::new("[antispam.learn]\nfilters = \"account\"\n").await;
+        let (services, places) = (house.current.get(), Places::of(&house.loaded));
+        let school = places.school(&services);
+        let mut shared = school.shared().open(false).unwrap();
+        teach(&mut shared, 0..210);
+        shared.fit().unwrap().unwrap();
+        let joe = school.own(Owner::parse("joe@a.test").unwrap());
+        {
+            let mut own = joe.open(false).unwrap();
+            teach(&mut own, 0..6);
+            assert!(joe.keep_up(&own).unwrap());
+        }
+        teach(&mut shared, 210..230);
+        let now = shared.fit().unwrap().unwrap();
+        drop(shared);
+        let fitted_to = || load_correction(&joe.folder).unwrap().unwrap().shared_state;
+        assert_ne!(fitted_to(), now.state);
+
+        let mut round = Round { places, next_look: Instant::now(), first: None, told: Vec::new() };
+        round.go(&services).await;
+        assert_ne!(fitted_to(), now.state, "nobody has asked it");
+        let facts = facts(letter(Class::Spam, 999).into(), Timestamp(1_795_309_323_000));
+        let to = [Some("joe@a.test".parse().unwrap())];
+        let heard = services.judge.own_filters().ask(&facts, &to, REFIT_TIME_MAX).await.unwrap();
+        assert_eq!(heard.spoken.len(), 1);
+        round.go(&services).await;
+        assert_eq!(fitted_to(), now.state);
+        assert!(round.told.is_empty(), "{:?}", round.told);
+    }
+}
