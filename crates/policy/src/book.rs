@@ -296,7 +296,10 @@ impl ScoreBook {
             meaning: def.meaning.into_owned(),
         };
         match self.symbols.get(&def.symbol) {
-            Some(other) if *other != worth => Err(wrong(&key, "the symbol is defined twice, differently")),
+            Some(other) if *other != worth => Err(wrong(
+                &key,
+                "two checks have this symbol, and count it differently: give your rule or list another name",
+            )),
             _ => {
                 self.symbols.insert(def.symbol, worth);
                 Ok(())

@@ -37,6 +37,9 @@ pub struct Rules {
     symbols: Vec<SymbolDef>,
 }
 
+/// In place of a file's name.
+const OWN_NAME: &str = "our own rules";
+
 #[derive(Debug, Default)]
 struct Ready {
     patterns: Patterns,
@@ -55,7 +58,7 @@ impl Rules {
         let mut texts = Vec::new();
         let mut errors = Vec::new();
         if own {
-            texts.push(("our own rules".to_owned(), file::OWN.to_owned()));
+            texts.push((OWN_NAME.to_owned(), file::OWN.to_owned()));
         }
         for path in files {
             let path = base.join(path);

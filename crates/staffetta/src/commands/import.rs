@@ -1,6 +1,7 @@
 //! `staffetta import`: takes over what other programs were told. Needs no server and changes nothing: it prints.
 
-use std::path::PathBuf;
+use std::io::Read as _;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use server::rule_import::spamassassin;
@@ -31,7 +32,7 @@ Examples:
 header, body, rawbody, uri, mimeheader, meta, score and describe are taken over. What cannot be is told on
 standard error, line by line: patterns that look ahead or behind, functions of plugins, counts of matches.")]
     Spamassassin {
-        /// Files with rules, read as one
+        /// Files with rules, read as one; - for standard input
         #[arg(required = true, value_name = "FILE.cf")]
         files: Vec<PathBuf>,
     },
@@ -42,12 +43,7 @@ pub(crate) fn run(args: &Args) -> Outcome {
     let mut text = String::new();
     let mut begins = Vec::new();
     for file in files {
-        let name = file.display();
-        let length = std::fs::metadata(file).map_err(|error| format!("{name}: {error}"))?.len();
-        if length > FILE_BYTES_MAX {
-            return Err(format!("{name}: larger than {FILE_BYTES_MAX} octets").into());
-        }
-        let octets = std::fs::read(file).map_err(|error| format!("{name}: {error}"))?;
+        let (name, octets) = (file.display(), read(file)?);
         begins.push((text.lines().count(), name.to_string()));
         text.push_str(&String::from_utf8_lossy(&octets));
         text.push('\n');
@@ -57,10 +53,27 @@ pub(crate) fn run(args: &Args) -> Outcome {
     for left in &imported.left {
         let (before, file) =
             begins.iter().rev().find(|(before, _)| *before < left.line).cloned().unwrap_or_default();
-        eprintln!("{file}:{}: {}: {}", left.line - before, left.what, left.why);
+        // Of a file that is another than was thought.
+        let what: String = left.what.chars().map(|c| if c.is_control() { '?' } else { c }).collect();
+        eprintln!("{file}:{}: {what}: {}", left.line - before, left.why);
     }
     eprintln!("{} rules taken over, {} lines left out", imported.rules, imported.left.len());
     Ok(ExitCode::SUCCESS)
+}
+
+/// All of a file, within bounds.
+fn read(file: &Path) -> Result<Vec<u8>, String> {
+    let mut octets = Vec::new();
+    let read = if file == Path::new("-") {
+        std::io::stdin().lock().take(FILE_BYTES_MAX + 1).read_to_end(&mut octets)
+    } else {
+        std::fs::File::open(file).and_then(|file| file.take(FILE_BYTES_MAX + 1).read_to_end(&mut octets))
+    };
+    let length = read.map_err(|error| format!("{}: {error}", file.display()))?;
+    if u64::try_from(length).unwrap_or(u64::MAX) > FILE_BYTES_MAX {
+        return Err(format!("{}: larger than {FILE_BYTES_MAX} octets", file.display()));
+    }
+    Ok(octets)
 }
 
 #[cfg(test)]

@@ -22,8 +22,8 @@ use toml::Spanned;
 use super::search;
 use crate::groups::RULES;
 
-/// Rules of all files together.
-pub const RULES_MAX: usize = 1_000;
+/// Rules of all files together: with room for all that can be taken over of SpamAssassin's.
+pub const RULES_MAX: usize = 1_500;
 /// Longest pattern, in octets.
 pub const PATTERN_BYTES_MAX: usize = 4_096;
 /// Largest file, in octets.
@@ -147,7 +147,7 @@ impl Rule {
 pub struct RuleError {
     /// The file.
     pub file: String,
-    /// The line, from 1.
+    /// The line, from 1; 0 for all of the file.
     pub line: usize,
     /// The rule and the key, as far as they are known.
     pub key: String,
@@ -158,7 +158,8 @@ pub struct RuleError {
 impl fmt::Display for RuleError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let separator = if self.key.is_empty() { "" } else { ": " };
-        write!(f, "{}:{}: {}{separator}{}", self.file, self.line, self.key, self.message)
+        let line = if self.line == 0 { String::new() } else { format!(":{}", self.line) };
+        write!(f, "{}{line}: {}{separator}{}", self.file, self.key, self.message)
     }
 }
 
@@ -221,6 +222,7 @@ struct Reader {
     rules: Vec<(Rule, Place)>,
     names: BTreeSet<Symbol>,
     errors: Vec<RuleError>,
+    is_full: bool,
 }
 
 #[derive(Debug, Clone)]
@@ -247,12 +249,20 @@ impl Reader {
             Ok(written) => written,
             Err(error) => {
                 let at = error.span().map_or(0, |span| span.start);
-                return self.wrong(&place(at), "", error.message().to_owned());
+                let message = match error.message() {
+                    "invalid type: map, expected a sequence" => {
+                        "write [[rule]], in two brackets, above each rule"
+                    }
+                    other => other,
+                };
+                return self.wrong(&place(at), "", message);
             }
         };
         for rule in written.rule {
             let rule = rule.into_inner();
             if self.rules.len() >= RULES_MAX {
+                // What others build upon may be among those that are not read.
+                self.is_full = true;
                 return self.wrong(
                     &place(rule.name.span().start),
                     "",
@@ -277,7 +287,16 @@ impl Reader {
             }
         };
         if !self.names.insert(name.clone()) {
-            return self.wrong(&at, &shown, "there are two rules of this name");
+            let other = self.rules.iter().find(|(rule, _)| rule.name == name).map(|(_, place)| place);
+            let message = match other {
+                Some(Place { file, .. }) if file == super::OWN_NAME => {
+                    "one of the rules that come with the program has this name: scores.toml changes what it counts"
+                        .to_owned()
+                }
+                Some(Place { file, line }) => format!("there are two rules of this name: see {file}:{line}"),
+                None => "there are two rules of this name".to_owned(),
+            };
+            return self.wrong(&at, &shown, message);
         }
         let rule = Rule { name, score: written.score, meaning: written.meaning, condition };
         self.rules.push((rule, at));
@@ -286,7 +305,7 @@ impl Reader {
     fn finish(mut self) -> Result<Vec<Rule>, RuleErrors> {
         for (rule, at) in std::mem::take(&mut self.rules) {
             let unknown = rule.condition.names().into_iter().find(|name| !self.names.contains(name));
-            if let Some(unknown) = unknown {
+            if let Some(unknown) = unknown.filter(|_| !self.is_full) {
                 let words = format!(
                     "there is no rule {unknown}; what other checks find is for a composite in the file of scores"
                 );

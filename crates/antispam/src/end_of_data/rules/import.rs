@@ -2,7 +2,10 @@
 //!
 //! Theirs are patterns of Perl. What this program's automaton cannot do (looking ahead or behind, back references), what a
 //! plugin does and what counts matches is not taken over, and told line by line. Names become upper-case; the two
-//! underscores before those that count nothing are replaced. Pure.
+//! underscores before those that count nothing are replaced. Of `if` and `else` that part is read which a SpamAssassin of today
+//! without its plugins would read. Pure.
+
+mod settings;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -31,7 +34,12 @@ pub struct Left {
 }
 
 /// Lines that change nothing of what is found.
-const SILENT: [&str; 8] = ["lang", "tflags", "priority", "test", "reuse", "if", "endif", "else"];
+const SILENT: [&str; 7] = ["lang", "tflags", "priority", "test", "reuse", "require_version", "version_tag"];
+/// What rules of ours do without a plugin.
+const BUILT_IN: [&str; 1] = ["Mail::SpamAssassin::Plugin::MIMEHeader"];
+
+/// Lines that define a rule.
+const RULES: [&str; 7] = ["header", "body", "rawbody", "full", "uri", "mimeheader", "meta"];
 
 struct Known {
     line: usize,
@@ -43,11 +51,14 @@ struct Known {
 struct Importing {
     rules: BTreeMap<String, Known>,
     order: Vec<String>,
-    scores: BTreeMap<String, String>,
+    /// With the lines they stand in.
+    scores: BTreeMap<String, (usize, String)>,
     meanings: BTreeMap<String, String>,
+    /// Every rule that is defined, taken over or not.
+    defined: BTreeSet<String>,
     left: Vec<Left>,
-    /// How deep in an `ifplugin` that is not taken over.
-    skipped: usize,
+    /// Of each `if` around this line, whether what follows is read.
+    within: Vec<bool>,
 }
 
 /// Reads a file of SpamAssassin's.
@@ -71,17 +82,22 @@ impl Importing {
         }
         let (keyword, rest) = line.split_once(char::is_whitespace).unwrap_or((line, ""));
         let rest = rest.trim();
-        if keyword == "ifplugin" || (keyword == "if" && rest.contains("plugin")) {
-            self.skipped += 1;
-            return self.left(number, line, "what depends on a plugin is left out, to its endif");
-        }
-        if self.skipped > 0 {
-            match keyword {
-                "if" => self.skipped += 1,
-                "endif" => self.skipped -= 1,
-                _ => {}
+        let is_read = self.within.iter().all(|is_read| *is_read);
+        match keyword {
+            "if" | "ifplugin" => {
+                let holds = if keyword == "if" { holds(rest) } else { BUILT_IN.contains(&rest) };
+                if is_read && !holds {
+                    self.left(number, line, "what depends on a plugin is left out, to its else or endif");
+                }
+                return self.within.push(holds);
             }
-            return;
+            "else" => return self.within.last_mut().into_iter().for_each(|is_read| *is_read = !*is_read),
+            "endif" => {
+                self.within.pop();
+                return;
+            }
+            _ if !is_read => return,
+            _ => {}
         }
         let (name, value) = rest.split_once(char::is_whitespace).unwrap_or((rest, ""));
         let value = value.trim();
@@ -93,7 +109,7 @@ impl Importing {
                     value.split_whitespace().take_while(|word| !word.starts_with('#')).collect();
                 return match scores.last().map(|score| score.parse::<f64>()) {
                     Some(Ok(score)) if score.is_finite() && score.abs() <= 100.0 => {
-                        self.scores.insert(ours(name), format!("{score:.1}"));
+                        self.scores.insert(ours(name), (number, format!("{score:.1}")));
                     }
                     _ => self.left(number, &shown, "no score"),
                 };
@@ -109,8 +125,11 @@ impl Importing {
             "mimeheader" => mime(value),
             "meta" => meta(value),
             silent if SILENT.contains(&silent) => return,
-            _ => Err("there is nothing like it here".to_owned()),
+            other => Err(settings::instead(other).unwrap_or("there is nothing like it here").to_owned()),
         };
+        if RULES.contains(&keyword) {
+            self.defined.insert(ours(name));
+        }
         match rule {
             Ok((keys, names)) => {
                 let name = ours(name);
@@ -147,6 +166,16 @@ impl Importing {
             let line = self.rules.remove(&name).map_or(0, |rule| rule.line);
             self.left(line, &format!("meta {name}"), why);
         }
+        for (name, (line, score)) in &self.scores {
+            if !self.defined.contains(name) {
+                // Of the names that both have, such as BAYES_99, and of those that are there alone.
+                let why = format!(
+                    "there is no rule of this name in what was read; of a symbol that `staffetta symbols` lists: {name} = {score} \
+                     below [symbols] in the file of [antispam] scores"
+                );
+                self.left.push(Left { line: *line, what: format!("score {name}"), why });
+            }
+        }
         let mut out = Imported { rules: 0, toml: String::new(), left: Vec::new() };
         for name in &self.order {
             let Some(rule) = self.rules.get(name) else { continue };
@@ -154,7 +183,7 @@ impl Importing {
             let mut text = format!("[[rule]]\nname = {}\n", quoted(name));
             // Those with two underscores count nothing; all others a point unless they say otherwise.
             if !name.starts_with(PART) {
-                let score = self.scores.get(name).map_or("1.0", String::as_str);
+                let score = self.scores.get(name).map_or("1.0", |(_, score)| score.as_str());
                 text += &format!("score = {score}\n");
             }
             if let Some(meaning) = self.meanings.get(name) {
@@ -165,6 +194,23 @@ impl Importing {
         self.left.sort_unstable();
         out.left = self.left;
         out
+    }
+}
+
+/// Whether a SpamAssassin of today would read what is behind `if`: its version is new enough and it can do what is asked for, but
+/// it has none of its plugins, for those are not here.
+fn holds(condition: &str) -> bool {
+    let condition = condition.trim();
+    let (is_negated, rest) = match condition.strip_prefix('!') {
+        Some(rest) => (true, rest.trim()),
+        None => (false, condition),
+    };
+    let inside = rest.strip_prefix("plugin").map(|rest| rest.trim().trim_matches(['(', ')']).trim());
+    match inside {
+        Some(plugin) => BUILT_IN.contains(&plugin) != is_negated,
+        // One among several conditions.
+        None if rest.contains("plugin") => false,
+        None => !is_negated && !rest.contains('<'),
     }
 }
 

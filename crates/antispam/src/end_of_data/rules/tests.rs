@@ -229,6 +229,69 @@ async fn rules_of_spamassassin_are_taken_over_and_the_rest_is_told() {
     assert_eq!(seen(&rules, "Subject: x\n\nfirst http://a.example.com/x\n").await, ["BOTH", "LINKED"]);
 }
 
+#[test]
+fn of_conditions_that_part_is_read_which_holds_here() {
+    let text = "\
+ifplugin Mail::SpamAssassin::Plugin::MIMEHeader
+mimeheader A Content-Type =~ /octet/
+else
+body A /never/
+endif
+if (version >= 3.004)
+  if !plugin(Mail::SpamAssassin::Plugin::DKIM)
+  body B /without/
+  else
+  body B /with/
+  endif
+  body C /new/
+else
+body C /old/
+endif
+if can(Mail::SpamAssassin::Conf::perl_min_version_5010000)
+body D /can/
+endif
+if plugin(X) && (version < 4)
+body E /both/
+endif
+score B 2.5
+score GONE 3
+required_score 4
+";
+    let imported = import::spamassassin(text);
+    for words in ["mime = 'Content-Type'", "body = 'without'", "body = 'new'", "body = 'can'", "score = 2.5"]
+    {
+        assert!(imported.toml.contains(words), "{words}: {}", imported.toml);
+    }
+    assert_eq!(imported.rules, 4, "{}", imported.toml);
+    let told: Vec<_> = imported.left.iter().map(|left| (left.line, left.what.as_str())).collect();
+    assert_eq!(told, [(19, "if plugin(X) && (version < 4)"), (23, "score GONE"), (24, "required_score 4")]);
+    assert!(imported.left[1].why.contains("GONE = 3.0") && imported.left[2].why.contains("thresholds.tag"));
+}
+
+#[test]
+fn a_mistake_names_its_place_and_what_to_write() {
+    let problem = |files: &[(&str, &str)]| {
+        let files: Vec<_> =
+            files.iter().map(|(name, text)| ((*name).to_owned(), (*text).to_owned())).collect();
+        file::read(&files).unwrap_err().to_string()
+    };
+    assert_eq!(
+        problem(&[("a.toml", "[rule]\nname = 'A'\n")]),
+        "a.toml:1: write [[rule]], in two brackets, above each rule"
+    );
+    let rule = "[[rule]]\nname = 'PILLS'\nbody = 'x'\n";
+    assert_eq!(problem(&[("a", rule), ("b", rule)]), "b:2: PILLS: there are two rules of this name: see a:2");
+    let own = problem(&[(OWN_NAME, rule), ("b", rule)]);
+    assert!(own.starts_with("b:2: PILLS: one of the rules that come with the program"), "{own}");
+    let absent = Rules::open(&["absent.toml".into()], false, Path::new("/nowhere")).unwrap_err();
+    assert!(absent.to_string().starts_with("/nowhere/absent.toml: antispam.rules: "), "{absent}");
+    // One mistake, and not one more for each rule that builds upon what was not read.
+    let many: String =
+        (0..=file::RULES_MAX).map(|n| format!("[[rule]]\nname = 'R{n}'\nbody = 'x'\n")).collect();
+    let many = format!("[[rule]]\nname = 'FIRST'\nmeta = 'R{}'\n{many}", file::RULES_MAX);
+    assert_eq!(problem(&[("a", &many)]).lines().count(), 1);
+}
+
 /// Names that differ in underscores alone are one name here.
 #[test]
 fn rules_that_build_upon_themselves_are_not_taken_over() {
