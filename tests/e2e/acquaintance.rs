@@ -43,6 +43,19 @@ fn fate(house: &House, (client, sender): (&mut Client, &str), text: &str) -> (St
     (verdict["action"].as_str().unwrap().to_owned(), symbols)
 }
 
+/// What `staffetta try` says that a letter is answered: the symbols of answers, and of people.
+fn tried(house: &House, sender: &str, text: &str) -> Vec<String> {
+    house.daemon.write("tried.eml", text);
+    let letter = house.daemon.folder().join("tried.eml");
+    let client = ["try", "--ip", "192.0.2.9", "--helo", "mail.far.test", "--rcpt", USER, "--json"];
+    let with = ["--mail-from", sender, "--message", letter.to_str().unwrap()];
+    let output = house.daemon.tool(&[&client[..], &with[..]].concat());
+    let text = String::from_utf8(output.stdout).unwrap();
+    let step: serde_json::Value = serde_json::from_str(text.lines().last().unwrap()).unwrap();
+    let lines = step["points"].as_array().unwrap().iter();
+    lines.map(|line| line["symbol"].as_str().unwrap().to_owned()).collect()
+}
+
 #[test]
 fn known_people_are_not_judged_by_what_they_write() {
     let (house, _dns) = house();
@@ -56,6 +69,10 @@ fn known_people_are_not_judged_by_what_they_write() {
     let (action, symbols) = fate(&house, (&mut far, ann), &dubious(ann, ""));
     assert_eq!(action, "accept", "{symbols:?}");
     assert!(symbols.contains(&"KNOWN_SENDER".to_owned()), "{symbols:?}");
+    let told = tried(&house, ann, &dubious(ann, ""));
+    assert!(told.contains(&"CORRESPONDENT_AUTHOR".to_owned()), "{told:?}");
+    let told = tried(&house, "joe@far.test", &dubious("joe@far.test", ""));
+    assert!(!told.iter().any(|symbol| symbol.starts_with("CORRESPONDENT")), "{told:?}");
     let (_, text) = house.explain(&["--last", "1", "--rcpt", USER]);
     assert!(text.contains("KNOWN_SENDER bounds it"), "{text}");
 
@@ -140,11 +157,16 @@ fn answers_are_expected_from_whom_the_letter_went_to() {
         ("x@evil.test", "x@evil.test", answering("question@example.test"), "junk", &["REPLY_TO_OURS"][..]),
         ("x@evil.test", jim, answering("question@example.test"), "junk", &["REPLY_TO_OURS"][..]),
     ] {
+        let before = tried(&house, sender, &dubious(from, &fields));
         let (done, symbols) = fate(&house, (&mut far, sender), &dubious(from, &fields));
         let mut found: Vec<&str> =
             symbols.iter().map(String::as_str).filter(|symbol| symbol.starts_with("REPLY_")).collect();
         found.sort_unstable_by(|a, b| b.cmp(a));
         assert_eq!((done.as_str(), found.as_slice()), (action, expected), "{sender} {fields}: {symbols:?}");
+        let missing = found.iter().find(|symbol| !before.iter().any(|told| told == *symbol));
+        assert_eq!(missing, None, "{sender} {fields}: {before:?}");
+        let extra = before.iter().find(|told| told.starts_with("REPLY_") && !found.contains(&told.as_str()));
+        assert_eq!(extra, None, "{sender} {fields}");
     }
 
     // So they are after a restart.

@@ -151,6 +151,20 @@ fn one_letter_is_wanted_by_joe_and_spam_to_ann() {
         assert!(!text.contains("the filter of"), "{text}");
     }
 
+    // Beforehand, too: each word once, and for whom it is.
+    house.daemon.write("tried.eml", &letter(true, 1001));
+    let file = house.daemon.folder().join("tried.eml");
+    let client =
+        ["try", "--ip", "192.0.2.9", "--helo", "mail.far.test", "--mail-from", "shop@far.test", "--json"];
+    for (who, symbol) in [(JOE, "BAYES_00"), (ANN, "BAYES_99")] {
+        let told =
+            tool(&house, &[&client[..], &["--rcpt", who, "--message", file.to_str().unwrap()]].concat());
+        let step: serde_json::Value = serde_json::from_str(told.lines().last().unwrap()).unwrap();
+        let lines = step["points"].as_array().unwrap();
+        let line = lines.iter().find(|line| line["symbol"] == symbol).unwrap_or_else(|| panic!("{told}"));
+        assert_eq!(line["evidence"].as_str().unwrap().matches('%').count(), 2, "{line}");
+    }
+
     // A restart and a reload change nothing.
     house.daemon.stop();
     house.daemon.run();

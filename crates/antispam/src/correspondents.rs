@@ -7,6 +7,7 @@
 //!
 //! Never decides anything, reads no clock. A memory that does not answer is an error, never "not known" (I9).
 
+pub mod acquaintance;
 mod lately;
 pub mod letters;
 pub mod threads;

@@ -17,6 +17,7 @@ pub use antispam::backscatter::BackscatterMode;
 pub use antispam::connect::dnsbl::lists::{Figures as ListFigures, Status as ListStatus};
 pub use antispam::connect::rates::Event as RateEvent;
 pub use antispam::connect::rates::locks::Lock;
+pub use antispam::correspondents::acquaintance::{Acquaintance, Claims};
 pub use antispam::rcpt::greylist::manage::{Line as Greylisted, State as GreylistState};
 pub use antispam::reputation::Line as ReputationLine;
 pub use client::{Client, ClientError};

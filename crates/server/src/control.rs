@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use antispam::backscatter::status::{DAYS_MAX, counts};
 use antispam::connect::rates::Rates;
+use antispam::correspondents::Correspondents;
 use antispam::quarantine::QuarantineSettings;
 use antispam::reputation::{Reputation, Subject};
 use mail::{QueueId, Timestamp};
@@ -207,6 +208,10 @@ impl QueueControl for Daemon {
 
     fn reputation(&self) -> Reputation {
         self.current.get().judge.reputation().clone()
+    }
+
+    fn correspondents(&self) -> Correspondents {
+        self.current.get().judge.correspondents().clone()
     }
 
     fn dnsbl(&self) -> Vec<ListStatus> {

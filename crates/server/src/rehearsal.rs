@@ -1,8 +1,8 @@
 //! A whole session before the judge without a client: what would be said to it, and why, stage by stage.
 //!
 //! The judge, its checks and the router are those that a server with this configuration would have, DNS is asked; but
-//! nothing is remembered, nothing is queued, and no file is made. Greylisting has never seen anybody, nobody is a
-//! correspondent, and counts of what came before are at nothing; reputations are those that a running server has told.
+//! nothing is remembered, nothing is queued, and no file is made. Greylisting has never seen anybody, and counts of what
+//! came before are at nothing; reputations, correspondents and their letters are those that a running server has told.
 
 use std::net::IpAddr;
 use std::path::Path;
@@ -12,6 +12,7 @@ use std::time::Duration;
 use antispam::backscatter::keys::Keys;
 use antispam::backscatter::status;
 use antispam::correspondents;
+use antispam::correspondents::acquaintance::{Acquaintance, Claims};
 use antispam::hashes::Hashes;
 use antispam::reputation::{Line, Memory, Subject};
 use bytes::Bytes;
@@ -60,16 +61,27 @@ pub struct Script {
     pub message: Option<Vec<u8>>,
     /// What a server has told of those whom [`Script::claims`] names.
     pub reputations: Vec<Line>,
+    /// What it has told of [`Script::acquaintance`].
+    pub acquaintances: Vec<Acquaintance>,
 }
 
 impl Script {
     /// Whose reputations may matter, as [`crate::admin::Request::Reputation`] has them.
     #[must_use]
     pub fn claims(&self) -> Vec<String> {
-        let head = self.message.as_deref().unwrap_or_default();
-        let head = head.get(..mail::header::body_offset(head)).unwrap_or_default();
-        let claimed = Subject::claimed(self.ip, self.reverse_path.mailbox(), head);
+        let claimed = Subject::claimed(self.ip, self.reverse_path.mailbox(), self.head());
         claimed.iter().map(ToString::to_string).collect()
+    }
+
+    /// Whom our users may know, and what they may have written, as [`crate::admin::Request::Acquaintance`] has it.
+    #[must_use]
+    pub fn acquaintance(&self) -> Claims {
+        Claims::of(self.head(), self.reverse_path.mailbox(), &self.recipients)
+    }
+
+    fn head(&self) -> &[u8] {
+        let message = self.message.as_deref().unwrap_or_default();
+        message.get(..mail::header::body_offset(message)).unwrap_or_default()
     }
 }
 
@@ -82,7 +94,7 @@ pub struct Step {
     pub said: String,
     /// The checks that ran, with their times.
     pub checks: Vec<CheckTime>,
-    /// What they found, with the points of this step alone.
+    /// What they found, with the points of this step alone; of what differs among recipients that of the first.
     pub points: Vec<tally::Line>,
     /// Groups whose caps took points away.
     pub capped: Vec<Capped>,
@@ -174,6 +186,8 @@ pub async fn rehearse(loaded: &Loaded, script: Script) -> Result<Vec<Step>, Erro
     let router = Arc::new(router);
     let keys = Keys::read(&assemble::marks_folder(loaded))?;
     let judge = judge_with(loaded, (keys, &script.reputations), &router)?;
+    let learnt = judge.correspondents().learn(&script.acquaintances, clock::now()).await;
+    learnt.map_err(|error| Error::Store(error.to_string()))?;
     // A list that was never seen to work is not asked.
     drop(tokio::time::timeout(LISTS_TIME, judge.lists().tend(clock::now())).await);
     let ear = Arc::new(Ear::default());
@@ -312,7 +326,10 @@ impl Stagehand<'_> {
     /// Puts together what was heard since the last step.
     fn step(&mut self, stage: Stage, said: String, reply: Option<Reply>) {
         let Heard { reports, passed, told } = self.ear.take();
-        let findings: Vec<&Finding> = reports.iter().flat_map(|report| &report.findings).collect();
+        // Filters of their own tell recipients different things: the sum is that of the first.
+        let for_first = |finding: &&Finding| finding.only.as_ref().is_none_or(|only| only.contains(&0));
+        let findings: Vec<&Finding> =
+            reports.iter().flat_map(|report| &report.findings).filter(for_first).collect();
         let tally = Tally::of(self.judge.book(), findings);
         let rulings = reports.iter().flat_map(|report| &report.rulings);
         let (mut action, mut score) =

@@ -44,8 +44,19 @@ impl Letters {
         ttl_seconds: u64,
         now: Timestamp,
     ) {
+        self.note_to((ours, sent), recipients.map(|address| &address.domain), ttl_seconds, now);
+    }
+
+    /// The same of one that goes to somebody in each of these domains.
+    pub(super) fn note_to<'a>(
+        &self,
+        (ours, sent): (&Domain, &Sent),
+        domains: impl Iterator<Item = &'a Domain>,
+        ttl_seconds: u64,
+        now: Timestamp,
+    ) {
         let Some(key) = self.keys.newest() else { return };
-        let went_to: BTreeSet<Domain> = recipients.map(|address| organisation_of(&address.domain)).collect();
+        let went_to: BTreeSet<Domain> = domains.map(organisation_of).collect();
         let went_to: Vec<Domain> = went_to.into_iter().take(ORGANISATIONS_MAX).collect();
         let ids = sent.ids.iter().take(REFERENCES_MAX);
         let hashes: Vec<Hash> = ids.flat_map(|id| of_letter(key, (ours, id), &went_to)).collect();

@@ -6,6 +6,7 @@ use std::pin::Pin;
 use antispam::backscatter::BackscatterMode;
 use antispam::connect::dnsbl::lists::Status as ListStatus;
 use antispam::connect::rates::Rates;
+use antispam::correspondents::Correspondents;
 use antispam::quarantine::QuarantineSettings;
 use antispam::reputation::Reputation;
 use mail::{QueueId, Timestamp};
@@ -146,6 +147,9 @@ pub trait QueueControl: Send + Sync {
 
     /// What senders and networks have sent lately.
     fn reputation(&self) -> Reputation;
+
+    /// Whom our users know.
+    fn correspondents(&self) -> Correspondents;
 
     /// How each DNS list does, in the order of the settings.
     fn dnsbl(&self) -> Vec<ListStatus>;

@@ -5,6 +5,7 @@
 
 use antispam::connect::dnsbl::lists::Status as ListStatus;
 use antispam::connect::rates::locks::Lock;
+use antispam::correspondents::acquaintance::{Acquaintance, Claims};
 use antispam::rcpt::greylist::manage::Line as Greylisted;
 use antispam::reputation::Line as ReputationLine;
 use mail::{QueueId, Timestamp};
@@ -106,6 +107,8 @@ pub enum Request {
         #[serde(default)]
         limit: u64,
     },
+    /// What is remembered of whom a letter may be from, and of what it may answer.
+    Acquaintance(Claims),
     /// Forgets what these have sent.
     #[serde(rename = "reputation_delete")]
     ReputationDelete {
@@ -213,6 +216,8 @@ pub enum Response {
     Greylisted(Greylisted),
     /// What somebody has sent lately.
     Reputation(ReputationLine),
+    /// Whom a domain of ours knows.
+    Acquaintance(Acquaintance),
     /// Something was done about this origin.
     Origin(String),
     /// What became of mail without a sender.

@@ -17,6 +17,8 @@ use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
+use antispam::correspondents::acquaintance::Claims;
+
 use crate::judge::Wanted;
 
 use super::control::{ControlError, QueueControl};
@@ -155,6 +157,7 @@ async fn answer(request: Request, control: &dyn QueueControl, out: &mut Out) -> 
         Request::GreylistAllow { names } => greylist::allow(&names, control, out).await,
         Request::GreylistDelete { names } => greylist::delete(&names, control, out).await,
         Request::Reputation { names, limit } => reputation::list(&names, limit, control, out).await,
+        Request::Acquaintance(claims) => acquaintance(&claims, control, out).await,
         Request::ReputationDelete { names } => reputation::delete(&names, control).await,
         Request::Backscatter => backscatter(control, out).await,
         Request::QuarantineList { filter, limit } => quarantine::list(filter, limit, control, out).await,
@@ -199,6 +202,19 @@ async fn explain(
         out.put(&Response::Verdict { record: Box::new(record), text }).await?;
     }
     Ok(Ok(Response::Done { count, more }))
+}
+
+/// What is remembered of these claims, a line for each domain of ours.
+async fn acquaintance(claims: &Claims, control: &dyn QueueControl, out: &mut Out) -> Answered {
+    let told = match control.correspondents().tell(claims, control.now()).await {
+        Ok(told) => told,
+        Err(error) => return Ok(Err(error.into())),
+    };
+    let count = told.len() as u64;
+    for one in told {
+        out.put(&Response::Acquaintance(one)).await?;
+    }
+    Ok(Ok(Response::Done { count, more: false }))
 }
 
 async fn dnsbl(control: &dyn QueueControl, out: &mut Out) -> Answered {

@@ -5,6 +5,9 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
 use antispam::connect::rates::Rates;
+use antispam::correspondents::letters::Letters;
+use antispam::correspondents::{self, Correspondents};
+use antispam::hashes::Hashes;
 use antispam::reputation::{Memory, Reputation, ReputationSettings, Subject};
 use mail::{QueueId, Reply, ReversePath, Timestamp};
 use store::{
@@ -26,6 +29,7 @@ struct Queue {
     orders: Mutex<Vec<(Order, QueueId)>>,
     rates: Rates,
     reputation: Reputation,
+    correspondents: Correspondents,
 }
 
 impl Default for Queue {
@@ -36,12 +40,16 @@ impl Default for Queue {
         let far = ["joe@far.test", "far.test"].map(|name| Subject::named(name).unwrap());
         reputation.count(&far, Score::points(6), NOW);
         reputation.count(&far[1..], Score::points(6), NOW);
+        let memory: Arc<dyn StateStore> = Arc::new(MemoryState::default());
+        let hashes = Hashes::new(correspondents::NAMESPACE, Arc::clone(&memory));
+        let correspondents = Correspondents::new(30, memory, Letters { hashes, keys: Arc::default() });
         Self {
             store: Default::default(),
             state: Default::default(),
             orders: Mutex::default(),
             rates,
             reputation,
+            correspondents,
         }
     }
 }
@@ -119,6 +127,9 @@ impl QueueControl for Queue {
     }
     fn reputation(&self) -> Reputation {
         self.reputation.clone()
+    }
+    fn correspondents(&self) -> Correspondents {
+        self.correspondents.clone()
     }
     fn dnsbl(&self) -> Vec<ListStatus> {
         vec![list("ipv4"), list("ipv6")]
@@ -483,6 +494,24 @@ async fn reputations_are_told_the_worst_first_and_forgotten() {
     assert!(server.ask(delete(&["far.test", "what is this"])).await.is_err());
     assert_eq!(server.ask(delete(&["far.test", "other.test"])).await.unwrap().1, 1);
     assert_eq!(told(server.ask(all()).await.unwrap().0), ["address:joe@far.test"]);
+}
+
+#[tokio::test]
+async fn whom_our_users_know_is_told_of_a_letter() {
+    let server = Server::start([]).await;
+    let claims: Claims = serde_json::from_str(
+        r#"{"theirs":["ann@far.test","joe@far.test"],"ours":["example.test"],"answers":[]}"#,
+    )
+    .unwrap();
+    let told = |claims: &Claims| server.ask(Request::Acquaintance(claims.clone()));
+    assert_eq!(told(&claims).await.unwrap().1, 0);
+    let ann = Acquaintance {
+        ours: claims.ours[0].clone(),
+        written_to: vec![claims.theirs[0].clone()],
+        letters: Vec::new(),
+    };
+    server.queue.correspondents.learn(std::slice::from_ref(&ann), NOW).await.unwrap();
+    assert_eq!(told(&claims).await.unwrap().0, [Response::Acquaintance(ann)]);
 }
 
 #[test]

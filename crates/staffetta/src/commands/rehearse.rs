@@ -1,5 +1,5 @@
 //! `staffetta try`: a whole session before the judge without a client, with what every check finds. Needs no server, but asks
-//! one that runs for reputations; asks DNS, stores nothing.
+//! one that runs what it remembers of client and letter; asks DNS, stores nothing.
 
 use std::io::Read as _;
 use std::net::IpAddr;
@@ -7,12 +7,12 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use mail::{Address, ReversePath};
-use server::admin::{Client, ReputationLine, Request, Response};
+use server::admin::{Client, Request, Response};
 use server::rehearsal::{Script, Step, rehearse};
 
 use super::asking::Failed;
 use super::check::with_crlf;
-use super::{ConfigFile, Outcome, print_all};
+use super::{ConfigFile, Outcome, print_all, with_causes};
 
 /// Try what would become of a session, with every check
 #[derive(Debug, clap::Args)]
@@ -22,8 +22,10 @@ Examples:
   staffetta try --ip 192.0.2.9 --helo mail.example.org --mail-from '' --rcpt me@example.test --message letter.eml
   staffetta try --ip 2001:db8::9 --helo x --mail-from a@b.test --rcpt me@example.test --json | jq .score
 
-Needs no running server: the configuration is read, DNS is asked, and nothing is kept or sent. A running server is asked
-for the reputations of client and sender. Greylisting has not seen the client before. Exit code 0 when a recipient is accepted, 1 when all or the message are refused.")]
+Needs no running server: the configuration is read, DNS is asked, and nothing is kept or sent. A running
+server is asked for the reputations of client and sender, whether your users have written to the sender, and
+whether the letter answers one of theirs. Greylisting has not seen the client before. Exit code 0 when a
+recipient is accepted, 1 when all or the message are refused.")]
 pub(crate) struct Args {
     /// The client's address
     #[arg(long, value_name = "ADDRESS")]
@@ -60,8 +62,9 @@ pub(crate) fn run(args: Args) -> Outcome {
         recipients: rcpt,
         message: message.as_deref().map(read).transpose()?,
         reputations: Vec::new(),
+        acquaintances: Vec::new(),
     };
-    script.reputations = reputations(&loaded, script.claims());
+    ask_server(&loaded, &mut script);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let steps = runtime.block_on(rehearse(&loaded, script))?;
     let text: String = if json {
@@ -79,17 +82,29 @@ pub(crate) fn run(args: Args) -> Outcome {
     Ok(if taken { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-/// What the running server remembers of these; nothing when there is none.
-fn reputations(loaded: &::config::Loaded, names: Vec<String>) -> Vec<ReputationLine> {
-    let mut lines = Vec::new();
-    let Ok(mut client) = Client::connect(&loaded.data_dir().join("admin.sock")) else { return lines };
-    let asked = client.ask(&Request::Reputation { names, limit: 0 }, |item| {
-        if let Response::Reputation(line) = item {
-            lines.push(line);
+/// Asks the running server what it remembers of this client and this letter; nothing when there is none.
+fn ask_server(loaded: &::config::Loaded, script: &mut Script) {
+    let Ok(mut client) = Client::connect(&loaded.data_dir().join("admin.sock")) else { return };
+    for request in [
+        Request::Reputation { names: script.claims(), limit: 0 },
+        Request::Acquaintance(script.acquaintance()),
+    ] {
+        let asked = client.ask(&request, |item| {
+            match item {
+                Response::Reputation(line) => script.reputations.push(line),
+                Response::Acquaintance(one) => script.acquaintances.push(one),
+                _ => {}
+            }
+            Ok::<(), Failed>(())
+        });
+        if let Err(error) = asked {
+            eprintln!(
+                "staffetta: the running server does not tell what it remembers: {}",
+                with_causes(&error)
+            );
+            return;
         }
-        Ok::<(), Failed>(())
-    });
-    if asked.is_ok() { lines } else { Vec::new() }
+    }
 }
 
 fn read(file: &Path) -> Result<Vec<u8>, String> {
