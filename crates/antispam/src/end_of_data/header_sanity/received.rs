@@ -90,7 +90,13 @@ fn is_inside(address: IpAddr) -> bool {
     }
 }
 
+/// A name without a domain, or one that every host has, is nobody's: half of the world's desks are `localhost`, and a server
+/// that was never told its own name is as well.
 fn is_ours(name: &str, ours: &Ours) -> bool {
     let name = name.trim_matches(['.', ';', ',']);
-    Domain::parse(name).is_ok_and(|name| ours.names.contains(&name))
+    let is_anybodys = |name: &Domain| {
+        let name = name.as_str();
+        !name.contains('.') || name.starts_with("localhost.") || name.ends_with(".localhost")
+    };
+    Domain::parse(name).is_ok_and(|name| !is_anybodys(&name) && ours.names.contains(&name))
 }

@@ -6,7 +6,7 @@ use super::*;
 use crate::testing::{NOW, message, run, symbols};
 
 fn check() -> HeaderSanity {
-    let names = ["mx.example.test", "example.test"].map(|name| Domain::parse(name).unwrap());
+    let names = ["mx.example.test", "example.test", "localhost"].map(|name| Domain::parse(name).unwrap());
     HeaderSanity::new(Ours { names: names.to_vec(), addresses: vec!["203.0.113.1".parse().unwrap()] })
 }
 
@@ -118,6 +118,8 @@ async fn hops_that_were_never_ours_are_known() {
         ("Received: from list.far.test by far.test\nReceived: from mx.example.test (mx.example.test [198.51.100.9]) by list.far.test\n", &[]),
         ("Received: from mx.example.test (unknown [203.0.113.1]) by far.test\n", &[]),
         ("Received: from example.test (nat [10.0.0.1]) by far.test\n", &[]),
+        // Every desk is called so.
+        ("Received: from localhost (unknown [192.0.2.66]) by far.test\n", &[]),
         ("Received: from mx.example.test by far.test\n", &[]),
         ("Received: from list.far.test by far.test\nReceived: from laptop ([10.1.1.1]) by mx.example.test with ESMTPSA\n", &[]),
         ("Received: nonsense\n", &[]),
