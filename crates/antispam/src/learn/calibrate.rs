@@ -59,11 +59,7 @@ impl Calibration {
         covered.sort_by(f64::total_cmp);
         let highest = *ham.last()?;
         let few = 1.0 + (FEW / float(ham.len())).sqrt();
-        // Where nothing lies between the classes and they are near each other all the same, little tells them apart, and
-        // always does: half of the spam is as clear as it gets.
-        let is_parted = spam.first()? > &highest;
-        let least = if is_parted { SPAM_FROM_MIN.min(quantile(&spam, 0.5)?) } else { SPAM_FROM_MIN };
-        let spam_from = (highest.max(0.0) + MARGIN * few * spread(&ham)).max(least);
+        let spam_from = (highest.max(0.0) + MARGIN * few * spread(&ham)).max(SPAM_FROM_MIN);
         let ham_below = quantile(&spam, MISSED)?.clamp(HAM_BELOW_MIN, 0.0);
         let coverage = quantile(&covered, 0.5)?;
         Self::from_figures([spam_from, ham_below, coverage])
@@ -81,6 +77,8 @@ impl Calibration {
             _ => Verdict::Unsure,
         };
         let score = evidence.sum * logit(AT_THRESHOLD) / self.spam_from;
+        // Care is for what speaks against a letter: that it is unlike what was learnt makes good mail no worse.
+        let caution = if score > 0.0 { caution } else { 1.0 };
         let short = if evidence.known >= KNOWN_MIN { 1.0 } else { float(evidence.known) / float(KNOWN_MIN) };
         Opinion {
             score: probability(score),
@@ -153,4 +151,37 @@ fn spread(values: &[f64]) -> f64 {
 fn quantile(sorted: &[f64], share: f64) -> Option<f64> {
     let at = (share * float(sorted.len().saturating_sub(1))).round() as usize;
     sorted.get(at.min(sorted.len().saturating_sub(1))).copied()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn seen(sums: &[(f64, bool)]) -> Vec<(Evidence, bool)> {
+        sums.iter().map(|(sum, spam)| (Evidence { sum: *sum, coverage: 0.8, known: 100 }, *spam)).collect()
+    }
+
+    #[test]
+    fn the_threshold_is_above_every_ham_and_never_low() {
+        let far_apart =
+            Calibration::new(&seen(&[(-9.0, false), (-8.0, false), (4.0, true), (6.0, true)])).unwrap();
+        let opinion = |sum| far_apart.opinion(Evidence { sum, coverage: 0.8, known: 100 });
+        // Who had only mail of one kind has not seen the ham of others: newsletters are far from lists of programmers.
+        assert_eq!((opinion(9.0).verdict, opinion(12.0).verdict), (Verdict::Unsure, Verdict::Spam));
+        let near =
+            Calibration::new(&seen(&[(-9.0, false), (10.0, false), (12.0, true), (14.0, true)])).unwrap();
+        assert!(near.spam_from > 10.0 + 2.0, "{near:?}");
+        assert_eq!(Calibration::new(&seen(&[(1.0, true)])), None);
+    }
+
+    #[test]
+    fn care_is_for_what_speaks_against_a_letter() {
+        let usual =
+            Calibration::new(&seen(&[(-9.0, false), (-8.0, false), (14.0, true), (16.0, true)])).unwrap();
+        let strange = |sum| usual.opinion(Evidence { sum, coverage: 0.2, known: 100 });
+        let spam = strange(14.0);
+        assert!(spam.score > 0.99 && spam.cautious < 0.9 && spam.verdict == Verdict::Unsure, "{spam:?}");
+        let ham = strange(-9.0);
+        assert!((ham.cautious - ham.score).abs() < f64::EPSILON && ham.cautious < 0.05, "{ham:?}");
+    }
 }
