@@ -23,30 +23,43 @@ use crate::letter::{self, Letter};
 use crate::work;
 
 symbols! { BAYES:
-    BAYES_00, -19, "by what was learnt, spam with less than 1 %";
-    BAYES_05, -5, "by what was learnt, spam with 1 to 5 %";
-    BAYES_20, -1, "by what was learnt, spam with 5 to 20 %";
-    BAYES_40, 0, "by what was learnt, spam with 20 to 40 %";
+    BAYES_00, -14, "by what was learnt, spam with less than 1 %";
+    BAYES_05, -10, "by what was learnt, spam with 1 to 5 %";
+    BAYES_20, -5, "by what was learnt, spam with 5 to 20 %";
+    BAYES_40, -1, "by what was learnt, spam with 20 to 40 %";
     BAYES_50, 0, "by what was learnt, spam with 40 to 60 %";
     BAYES_60, 5, "by what was learnt, spam with 60 to 80 %";
     BAYES_80, 15, "by what was learnt, spam with 80 to 95 %";
     BAYES_95, 30, "by what was learnt, spam with 95 to 99 %";
     BAYES_99, 45, "by what was learnt, spam with 99 % or more";
-    BAYES_999, 7, "by what was learnt, spam with 99.9 % or more";
+    BAYES_999, 2, "by what was learnt, spam with 99.9 % or more";
 }
 
-/// Which symbol, below which probability; and how many times its points it is worth where the next one begins that is
-/// further from the middle, so that points have next to no steps.
-const LEVELS: [(f64, SymbolDef, f64); 9] = [
-    (0.01, BAYES_00, 1.0),
-    (0.05, BAYES_05, 3.8),
-    (0.2, BAYES_20, 5.0),
-    (0.4, BAYES_40, 1.0),
-    (0.6, BAYES_50, 1.0),
-    (0.8, BAYES_60, 3.0),
-    (0.95, BAYES_80, 2.0),
-    (0.99, BAYES_95, 1.5),
-    (f64::INFINITY, BAYES_99, 1.0),
+/// A symbol for probabilities below a bound, from where the row before ends, and how many times its points it is worth where
+/// it begins and where it ends: points have next to no steps.
+struct Level {
+    below: f64,
+    def: SymbolDef,
+    begins: f64,
+    ends: f64,
+}
+
+const fn level_of(below: f64, def: SymbolDef, begins: f64, ends: f64) -> Level {
+    Level { below, def, begins, ends }
+}
+
+const LEVELS: [Level; 11] = [
+    level_of(0.0001, BAYES_00, 1.357, 1.357),
+    level_of(0.01, BAYES_00, 1.357, 1.0),
+    level_of(0.05, BAYES_05, 1.4, 1.0),
+    level_of(0.2, BAYES_20, 2.0, 1.0),
+    level_of(0.4, BAYES_40, 5.0, 1.0),
+    level_of(0.6, BAYES_50, 1.0, 1.0),
+    level_of(0.8, BAYES_60, 1.0, 3.0),
+    level_of(0.95, BAYES_80, 1.0, 2.0),
+    level_of(0.99, BAYES_95, 1.0, 1.5),
+    level_of(0.995, BAYES_99, 1.0, 1.112),
+    level_of(f64::INFINITY, BAYES_99, 1.112, 1.112),
 ];
 /// The name of this check.
 pub const NAME: &str = "bayes";
@@ -118,8 +131,14 @@ fn judge(kept: &Kept<Model>, received: &[u8], letter: &Letter) -> Result<Option<
     Ok(Some(model.judge(&features_below(received, letter))))
 }
 
+/// Each symbol once.
 fn levels() -> impl Iterator<Item = SymbolDef> {
-    LEVELS.into_iter().map(|(_, def, _)| def).chain([BAYES_999])
+    let (mut defs, mut last) = (LEVELS.into_iter().map(|level| level.def), None);
+    std::iter::from_fn(move || {
+        last = defs.find(|def| last.as_ref().is_none_or(|last: &SymbolDef| last.symbol != def.symbol));
+        last.clone()
+    })
+    .chain([BAYES_999])
 }
 
 /// True for the symbols that tell an opinion.
@@ -145,16 +164,15 @@ pub(super) fn tell(opinion: &Opinion, found: &mut Findings) {
 fn level(likely: f64) -> (Symbol, i32) {
     let odds = |probability: f64| (probability / (1.0 - probability)).ln();
     let mut from = 0.0;
-    for (below, def, times) in LEVELS {
+    for Level { below, def, begins, ends } in LEVELS {
         if likely < below {
             // Where nothing changes the ends may be infinite.
-            let part = if times > 1.0 {
-                let part = (odds(likely) - odds(from)) / (odds(below) - odds(from));
-                if likely < 0.5 { 1.0 - part } else { part }
-            } else {
+            let part = if (ends - begins).abs() < f64::EPSILON {
                 0.0
+            } else {
+                (odds(likely) - odds(from)) / (odds(below) - odds(from))
             };
-            return (def.symbol, (1000.0 * (1.0 + (times - 1.0) * part)).round() as i32);
+            return (def.symbol, (1000.0 * (begins + (ends - begins) * part)).round() as i32);
         }
         from = below;
     }
@@ -192,18 +210,20 @@ mod tests {
     fn points_change_steadily_with_the_odds() {
         let points = |likely: f64| {
             let (symbol, times) = level(likely);
-            let all: Vec<SymbolDef> = LEVELS.into_iter().map(|(_, def, _)| def).collect();
-            let own = all.iter().find(|def| def.symbol == symbol).unwrap().score.as_f64();
+            let own = levels().find(|def| def.symbol == symbol).unwrap().score.as_f64();
             own * f64::from(times) / 1000.0
         };
-        for (likely, want) in [(0.0, -1.9), (0.01, -1.9), (0.05, -0.5), (0.3, 0.0), (0.5, 0.0), (1.0, 4.5)] {
+        for (likely, want) in [(0.0, -1.9), (0.0001, -1.9), (0.5, 0.0), (1.0, 5.0)] {
             assert!((points(likely) - want).abs() < 0.01, "{likely}: {}", points(likely));
         }
-        for (at, want) in [(0.8, 1.5), (0.95, 3.0), (0.99, 4.5)] {
+        for (at, want) in
+            [(0.01, -1.4), (0.05, -1.0), (0.2, -0.5), (0.8, 1.5), (0.95, 3.0), (0.99, 4.5), (0.995, 5.0)]
+        {
             assert!((points(at) - want).abs() < 0.01 && (points(at - 1e-6) - want).abs() < 0.01, "{at}");
         }
-        let all: Vec<f64> = (1..1000).map(|part| points(f64::from(part) / 1000.0)).collect();
+        let all: Vec<f64> = (0..1000).map(|part| points(f64::from(part) / 1000.0)).collect();
         assert!(all.windows(2).all(|two| two[0] <= two[1] && two[1] - two[0] < 0.51));
+        assert_eq!(levels().count(), 10, "each symbol once");
     }
 
     #[tokio::test]
