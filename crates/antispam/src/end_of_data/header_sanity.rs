@@ -27,14 +27,14 @@ macro_rules! symbol {
 symbol!(FROM_MISSING, 25, "the header has no From");
 symbol!(FROM_MULTIPLE, 35, "the header has more than one From: readers differ in which one they show");
 symbol!(FROM_MALFORMED, 20, "From names no address");
-symbol!(FROM_NAME_ADDRESS, 25, "the name shown in From is another domain's address");
+symbol!(FROM_NAME_ADDRESS, 15, "the name shown in From is another domain's address");
 symbol!(DATE_MISSING, 10, "the header has no Date");
 symbol!(DATE_MALFORMED, 10, "Date is no date, or is there twice");
-symbol!(DATE_PAST, 10, "Date is more than ten days ago");
+symbol!(DATE_PAST, 5, "Date is more than ten days ago");
 symbol!(DATE_FUTURE, 20, "Date is more than a day ahead");
 symbol!(MESSAGE_ID_MISSING, 5, "the header has no Message-ID");
 symbol!(MESSAGE_ID_MALFORMED, 10, "Message-ID is none, or is there twice");
-symbol!(TO_MISSING, 5, "neither To nor Cc is there");
+symbol!(TO_MISSING, 1, "neither To nor Cc is there");
 symbol!(TO_UNDISCLOSED, 2, "To names nobody: undisclosed recipients");
 symbol!(RECEIVED_FORGED, 40, "a Received field has been made up that names us");
 

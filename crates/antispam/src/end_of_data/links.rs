@@ -30,7 +30,7 @@ pub use settings::LinkSettings;
 
 symbols! { LINKS:
     LINK_ADDRESS, 15, "a link leads to an address instead of a name";
-    LINK_OTHER_TEXT, 15, "the text of a link names another organisation than the one it leads to";
+    LINK_OTHER_TEXT, 8, "the text of a link names another organisation than the one it leads to";
     LINK_IMITATION, 40, "a link leads to a name that is made to look like one that is protected";
     LINK_MIXED_SCRIPTS, 20, "a link leads to a name that mixes scripts whose letters look alike";
     LINK_USER_PART, 15, "a link hides its host behind something that looks like one";

@@ -23,7 +23,7 @@ symbols! { MIME:
     MIME_BASE64_ASCII, 5, "plain text without a special character is hidden in base64";
     MIME_HTML_ONLY, 2, "there is HTML and no text";
     MIME_EMPTY_TEXT, 5, "there is nothing to read";
-    HTML_HIDDEN_TEXT, 12, "more text is hidden than shown";
+    HTML_HIDDEN_TEXT, 10, "more text is hidden than shown";
     LETTER_TEXT_CUT, 0, "there is more text, or links, than is looked at";
 }
 

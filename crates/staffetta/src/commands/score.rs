@@ -362,13 +362,13 @@ mod tests {
         };
         // PILLS, no Message-ID, neither To nor Cc.
         let plain = lines(&with(&[]));
-        assert_eq!(plain, "x.eml\t3.000\tham\n");
+        assert_eq!(plain, "x.eml\t2.100\tham\n");
         let explained = lines(&with(&["--explain"]));
         assert!(
-            explained.contains("    +2.0  PILLS\n") && explained.contains("    +0.5  MESSAGE_ID_MISSING"),
+            explained.contains("    +1.5  PILLS\n") && explained.contains("    +0.5  MESSAGE_ID_MISSING"),
             "{explained}"
         );
         let object: serde_json::Value = serde_json::from_str(&lines(&with(&["--json"]))).unwrap();
-        assert_eq!((&object["score"], &object["symbols"][0]["symbol"]), (&json!(3.0), &json!("PILLS")));
+        assert_eq!((&object["score"], &object["symbols"][0]["symbol"]), (&json!(2.1), &json!("PILLS")));
     }
 }
