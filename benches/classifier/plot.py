@@ -173,4 +173,5 @@ def main():
         pathlib.Path(args.out).write_text(svg(curves, 10 ** math.floor(math.log10(1 / ham)) if ham else 0.001))
 
 
-main()
+if __name__ == "__main__":
+    main()
