@@ -53,7 +53,7 @@ Examples:
     /// Fit the model to what was learnt, now
     #[command(after_help = "\
 Examples:
-  staffetta bayes fit         after single messages were learnt, which wait until they are one in a hundred")]
+  staffetta bayes fit         take in single messages, which wait until they are one in a hundred")]
     Fit {
         #[command(flatten)]
         place: FilterPlace,

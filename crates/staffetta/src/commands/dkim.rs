@@ -34,8 +34,9 @@ Examples:
   staffetta dkim new example.test --selector s2
   staffetta dkim new example.test --selector e1 --algorithm ed25519
 
-The server signs with every key that a domain has. To change keys: make one under a new selector, publish its record, \
-reload the server, and after a week rename the old key's file (to s1.pem.old) and reload again.")]
+The server signs with every key that a domain has. To change keys: make one under a new selector,
+publish its record, reload the server, and after a week rename the old key's file (to s1.pem.old)
+and reload again.")]
     New {
         /// The domain to sign for
         domain: Domain,

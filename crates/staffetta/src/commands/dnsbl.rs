@@ -27,10 +27,10 @@ Examples:
   staffetta dnsbl status
   staffetta dnsbl status --json | jq -r 'select(.state != \"healthy\") | .list'
 
-States: a healthy list is asked; a suspended one failed its test entries or lists too many, and scores
-nothing until it passes again; an unproven one was not tested yet.
-Listed: the share of clients that it has, of those it answered about since the start or a reload.
-With --json, times are milliseconds since 1970.")]
+States: a healthy list is asked; a suspended one failed its test entries or lists too many, and
+scores nothing until it passes again; an unproven one was not tested yet. Listed: the share of
+clients that it has, of those it answered about since the start or a reload. With --json, times are
+milliseconds since 1970.")]
     Status {
         /// Print one object a line instead, for programs
         #[arg(long)]

@@ -22,15 +22,16 @@ const SYMBOLS_SHOWN: usize = 4;
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
-  staffetta explain 00JX4M8ZQ0001                      a message, or a session, by its name in the log and in replies
+  staffetta explain 00JX4M8ZQ0001                      a message or a session, as in the log
   staffetta explain --rcpt joe@ --since 2h             what became of mail for him
   staffetta explain --rcpt @example.test --last 5
   staffetta explain --last 20                          a line for each of the last verdicts
   staffetta explain --last 200 --json | jq -r .about.client
   staffetta explain --erase joe@example.test           forget what is kept about an address
 
-Sender, recipients, symbols with their evidence and points, and what DNS said are kept for [antispam] history_days, also
-of what was refused; never a subject or a body. Exit code 1 when there is nothing.")]
+Sender, recipients, symbols with their evidence and points, and what DNS said are kept for
+[antispam] history_days, also of what was refused; never a subject or a body. Exit code 1 when there
+is nothing.")]
 #[command(group = clap::ArgGroup::new("which").required(true).multiple(true).args(["id", "rcpt", "last", "erase"]))]
 pub(crate) struct Args {
     /// The queue id of a message, or the name of a session

@@ -29,8 +29,9 @@ Examples:
   staffetta import spamassassin /etc/spamassassin/local.cf > /etc/staffetta/rules.toml
   staffetta import spamassassin 20_phrases.cf 50_scores.cf > phrases.toml
 
-header, body, rawbody, uri, mimeheader, meta, score and describe are taken over. What cannot be is told on
-standard error, line by line: patterns that look ahead or behind, functions of plugins, counts of matches.")]
+header, body, rawbody, uri, mimeheader, meta, score and describe are taken over. What cannot be is
+told on standard error, line by line: patterns that look ahead or behind, functions of plugins,
+counts of matches.")]
     Spamassassin {
         /// Files with rules, read as one; - for standard input
         #[arg(required = true, value_name = "FILE.cf")]

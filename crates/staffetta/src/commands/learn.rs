@@ -37,13 +37,14 @@ Examples:
   staffetta learn --ham ~/Maildir                      what was kept: its inbox, not its subfolders
   staffetta learn --spam ~/Maildir/.Junk old-junk.mbox
   staffetta learn --spam --later - < message.eml       from an IMAP server that moves mail to Junk
-  staffetta learn --ham --for joe@example.test x.eml   joe wants such letters, whatever others say of them
+  staffetta learn --ham --for joe@example.test x.eml   joe wants such letters, whatever others say
   staffetta learn --junk-folders                       what users have moved there, and out of there
-  staffetta learn --spam --report message.eml          and tell the Pyzor servers of the configuration
+  staffetta learn --spam --report message.eml          and tell the configured Pyzor servers
   staffetta learn --forget message.eml                 it was neither
 
-Nothing is judged before 200 of each are learnt; some thousands of each, of the last months, are good. A message is learnt
-once; learnt again as the other, it changes sides. Kept are numbers that stand for words, not the words.")]
+Nothing is judged before 200 of each are learnt; some thousands of each, of the last months, are
+good. A message is learnt once; learnt again as the other, it changes sides. Kept are numbers that
+stand for words, not the words.")]
 #[command(group = clap::ArgGroup::new("what").required(true).args(["spam", "ham", "forget", "junk_folders"]))]
 pub(crate) struct Args {
     /// They are spam

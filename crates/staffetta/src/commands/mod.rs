@@ -171,6 +171,9 @@ mod tests {
 
     use super::*;
 
+    /// Columns of help where nobody says how wide a terminal is.
+    const HELP_COLUMNS: usize = 100;
+
     /// Every command that does something shows how it is used.
     #[test]
     fn every_help_has_examples() {
@@ -179,6 +182,8 @@ mod tests {
             let help = command.get_after_help().map(ToString::to_string).unwrap_or_default();
             assert!(help.contains("Examples:\n  staffetta "), "{path} has no examples");
             assert!(command.get_about().is_some(), "{path} does not say what it does");
+            let long = help.lines().find(|line| line.chars().count() > HELP_COLUMNS);
+            assert_eq!(long, None, "{path}: broken in two, it cannot be read");
             for argument in command.get_arguments() {
                 assert!(argument.get_help().is_some(), "{path}: {} is not explained", argument.get_id());
             }

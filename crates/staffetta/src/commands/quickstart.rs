@@ -26,9 +26,9 @@ Examples:
   staffetta quickstart example.test                    make it, and tell what comes next
   staffetta quickstart example.test --dir /srv/mail --user staffetta
 
-Everything goes into one folder, ./staffetta-DOMAIN unless --dir says otherwise. What is there is never written over: \
-run it again to serve, or to see the records. Ports 25, 587 and 465 are used when they may be bound, else 2525, 5870 \
-and 4650.")]
+Everything goes into one folder, ./staffetta-DOMAIN unless --dir says otherwise. What is there is
+never written over: run it again to serve, or to see the records. Ports 25, 587 and 465 are used
+when they may be bound, else 2525, 5870 and 4650.")]
 pub(crate) struct Args {
     /// Your domain, what comes after the @ in its addresses
     #[arg(env = "STAFFETTA_DOMAIN", hide_env_values = true)]

@@ -18,14 +18,14 @@ use super::{ConfigFile, Outcome, print_all, with_causes};
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
-  staffetta try --ip 192.0.2.9 --helo mail.example.org --mail-from joe@example.org --rcpt me@example.test
-  staffetta try --ip 192.0.2.9 --helo mail.example.org --mail-from '' --rcpt me@example.test --message letter.eml
-  staffetta try --ip 2001:db8::9 --helo x --mail-from a@b.test --rcpt me@example.test --json | jq .score
+  staffetta try --ip 192.0.2.9 --helo a.test --mail-from joe@a.test --rcpt me@example.test
+  staffetta try --ip 192.0.2.9 --helo a.test --mail-from '' --rcpt me@example.test --message a.eml
+  staffetta try --ip 2001:db8::9 --helo x --mail-from a@b.test --rcpt me@a.test --json | jq .score
 
-Needs no running server: the configuration is read, DNS is asked, and nothing is kept or sent. A running
-server is asked for the reputations of client and sender, whether your users have written to the sender, and
-whether the letter answers one of theirs. Greylisting has not seen the client before. Exit code 0 when a
-recipient is accepted, 1 when all or the message are refused.")]
+Needs no running server: the configuration is read, DNS is asked, and nothing is kept or sent. A
+running server is asked for the reputations of client and sender, whether your users have written to
+the sender, and whether the letter answers one of theirs. Greylisting has not seen the client
+before. Exit code 0 when a recipient is accepted, 1 when all or the message are refused.")]
 pub(crate) struct Args {
     /// The client's address
     #[arg(long, value_name = "ADDRESS")]

@@ -30,10 +30,11 @@ Examples:
   staffetta reputation list
   staffetta reputation list --limit 0 --json | jq -r 'select(.worth_thousandths < 0) | .subject'
 
-address:JOE@DOMAIN and domain:DOMAIN were proven to be the sender by DMARC, DKIM or SPF; net:NETWORK is
-the client's /24, or /64 of IPv6. Letters lose half of their weight in every [antispam.reputation]
-half_life_days. Worth is how much of REPUTATION_BAD (above 0) or REPUTATION_GOOD (below 0) it counts
-for. With --json it is in thousandths, and times are milliseconds since 1970.")]
+address:JOE@DOMAIN and domain:DOMAIN were proven to be the sender by DMARC, DKIM or SPF; net:NETWORK
+is the client's /24, or /64 of IPv6. Letters lose half of their weight in every
+[antispam.reputation] half_life_days. Worth is how much of REPUTATION_BAD (above 0) or
+REPUTATION_GOOD (below 0) it counts for. With --json it is in thousandths, and times are
+milliseconds since 1970.")]
     List {
         #[command(flatten)]
         how: ListArgs,

@@ -30,15 +30,16 @@ Examples:
   staffetta score message.eml
   staffetta score --explain message.eml                every symbol
   staffetta score --for joe@example.test message.eml   as his own filter and the shared one see it
-  staffetta score --classifier-only message.eml        how likely it is spam, by what was learnt alone
+  staffetta score --classifier-only message.eml        how likely it is spam, by what was learnt
   find ~/Maildir/cur -type f | staffetta score -       file names on standard input
   find . -name '*.eml' -print0 | staffetta score -0 -  whatever is in the names
   staffetta score ~/Maildir | sort -k2 -g | tail       the most suspicious
 
-A line for each: path, points, and ham, unsure or spam, with tabs between. Of a mailbox file every message has its line.
-The points are those of the header, the parts, the text, the links and the attachments, and of the classifier when it has
-learnt enough: what a server gives besides for who sends and from where is not in them, and nothing is looked up. Spam is
-what reaches the threshold `tag`, ham what stays below `greylist`. With --classifier-only the score is from 0 to 1.")]
+A line for each: path, points, and ham, unsure or spam, with tabs between. Of a mailbox file every
+message has its line. The points are those of the header, the parts, the text, the links and the
+attachments, and of the classifier when it has learnt enough: what a server gives besides for who
+sends and from where is not in them, and nothing is looked up. Spam is what reaches the threshold
+`tag`, ham what stays below `greylist`. With --classifier-only the score is from 0 to 1.")]
 pub(crate) struct Args {
     /// Files with one message, mailbox files, Maildirs, folders; - for such names on standard input, a line each
     #[arg(required = true, value_name = "PATH")]

@@ -12,8 +12,9 @@ Examples:
   staffetta serve --config staffetta.toml           with another configuration
   kill -HUP $(pidof staffetta)                      put a changed configuration in force
 
-Runs in the foreground and logs to standard output: let systemd or a container keep it. SIGTERM finishes what is in \
-hand and ends; SIGHUP reads the configuration, the certificates and the tables anew, without dropping a session.")]
+Runs in the foreground and logs to standard output: let systemd or a container keep it. SIGTERM
+finishes what is in hand and ends; SIGHUP reads the configuration, the certificates and the tables
+anew, without dropping a session.")]
 pub(crate) struct Args {
     #[command(flatten)]
     config: ConfigFile,

@@ -16,7 +16,8 @@ Examples:
   staffetta symbols --json | jq -r 'select(.score > 3).symbol'
   staffetta symbols --toml > scores.toml               to be changed, and named as [antispam] scores
 
-Points above 0 speak against a message, points below 0 for it. Symbols of one group count together up to a bound.")]
+Points above 0 speak against a message, points below 0 for it. Symbols of one group count together
+up to a bound.")]
 pub(crate) struct Args {
     /// By this configuration, with its lists and its file of scores, instead of by the defaults
     #[arg(long, short, value_name = "FILE")]

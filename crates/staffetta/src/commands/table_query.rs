@@ -28,7 +28,7 @@ enum What {
 Examples:
   staffetta table query text:virtual joe@example.test
   staffetta table query pcre:header_checks 'Received: from localhost'
-  staffetta table query regexp:recipients - < addresses     one key a line, printed with their values
+  staffetta table query regexp:recipients - < addresses     one key a line, each with its value
 
 A file that is broken is an error that names its line.")]
     Query {
