@@ -63,14 +63,8 @@ pub fn features(message: &[u8]) -> Features {
     gather(&opened(message), false).0
 }
 
-/// The features of a message that was opened already: the same as [`features`] of its octets.
-#[must_use]
-pub fn features_of(letter: &Letter) -> Features {
-    gather(&within_bounds(letter), false).0
-}
-
-/// The features of a message that was opened already, with this Received field on top, as it will have one in its mailbox: the same
-/// as [`features`] of both together.
+/// The features of a message that was opened already, with this Received field on top, as it will have one in its mailbox; or none.
+/// The same as [`features`] of both together.
 #[must_use]
 pub fn features_below(received: &[u8], letter: &Letter) -> Features {
     gather_below(received, &within_bounds(letter), false).0

@@ -300,7 +300,7 @@ impl Taken {
         if let Some(first) = self.passed_over.first() {
             let (count, first) = (self.passed_over.len(), first.display());
             eprintln!(
-                "staffetta: {count} passed over that begin with no header field, as messages do: {first}"
+                "staffetta: {count} passed over that do not begin with a header field; the first: {first}"
             );
         }
         self.passed_over.iter().filter(|path| named.contains(path)).count()
