@@ -2,7 +2,13 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write as _};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
+
+use nix::fcntl::OFlag;
+
+/// What was learnt is its owner's: who has a letter could find out whether it was.
+const FILE_MODE: u32 = 0o600;
 
 pub(super) fn put_u32(out: &mut Vec<u8>, value: u32) {
     out.extend_from_slice(&value.to_le_bytes());
@@ -114,8 +120,8 @@ impl<'a> Reader<'a> {
 /// Writes a file so that at any time the old or the new one is there, whole; owned by whoever owns the folder.
 pub(super) fn replace(path: &Path, content: &[u8]) -> io::Result<()> {
     let temporary = path.with_extension("new");
-    let mut file = OpenOptions::new().write(true).create(true).truncate(true).open(&temporary)?;
-    own(&file, path);
+    let mut file = for_writing(&temporary)?;
+    file.set_len(0)?;
     file.write_all(content)?;
     file.sync_all()?;
     drop(file);
@@ -124,14 +130,79 @@ pub(super) fn replace(path: &Path, content: &[u8]) -> io::Result<()> {
     File::open(folder)?.sync_all()
 }
 
+/// Opens a file to write to it, and makes it where it is not there: for whoever owns the folder. Never one elsewhere that a link
+/// leads to: root may do this in a folder that is another's.
+pub(super) fn for_writing(path: &Path) -> io::Result<File> {
+    let mut options = OpenOptions::new();
+    options.write(true).create(true).truncate(false).mode(FILE_MODE).custom_flags(OFlag::O_NOFOLLOW.bits());
+    let file = options.open(path)?;
+    own(&file, path);
+    Ok(file)
+}
+
+/// Makes a folder with all that it lies in, for the owner of what is there already.
+pub(super) fn make_folder(folder: &Path) -> io::Result<()> {
+    if folder.is_dir() {
+        return Ok(());
+    }
+    if let Some(parent) = folder.parent().filter(|parent| !parent.as_os_str().is_empty()) {
+        make_folder(parent)?;
+    }
+    match fs::create_dir(folder) {
+        Ok(()) => {}
+        // Somebody else was as quick.
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists && folder.is_dir() => return Ok(()),
+        Err(error) => return Err(error),
+    }
+    own(&File::open(folder)?, folder);
+    Ok(())
+}
+
 /// Gives a file to the owner of the folder it is in: root may learn for a server that is not root. Where that is not
 /// permitted the file is that owner's already, or he will be told when he cannot read it.
-pub(super) fn own(file: &File, path: &Path) {
+fn own(file: &File, path: &Path) {
     use std::os::unix::fs::{MetadataExt as _, fchown};
     let folder = path.parent().and_then(|folder| fs::metadata(folder).ok());
     if let (Some(folder), Ok(own)) = (folder, file.metadata())
         && (folder.uid(), folder.gid()) != (own.uid(), own.gid())
     {
         let _ = fchown(file, Some(folder.uid()), Some(folder.gid()));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, chown};
+
+    use super::*;
+
+    #[test]
+    fn what_is_made_belongs_to_who_has_the_folder_it_is_in_and_is_for_nobody_else() {
+        let root = tempfile::tempdir().unwrap();
+        // Only root may give away; for others all of it is theirs.
+        let is_given = chown(root.path(), Some(65_534), Some(65_534)).is_ok();
+        let folder = root.path().join("accounts/example.test/joe");
+        make_folder(&folder).unwrap();
+        make_folder(&folder).unwrap();
+        replace(&folder.join("model"), b"x").unwrap();
+        let want = fs::metadata(root.path()).unwrap().uid();
+        assert_eq!(is_given, want == 65_534);
+        for path in [
+            "accounts",
+            "accounts/example.test",
+            "accounts/example.test/joe",
+            "accounts/example.test/joe/model",
+        ] {
+            assert_eq!(fs::metadata(root.path().join(path)).unwrap().uid(), want, "{path}");
+        }
+        let mode = fs::metadata(folder.join("model")).unwrap().permissions().mode();
+        assert_eq!(mode & 0o077, 0, "{mode:o}");
+        let elsewhere = root.path().join("elsewhere");
+        fs::write(&elsewhere, "as it was").unwrap();
+        std::os::unix::fs::symlink(&elsewhere, folder.join("samples")).unwrap();
+        assert!(for_writing(&folder.join("samples")).is_err());
+        std::os::unix::fs::symlink(&elsewhere, folder.join("model.new")).unwrap();
+        assert!(replace(&folder.join("model"), b"y").is_err());
+        assert_eq!(fs::read_to_string(&elsewhere).unwrap(), "as it was");
     }
 }

@@ -3,7 +3,7 @@
 //! One program at a time writes (a lock on `lock`); any number reads the model, which is replaced as a whole. What was
 //! learnt is on disk before it is said to be; a crash at any time leaves the old model or the new one.
 
-use std::fs::{self, File, OpenOptions, TryLockError};
+use std::fs::{self, File, TryLockError};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -91,14 +91,9 @@ impl Filter {
             let path = path.to_owned();
             move |error| LearnError::File { path, error }
         };
-        if !folder.is_dir() {
-            fs::create_dir_all(folder).map_err(at(folder))?;
-            File::open(folder).map(|opened| files::own(&opened, folder)).map_err(at(folder))?;
-        }
+        files::make_folder(folder).map_err(at(folder))?;
         let path = folder.join("lock");
-        let lock =
-            OpenOptions::new().write(true).create(true).truncate(false).open(&path).map_err(at(&path))?;
-        files::own(&lock, &path);
+        let lock = files::for_writing(&path).map_err(at(&path))?;
         match lock.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) if wait => lock.lock().map_err(at(&path))?,

@@ -49,9 +49,8 @@ impl Found {
     /// When the disk does not take it.
     pub fn remember(&self) -> io::Result<()> {
         let Some((path, content)) = &self.seen else { return Ok(()) };
-        if let Some(folder) = path.parent().filter(|folder| !folder.is_dir()) {
-            fs::create_dir_all(folder)?;
-            files::own(&File::open(folder)?, folder);
+        if let Some(folder) = path.parent() {
+            files::make_folder(folder)?;
         }
         files::replace(path, content)
     }

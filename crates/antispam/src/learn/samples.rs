@@ -11,7 +11,7 @@
 //! read back from it.
 
 use std::collections::BTreeMap;
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
 use std::path::{Path, PathBuf};
 
@@ -261,8 +261,7 @@ impl Samples {
         if self.pending.is_empty() && self.damage.torn_bytes == 0 {
             return Ok(());
         }
-        let mut file = OpenOptions::new().write(true).create(true).truncate(false).open(&self.path)?;
-        files::own(&file, &self.path);
+        let mut file = files::for_writing(&self.path)?;
         file.set_len(self.bytes)?;
         file.seek(SeekFrom::Start(self.bytes))?;
         if self.bytes == 0 {

@@ -6,7 +6,7 @@
 //! taken in leaves it there, and what is learnt twice is learnt once. Bounded: when [`WAITING_MAX`] wait, no more are taken.
 //! A file that is no such file, because of a damage or another version, is set aside and not in the way any more.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -48,10 +48,7 @@ fn set_aside_locked(folder: &Path) -> Result<Option<PathBuf>, LearnError> {
 /// # Errors
 /// When the disk does not take them.
 pub fn put(folder: &Path, messages: impl IntoIterator<Item = (Read, Class)>) -> Result<bool, LearnError> {
-    if !folder.is_dir() {
-        fs::create_dir_all(folder).map_err(at(folder))?;
-        File::open(folder).map(|opened| files::own(&opened, folder)).map_err(at(folder))?;
-    }
+    files::make_folder(folder).map_err(at(folder))?;
     let _lock = lock(folder)?;
     set_aside_locked(folder)?;
     let path = place(folder);
@@ -109,8 +106,7 @@ fn place(folder: &Path) -> PathBuf {
 /// One at a time; others wait, for as long as a file is read and written.
 fn lock(folder: &Path) -> Result<File, LearnError> {
     let path = folder.join("waiting.lock");
-    let file = OpenOptions::new().write(true).create(true).truncate(false).open(&path).map_err(at(&path))?;
-    files::own(&file, &path);
+    let file = files::for_writing(&path).map_err(at(&path))?;
     file.lock().map_err(at(&path))?;
     Ok(file)
 }
