@@ -32,7 +32,7 @@ pub struct ReloadHandle(mpsc::Sender<Order>);
 pub enum Order {
     /// Read the configuration again; whoever waits for the answer hears it.
     Reload(Option<oneshot::Sender<Result<Vec<String>, String>>>),
-    /// Close all doors.
+    /// Close all doors, and take no more orders.
     Close(oneshot::Sender<()>),
 }
 
@@ -62,7 +62,7 @@ impl ReloadHandle {
         let _ = self.0.try_send(Order::Reload(None));
     }
 
-    /// Has all doors closed, after what was asked for before; sessions go on.
+    /// Has all doors closed for good, after what was asked for before; sessions go on.
     pub async fn close(&self) {
         let (done, closed) = oneshot::channel();
         if self.0.send(Order::Close(done)).await.is_ok() {
@@ -92,7 +92,8 @@ impl Reloader {
         Self { loaded, current, doors: Vec::new() }
     }
 
-    /// Carries out orders until every handle is gone or the future is dropped.
+    /// Carries out orders until the doors are closed, every handle is gone or the future is dropped. Who asks for a reload after
+    /// doors were closed for good hears that the server is stopping: it would open them again.
     pub async fn run(mut self, mut orders: mpsc::Receiver<Order>) {
         while let Some(order) = orders.recv().await {
             // Nobody may be waiting for the answer any more.
@@ -104,6 +105,7 @@ impl Reloader {
                 Order::Close(done) => {
                     self.close();
                     let _ = done.send(());
+                    return;
                 }
             }
         }

@@ -27,15 +27,31 @@ async fn what_was_begun_is_done_though_nobody_waits_for_it() {
     assert!(asking.is_err());
     handle.wish();
     fs::write(&house.loaded.file, "hostname = 7").unwrap();
-    handle.close().await;
-    assert_eq!(counted(&house).iter().sum::<u64>(), 2, "both, before the doors were closed");
     let told = handle.reload().await.unwrap_err();
     assert!(told.contains("hostname"), "{told}");
+    assert_eq!(counted(&house).iter().sum::<u64>(), 3, "all that was asked for before");
     fs::write(&house.loaded.file, CONFIGURATION.replace("mx.a.test", "last.a.test")).unwrap();
     handle.reload().await.unwrap();
     assert_eq!(house.current.get().config.hostname.to_string(), "last.a.test");
     drop(handle);
     task.await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn doors_that_were_closed_stay_closed() {
+    let house = House::new("").await;
+    fs::write(&house.loaded.file, CONFIGURATION).unwrap();
+    let (handle, orders) = ReloadHandle::new();
+    let task = tokio::spawn(Reloader::new(Arc::clone(&house.loaded), house.current.clone()).run(orders));
+    handle.wish();
+    handle.close().await;
+    assert_eq!(counted(&house), [1, 0], "what was asked for before was done before");
+    // A reload would open what the configuration names.
+    assert_eq!(handle.reload().await, Err("the server is stopping".to_owned()));
+    handle.wish();
+    handle.close().await;
+    task.await.unwrap();
+    assert_eq!(counted(&house), [1, 0]);
 }
 
 #[tokio::test]
