@@ -48,6 +48,8 @@ use crate::{accounts, aliases, chores, hashes, learning, local, memory, rates, r
 
 /// How long the state store may take to write down what it has, at the end: no mail waits for it.
 const STATE_PATIENCE: Duration = Duration::from_secs(3);
+/// How long a stop waits for a reload that is under way before it tells sessions.
+const DOORS_PATIENCE: Duration = Duration::from_secs(1);
 
 /// Listening sockets with the settings of their door.
 pub type Doors = Vec<(ListenerSettings, Vec<TcpListener>)>;
@@ -288,12 +290,32 @@ async fn stop(
     runner: tokio::task::JoinHandle<()>,
 ) {
     let deadline = Instant::now() + Duration::from_secs(loaded.config.server.stop_seconds_max);
-    // A reload that hangs does not keep sessions from ending.
-    drop(tokio::time::timeout_at(deadline, reload.close()).await);
+    // First, so that few come in to be sent away. Of a reload that hangs, sessions that have to end in time know nothing; the
+    // doors close after it, at the latest when the reloader goes.
+    drop(tokio::time::timeout_at(deadline.min(Instant::now() + DOORS_PATIENCE), reload.close()).await);
     shared.stopping.send_replace(true);
     while shared.places.all() > 0 && Instant::now() < deadline {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
     handle.send(Message::Stop { by: deadline }).await;
     drop(tokio::time::timeout_at(deadline + Duration::from_secs(1), runner).await);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::House;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_reload_that_hangs_takes_no_time_from_sessions() {
+        let house = House::new("").await;
+        let shared = Arc::clone(&house.current.get().shared);
+        let (reload, _orders) = ReloadHandle::new();
+        let (handle, runner) = (shared.runner.clone(), tokio::spawn(async {}));
+        let began = Instant::now();
+        let mut stopping = shared.stopping.subscribe();
+        let told = async { stopping.wait_for(|stopping| *stopping).await.map(|_| began.elapsed()) };
+        let (told, ()) = tokio::join!(told, stop(&house.loaded, &shared, &reload, &handle, runner));
+        assert!(told.unwrap() <= DOORS_PATIENCE + Duration::from_millis(10));
+    }
 }
