@@ -98,33 +98,31 @@ async fn hold_all(shared: &Shared, runner: Option<&RunnerHandle>) -> Result<(), 
     if accounts.is_empty() {
         return Ok(());
     }
-    let mut after = None;
-    loop {
+    let (mut after, mut all) = (None, Ok(()));
+    let all = loop {
         match next_page_of_all(shared, &accounts, (&mut after, runner)).await {
-            Ok(true) => {}
-            Ok(false) => break,
-            Err(error) => {
-                return Err(format!(
-                    "what {} accounts have queued could not be held: {error}",
-                    accounts.len()
-                ));
-            }
+            // What could not be held keeps nothing behind it on its way.
+            Ok(Some(held)) => all = all.and(held),
+            Ok(None) => break all,
+            Err(error) => break Err(error),
         }
-    }
+    };
+    all.map_err(|error| format!("what {} accounts have queued could not be held: {error}", accounts.len()))?;
     for account in &accounts {
         let _ = shared.rates.sweep_ends(account, clock::now()).await;
     }
     Ok(())
 }
 
-/// False when the queue ends. Without a runner nobody needs to hear of it: it will find what is held as it is.
+/// What became of those on one page; none when the queue ends. Without a runner nobody needs to hear of it: it will find what
+/// is held as it is.
 async fn next_page_of_all(
     shared: &Shared,
     accounts: &BTreeSet<String>,
     (after, runner): (&mut Option<QueueId>, Option<&RunnerHandle>),
-) -> Result<bool, StoreError> {
+) -> Result<Option<Result<(), StoreError>>, StoreError> {
     let page = shared.store.list(Page { after: *after, limit: PAGE }).await?;
-    let Some(last) = page.last() else { return Ok(false) };
+    let Some(last) = page.last() else { return Ok(None) };
     *after = Some(last.record.id);
     let account = |entry: &QueueEntry| {
         let origin = &entry.record.origin;
@@ -141,7 +139,7 @@ async fn next_page_of_all(
         let account = found.iter().find(|(found, _)| *found == id).map(|(_, account)| account.as_str());
         shared.log.notice(Level::Warning, &line(id, account.unwrap_or_default()));
     }
-    settled.map(|()| true)
+    Ok(Some(settled))
 }
 
 /// Puts these on hold; gives those that are, and what became of the others: [`StoreError::Absent`] is no failure.
@@ -183,27 +181,35 @@ struct Sweep {
 impl Sweep {
     /// True when all is on hold.
     async fn run(&mut self, shared: &Shared) -> bool {
-        let mut after = None;
+        let (mut after, mut done) = (None, true);
         loop {
-            let page = match self.next_page(shared, &mut after).await {
-                Ok(Some(ids)) => {
-                    let (held, settled) = settle(shared, ids).await;
-                    // Those that are on hold must not be delivered, whatever became of the others.
-                    for id in held {
-                        shared.runner.send(Message::Event(Event::Held(id))).await;
-                        shared.log.notice(Level::Warning, &line(id, &self.account));
-                    }
-                    settled
+            let ids = match self.next_page(shared, &mut after).await {
+                Ok(Some(ids)) => ids,
+                Ok(None) => return done,
+                Err(error) => {
+                    self.fails(shared, &error);
+                    return false;
                 }
-                Ok(None) => return true,
-                Err(error) => Err(error),
             };
-            if let Err(error) = page {
-                let text = format!("what account {} has queued could not be held: {error}", self.account);
-                shared.log.notice(Level::Error, &text);
-                return false;
+            let (held, settled) = settle(shared, ids).await;
+            // Those that are on hold must not be delivered, whatever became of the others.
+            for id in held {
+                shared.runner.send(Message::Event(Event::Held(id))).await;
+                shared.log.notice(Level::Warning, &line(id, &self.account));
             }
+            // It is told once, and keeps nothing behind it on its way.
+            if let Err(error) = settled.as_ref()
+                && done
+            {
+                self.fails(shared, error);
+            }
+            done &= settled.is_ok();
         }
+    }
+
+    fn fails(&self, shared: &Shared, error: &StoreError) {
+        let text = format!("what account {} has queued could not be held: {error}", self.account);
+        shared.log.notice(Level::Error, &text);
     }
 
     /// What there is to hold on one page of the queue; none when the queue ends.

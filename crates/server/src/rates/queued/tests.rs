@@ -52,6 +52,28 @@ async fn what_is_on_hold_is_not_delivered_although_others_could_not_be_held() {
     assert_eq!(held(&house).await, [1, 3]);
 }
 
+#[tokio::test(start_paused = true)]
+async fn what_cannot_be_held_keeps_nothing_behind_it_on_its_way() {
+    let last = PAGE as u64 + 1;
+    for at_start in [false, true] {
+        let mut house = House::new("").await;
+        for id in 1..=last {
+            queued(&house, id, if id == 1 || id == last { JOE } else { "ann@a.test" }).await;
+        }
+        house.store.unsettled.lock().unwrap().insert(QueueId(1));
+        let shared = Arc::clone(&house.current.get().shared);
+        if at_start {
+            locked(&house, JOE).await;
+            hold_at_start(&shared).await;
+        } else {
+            hold(&shared, JOE);
+            assert_eq!(told(&mut house).await, Some(last));
+        }
+        let entry = house.store.get(QueueId(last)).await.unwrap();
+        assert_eq!(entry.state.hold, Some(Hold::Operator), "at start: {at_start}");
+    }
+}
+
 /// A lock of an account, as it was written down before the last stop.
 async fn locked(house: &House, account: &str) {
     let lock = Lock { since_seconds: 1, event: rates::Event::NewRecipient, count: 9, limit: 3 };
