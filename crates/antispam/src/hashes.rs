@@ -22,7 +22,7 @@ use store::{StateKey, StateStore, StoreError, Write};
 use tokio::sync::Notify;
 
 pub use self::table::{HASH_BYTES, Hash};
-use self::table::{Row, Table};
+use self::table::{Row, Table, Unsaved};
 
 /// How long hashes are gathered before they are written down: far less than what a crash forgets anyway.
 pub const GATHER_TIME: Duration = Duration::from_millis(100);
@@ -131,25 +131,23 @@ impl Hashes {
         self.inner.changed.notified().await;
     }
 
-    /// Writes down what has changed. What cannot be written is tried again by the next call.
+    /// Writes down what has changed. What cannot be written, or of which nobody has waited for the answer, is tried again by the
+    /// next call.
     ///
     /// # Errors
     /// [`StoreError`] when the state store does not answer, or refuses.
     pub async fn save(&self, now: Timestamp) -> Result<(), StoreError> {
         let _one = self.inner.saving.lock().await;
-        let unsaved = self.table().take_unsaved();
-        let mut writes: Vec<Write> = unsaved.rows.iter().map(|row| self.put(row, now)).collect();
-        writes.extend(unsaved.gone.iter().map(|name| Write::delete(self.key(name))));
-        // All are in line before the first answer: whoever stops waiting loses none.
+        let mut taken = Taken { hashes: self, unsaved: self.table().take_unsaved() };
+        let mut writes: Vec<Write> = taken.unsaved.rows.iter().map(|row| self.put(row, now)).collect();
+        writes.extend(taken.unsaved.gone.iter().map(|name| Write::delete(self.key(name))));
+        // All are in line before the first answer: the store is kept waiting for none.
         let pending: Vec<_> =
             writes.chunks(WRITES_MAX).map(|some| self.inner.state.write(some.to_vec(), now)).collect();
         for written in pending {
-            let written = written.await;
-            if let Err(error) = written.and_then(|all| all.into_iter().try_for_each(|one| one.map(drop))) {
-                self.table().give_back(unsaved);
-                return Err(error);
-            }
+            written.await?.into_iter().try_for_each(|one| one.map(drop))?;
         }
+        taken.unsaved = Unsaved::default();
         Ok(())
     }
 
@@ -172,6 +170,20 @@ impl Hashes {
 
     fn key(&self, name: &[u8]) -> StateKey {
         StateKey::new(self.inner.namespace, [PREFIX, name].concat())
+    }
+}
+
+/// What is being written; when it is dropped it is given back.
+struct Taken<'a> {
+    hashes: &'a Hashes,
+    /// Nothing, when all is written.
+    unsaved: Unsaved,
+}
+
+impl Drop for Taken<'_> {
+    fn drop(&mut self) {
+        let unsaved = std::mem::take(&mut self.unsaved);
+        self.hashes.table().give_back(unsaved);
     }
 }
 

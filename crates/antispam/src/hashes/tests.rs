@@ -1,6 +1,10 @@
 //! What is kept outlives a restart, what the store refuses is tried again, and what is not read is not absent.
 
-use store::{EmbeddedState, MemoryState, Op, StateSettings};
+use store::state::Each;
+use store::{
+    EmbeddedState, MemoryState, Op, Pending, StateEntry, StateNotice, StatePage, StateSettings, StateUsage,
+    Written,
+};
 
 use super::*;
 use crate::testing::NOW;
@@ -91,6 +95,53 @@ async fn what_cannot_be_read_is_not_absent_and_what_cannot_be_written_waits() {
     assert!(hashes.save(NOW).await.is_err());
     let unsaved = hashes.table().take_unsaved();
     assert_eq!(unsaved.rows.len(), 1, "it is tried again");
+}
+
+/// Gives no answer to what is written, and forgets it, as one that hangs and is begun anew.
+struct Hanging(MemoryState);
+
+impl StateStore for Hanging {
+    fn get(&self, keys: Vec<StateKey>, now: Timestamp) -> Pending<Each<Option<StateEntry>>> {
+        self.0.get(keys, now)
+    }
+    fn write(&self, _: Vec<Write>, _: Timestamp) -> Pending<Each<Written>> {
+        let (answer, pending) = Pending::channel();
+        std::mem::forget(answer);
+        pending
+    }
+    fn scan(
+        &self,
+        prefix: StateKey,
+        after: Option<StateKey>,
+        limit: usize,
+        now: Timestamp,
+    ) -> Pending<StatePage> {
+        self.0.scan(prefix, after, limit, now)
+    }
+    fn tend(&self, now: Timestamp) -> Vec<StateNotice> {
+        self.0.tend(now)
+    }
+    fn usage(&self) -> Vec<(String, StateUsage)> {
+        self.0.usage()
+    }
+    fn health(&self) -> Result<(), String> {
+        self.0.health()
+    }
+    fn close(&self) -> Pending<()> {
+        self.0.close()
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_nobody_waited_for_is_written_by_the_next() {
+    let hashes = Hashes::new("test", Arc::new(Hanging(MemoryState::default())));
+    for n in 0..200 {
+        hashes.note([hash(n)], DAY, NOW);
+    }
+    let saved = tokio::time::timeout(Duration::from_secs(3), hashes.save(NOW)).await;
+    assert!(saved.is_err());
+    let sizes: Vec<usize> = hashes.table().take_unsaved().rows.iter().map(|row| row.value.len()).collect();
+    assert_eq!(sizes, [1 + 170 * HASH_BYTES, 1 + 30 * HASH_BYTES]);
 }
 
 #[tokio::test]
