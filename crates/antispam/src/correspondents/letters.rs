@@ -98,6 +98,11 @@ impl Letters {
                 known.expected.extend(of_it.any(|is_there| *is_there).then_some((ours, answer)));
             }
         }
+        // One letter may be known by two keys.
+        for places in [&mut known.answers, &mut known.expected] {
+            places.sort_unstable();
+            places.dedup();
+        }
         Ok(())
     }
 }
@@ -167,5 +172,11 @@ mod tests {
             with(keys).ask(question, &mut known, NOW).await.unwrap();
             assert_eq!((known.answers.len(), known.expected.len()), (expected, expected));
         }
+        // Named again after another key came: one letter all the same.
+        with(&[&two]).note((&ours, &sent), [&to].into_iter(), 86_400, NOW);
+        let (proven, mut known) = ([&to.domain], Known::default());
+        let question = Question { theirs: &[], ours: &[&ours], answers: &sent.ids, proven: &proven };
+        with(&[&one, &two]).ask(question, &mut known, NOW).await.unwrap();
+        assert_eq!((known.answers, known.expected), (vec![(0, 0)], vec![(0, 0)]));
     }
 }
