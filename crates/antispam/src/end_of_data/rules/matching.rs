@@ -58,7 +58,7 @@ impl Patterns {
     pub(super) fn matching(&self, letter: &Letter, facts: &MessageFacts) -> BTreeSet<Symbol> {
         let mut seen = BTreeSet::new();
         let subject = Field { name: "subject".to_owned(), part: FieldPart::Decoded };
-        let mut header = Fields { facts, decoded: BTreeMap::new() };
+        let mut header = Fields::new(facts);
         for (target, set) in &self.sets {
             match target {
                 Target::Body => {
@@ -167,16 +167,21 @@ fn of_part(head: &[u8], name: &str) -> String {
 /// The header of a message, each field as rules want it, worked out once.
 struct Fields<'a> {
     facts: &'a MessageFacts,
+    all: Vec<header::Field<'a>>,
     decoded: BTreeMap<&'a Field, String>,
 }
 
 impl<'a> Fields<'a> {
+    fn new(facts: &'a MessageFacts) -> Self {
+        Self { facts, all: header::fields(&facts.header).collect(), decoded: BTreeMap::new() }
+    }
+
     fn is_there(&self, wanted: &Field) -> bool {
         match wanted.name.as_str() {
             "all" => true,
             "envelopefrom" => !self.facts.mail.reverse_path.is_null(),
-            "tocc" => header::fields(&self.facts.header).any(|field| field.is("To") || field.is("Cc")),
-            name => header::find(&self.facts.header, name).is_some(),
+            "tocc" => self.all.iter().any(|field| field.is("To") || field.is("Cc")),
+            name => self.all.iter().any(|field| field.is(name)),
         }
     }
 
@@ -193,7 +198,7 @@ impl<'a> Fields<'a> {
             return self.facts.mail.reverse_path.mailbox().map(ToString::to_string).unwrap_or_default();
         }
         let mut out = String::new();
-        for field in header::fields(&self.facts.header) {
+        for field in &self.all {
             let is_wanted = match wanted.name.as_str() {
                 "all" => true,
                 "tocc" => field.is("To") || field.is("Cc"),
@@ -210,7 +215,7 @@ impl<'a> Fields<'a> {
             if wanted.name == "all" {
                 out.push_str(&String::from_utf8_lossy(raw));
             } else {
-                out.push_str(&of_field(raw, &field, wanted.part));
+                out.push_str(&of_field(raw, field, wanted.part));
                 out.push('\n');
             }
         }
