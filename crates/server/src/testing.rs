@@ -1,7 +1,7 @@
 //! A server for tests of its parts: the real services over stores in memory that fail where a test says so. No sockets, no
 //! runner: what the runner is told can be read here.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::pin::pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -108,6 +108,8 @@ pub(crate) struct FaultyQueue {
     inner: MemoryStore,
     /// Messages whose changes fail.
     pub(crate) unsettled: Mutex<BTreeSet<QueueId>>,
+    /// What is said when these are asked for.
+    pub(crate) unread: Mutex<BTreeMap<QueueId, StoreError>>,
     /// How many times one message was asked for.
     pub(crate) gets: AtomicUsize,
     /// How many times the queue was walked through from its beginning.
@@ -153,7 +155,8 @@ impl QueueStore for FaultyQueue {
 
     fn get(&self, id: QueueId) -> Pending<QueueEntry> {
         self.gets.fetch_add(1, Ordering::Relaxed);
-        self.inner.get(id)
+        let unread = self.unread.lock().unwrap_or_else(PoisonError::into_inner);
+        unread.get(&id).map_or_else(|| self.inner.get(id), |why| Pending::ready(Err(why.clone())))
     }
 
     fn read_body(&self, id: QueueId) -> Pending<StoredBody> {

@@ -18,7 +18,7 @@ use bytes::Bytes;
 use delivery::Resolution;
 use mail::{Address, BodyType, ForwardPath, Notify, QueueId, ReversePath, Timestamp};
 use policy::Addressed;
-use store::{NewBody, Origin, OriginKind, StoreError};
+use store::{Hold, NewBody, Origin, OriginKind, StoreError};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::clock;
@@ -168,7 +168,7 @@ async fn tell(services: &Services, kept: &Kept, marks: &Marks<'_>) -> Result<boo
     }
 }
 
-/// Writes one letter. False when there is nothing new, or nobody of ours behind the address any more.
+/// Writes one letter. False when there is nothing new, or no more, or nobody of ours behind the address any more.
 async fn write_to(services: &Services, kept: &Kept, now: Timestamp) -> Result<bool, String> {
     if kept.count == 0 {
         return Ok(false);
@@ -187,7 +187,10 @@ async fn write_to(services: &Services, kept: &Kept, now: Timestamp) -> Result<bo
     let left_out = kept.count.saturating_sub(kept.newest.len());
     let mut lines = Vec::with_capacity(kept.newest.len());
     for (arrived, id) in kept.newest.iter().copied() {
-        lines.extend(line(services, (arrived, id), &kept.recipient, now).await);
+        lines.extend(line(services, (arrived, id), &kept.recipient, now).await?);
+    }
+    if lines.is_empty() && left_out == 0 {
+        return Ok(false);
     }
     let id = services.shared.ids.next();
     let made = message_id::make(&services.judge.marks().keys, id, &services.config.hostname);
@@ -205,21 +208,28 @@ async fn write_to(services: &Services, kept: &Kept, now: Timestamp) -> Result<bo
     put_into_queue(services, (id, kept.recipient.clone(), finals), text).await.map(|()| true)
 }
 
-/// A message that has gone in the meantime has no line.
+/// A message that has gone in the meantime has no line. `Err` when that cannot be found out: it would never be told of.
 async fn line(
     services: &Services,
     (arrived, id): (Timestamp, QueueId),
     recipient: &Address,
     now: Timestamp,
-) -> Option<Line> {
+) -> Result<Option<Line>, String> {
     let store = &*services.shared.store;
-    let entry = store.get(id).await.ok()?;
+    let entry = match store.get(id).await {
+        Ok(entry) => entry,
+        Err(StoreError::Absent | StoreError::Damaged(_)) => return Ok(None),
+        Err(error) => return Err(error.to_string()),
+    };
+    if entry.state.hold != Some(Hold::Quarantine) {
+        return Ok(None);
+    }
     let said = shown::said(store, id).await.unwrap_or_default();
     let told = shown::told(&entry);
     let from = if said.from.is_empty() { entry.record.reverse_path.to_string() } else { said.from };
     let score = told.map(|told| (told.score, told.required));
     let release = release::address(services, &entry, recipient, now);
-    Some(Line { id, arrived, from: shown::one_line(&from), subject: said.subject, score, release })
+    Ok(Some(Line { id, arrived, from: shown::one_line(&from), subject: said.subject, score, release }))
 }
 
 /// Tells a recipient that a message was released to it.

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use antispam::quarantine::token::{Claim, local_part};
 use mail::{Address, Disposition, QueueId, ReversePath, Timestamp};
-use store::{Hold, MessageRecord, NewBody, NewMessage, RecipientRecord, RecipientState};
+use store::{Hold, MessageRecord, NewBody, NewMessage, RecipientRecord, RecipientState, StoreError};
 
 use super::bounds::{self, Tally};
 use super::digest;
@@ -103,6 +103,26 @@ async fn everybody_of_ours_is_told_once_of_what_is_new() {
     assert_eq!(house.told().await[0].0, "ann@a.test");
     services.shared.state.close().await.unwrap();
     assert!(digest::send(&services, now).await.is_err(), "nobody is told twice for want of a memory");
+}
+
+#[tokio::test]
+async fn what_cannot_be_read_is_told_of_later_and_what_has_gone_is_not() {
+    let mut house = house().await;
+    for id in 1..=2 {
+        house.keep(id, 0, Hold::Quarantine, &["joe@a.test"]).await;
+    }
+    let services = house.current.get();
+    let says = |id: u64, why: StoreError| house.store.unread.lock().unwrap().insert(QueueId(id), why);
+    says(1, StoreError::NotApplied("the test says so".into()));
+    assert_eq!(digest::send(&services, clock::now()).await, Ok(0), "half a letter would hide the other");
+    for id in 1..=2 {
+        says(id, StoreError::Absent);
+    }
+    assert_eq!(digest::send(&services, clock::now()).await, Ok(0), "nothing is left to be told");
+    house.store.unread.lock().unwrap().remove(&QueueId(1));
+    assert_eq!(digest::send(&services, clock::now()).await, Ok(1));
+    let told = house.told().await;
+    assert!(told[0].1.contains("1 message was") && told[0].1.contains("Subject: number 1"), "{told:?}");
 }
 
 #[tokio::test]
