@@ -142,11 +142,11 @@ const UNREADABLE: &str = "the configuration cannot be read";
 /// A slip of the pen is no new filter, which nobody's mail would ask.
 fn ours(loaded: &::config::Loaded, owner: &Owner) -> Result<(), Failure> {
     let (Owner::Domain(domain) | Owner::Account(Address { domain, .. })) = owner;
-    let mut ours = loaded.config.domain.iter().filter_map(|section| section.name.as_ref());
-    if loaded.config.antispam.learn.filters == Filters::Shared || ours.clone().any(|name| name == domain) {
+    let config = &loaded.config;
+    if config.antispam.learn.filters == Filters::Shared || config.domains().any(|ours| ours == domain) {
         return Ok(());
     }
-    let example = ours.next().map_or_else(|| "example.test".to_owned(), ToString::to_string);
+    let example = config.domains().next().map_or_else(|| "example.test".to_owned(), ToString::to_string);
     Err(format!("{domain} is none of the domains of this server: write joe@{example}, or {example}").into())
 }
 
@@ -436,6 +436,23 @@ impl Bar {
     fn end(&self) {
         if self.is_shown {
             let _ = write!(io::stderr().lock(), "\r{:60}\r", "");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_domain_of_the_configuration_may_be_taught() {
+        let text = "hostname = \"mx.a.test\"\ndata_dir = \"data\"\n[[listener]]\nkind = \"mx\"\nbind = [\"127.0.0.1:0\"]\n\
+                    [antispam.learn]\nfilters = \"account\"\n[[domain]]\nnames = [\"a.test\", \"b.test\"]\n\
+                    recipients = \"inline:{joe=x}\"\ndeliver = \"maildir:mail/{domain}/{local}/\"\n";
+        let loaded = ::config::parse(text, Path::new("staffetta.toml"));
+        let loaded = loaded.map_err(|report| report.render(::config::Style::Plain)).unwrap();
+        for (owner, is_ours) in [("joe@a.test", true), ("b.test", true), ("joe@b.tset", false)] {
+            assert_eq!(ours(&loaded, &Owner::parse(owner).unwrap()).is_ok(), is_ours, "{owner}");
         }
     }
 }
