@@ -3,9 +3,13 @@
 use std::cell::Cell;
 use std::ffi::OsString;
 use std::io::{self, BufRead as _};
+use std::num::NonZero;
 use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread::available_parallelism;
 
 use serde_json::json;
 use server::learning::{
@@ -21,8 +25,10 @@ use super::{Outcome, print_all};
 
 /// Reasons that are shown.
 const REASONS: usize = 15;
-/// Lines that are gathered before they are printed.
-const LINES: usize = 200;
+/// Files that are gathered, scored side by side, and printed in their order.
+const FILES: usize = 200;
+/// Threads that score, at most.
+const THREADS_MAX: usize = 16;
 
 /// How much speaks against messages, by what they say and by what was learnt
 #[derive(Debug, clap::Args)]
@@ -90,7 +96,7 @@ pub(crate) fn run(args: &Args) -> Outcome {
     } else {
         whole(&args.place)?
     };
-    let mut scoring = Scoring { judging: &judging, args, text: Vec::new(), lines: 0, failed: false };
+    let mut scoring = Scoring { judging: &judging, args, waiting: Vec::new(), failed: false };
     for path in &args.paths {
         if path == Path::new("-") {
             for name in io::stdin().lock().split(if args.null { b'\0' } else { b'\n' }) {
@@ -167,7 +173,8 @@ impl Classifier {
 
 /// With a folder named, by the defaults: then no configuration is needed.
 fn whole(place: &FilterPlace) -> Result<Judging, Box<dyn std::error::Error>> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    // Of its own threads it needs one, for time limits: who scores works on the thread that asks.
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
     let scorer = match &place.filter {
         Some(folder) => runtime.block_on(Scorer::new(None, Some(folder)))?,
         None => {
@@ -185,10 +192,12 @@ fn whole(place: &FilterPlace) -> Result<Judging, Box<dyn std::error::Error>> {
 struct Scoring<'a> {
     judging: &'a Judging,
     args: &'a Args,
-    text: Vec<u8>,
-    lines: usize,
+    waiting: Vec<PathBuf>,
     failed: bool,
 }
+
+/// The lines of a file, and why there are not more of them.
+type Told = (Vec<u8>, Option<io::Error>);
 
 impl Scoring<'_> {
     /// All messages that a path stands for. What cannot be read is told, and keeps nobody from scoring the others.
@@ -197,31 +206,13 @@ impl Scoring<'_> {
         for trouble in &found.troubles {
             self.fails(trouble);
         }
-        found.files.iter().try_for_each(|file| self.file(file))
-    }
-
-    fn file(&mut self, path: &Path) -> io::Result<()> {
-        let (judging, args) = (self.judging, self.args);
-        let (text, is_empty) = (&mut self.text, Cell::new(true));
-        let mut put = |message: &[u8]| {
-            is_empty.set(false);
-            match judging {
-                Judging::Classifier(classifier) => line(classifier, args, path, message, text),
-                Judging::Whole(runtime, scorer) => {
-                    // As when it came.
-                    let scored = runtime.block_on(scorer.score(with_crlf(message), came(message)));
-                    whole_line(&scored, args, path, text);
-                }
+        for file in found.files {
+            self.waiting.push(file);
+            if self.waiting.len() >= FILES {
+                self.flush()?;
             }
-        };
-        match messages::each(path, &mut put) {
-            // Who counts lines finds one for each file.
-            Ok(()) if is_empty.get() => put(&[]),
-            Ok(()) => {}
-            Err(error) => self.fails(&format!("{}: {error}", path.display())),
         }
-        self.lines += 1;
-        if self.lines >= LINES { self.flush() } else { Ok(()) }
+        Ok(())
     }
 
     fn fails(&mut self, why: &str) {
@@ -229,12 +220,56 @@ impl Scoring<'_> {
         self.failed = true;
     }
 
+    /// Scores what waits, with all processors, and prints it in its order.
     fn flush(&mut self) -> io::Result<()> {
-        print_all(&self.text)?;
-        self.text.clear();
-        self.lines = 0;
-        Ok(())
+        let files = std::mem::take(&mut self.waiting);
+        let told: Vec<OnceLock<Told>> = files.iter().map(|_| OnceLock::new()).collect();
+        let next = AtomicUsize::new(0);
+        let work = || {
+            while let at = next.fetch_add(1, Ordering::Relaxed)
+                && let (Some(path), Some(told)) = (files.get(at), told.get(at))
+            {
+                told.get_or_init(|| of_file(self.judging, self.args, path));
+            }
+        };
+        let threads = available_parallelism().map_or(1, NonZero::get).min(THREADS_MAX).min(files.len());
+        std::thread::scope(|scope| {
+            for _ in 1..threads {
+                scope.spawn(work);
+            }
+            work();
+        });
+        let mut text = Vec::new();
+        for (path, told) in files.iter().zip(told) {
+            let Some((lines, trouble)) = told.into_inner() else { continue };
+            text.extend_from_slice(&lines);
+            if let Some(error) = trouble {
+                self.fails(&format!("{}: {error}", path.display()));
+            }
+        }
+        print_all(&text)
     }
+}
+
+fn of_file(judging: &Judging, args: &Args, path: &Path) -> Told {
+    let (mut text, is_empty) = (Vec::new(), Cell::new(true));
+    let mut put = |message: &[u8]| {
+        is_empty.set(false);
+        match judging {
+            Judging::Classifier(classifier) => line(classifier, args, path, message, &mut text),
+            Judging::Whole(runtime, scorer) => {
+                // As when it came.
+                let scoring = scorer.score(with_crlf(message), came(message));
+                whole_line(&runtime.handle().block_on(scoring), args, path, &mut text);
+            }
+        }
+    };
+    let read = messages::each(path, &mut put);
+    // Who counts lines finds one for each file.
+    if read.is_ok() && is_empty.get() {
+        put(&[]);
+    }
+    (text, read.err())
 }
 
 /// The first columns of a line. A file's name stands there as it is, but for what would part lines or columns or steer a
