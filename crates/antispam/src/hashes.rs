@@ -2,10 +2,10 @@
 //!
 //! Of every letter that our users send something is remembered, so that an answer to it, or a report about it, is known. A row
 //! for each costs the store more than all else that it does for a message. So what is remembered is a hash and nothing
-//! beside it; all that are alive are in memory, eight octets each, at most 4 MB; and they are written down together: what comes
-//! within [`GATHER_TIME`] at once, into a row that is written anew until it has its 170. Asking wakes nobody. In memory, and not
-//! in the store beneath a filter: of one letter dozens of hashes are asked for, and a row that is found by a hash would
-//! have to be read, changed and written for every letter again.
+//! beside it; all that are alive are in memory, eight octets each, 5 MB at most with what is around them; and they are
+//! written down together: what comes within [`GATHER_TIME`] at once, into a row that is written anew until it has its 170.
+//! Asking wakes nobody. In memory, and not in the store beneath a filter: of one letter dozens of hashes are asked for, and
+//! a row that is found by a hash would have to be read, changed and written for every letter again.
 //!
 //! Never takes what it could not read for an absence: before all rows are read, [`Hashes::look`] reads them, and fails where the
 //! store does. Reads no clock. A crash forgets what was not written down, and what the store forgets with it.

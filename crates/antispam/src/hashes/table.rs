@@ -15,7 +15,7 @@ use super::known::Known;
 
 /// Octets of a hash: of half a million, one in 10^8 guesses is right.
 pub const HASH_BYTES: usize = 6;
-/// Hashes that are known at most: 4 MB. A letter that opens a thread takes two.
+/// Hashes that are known at most: 4 MB, and 1 MB for the latest and the packs. A letter that opens a thread takes two.
 pub(super) const HASHES_MAX: usize = 1 << 19;
 /// Packs that there are at most.
 pub(super) const PACKS_MAX: usize = 16_384;
