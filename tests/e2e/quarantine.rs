@@ -284,6 +284,36 @@ fn recipients_release_their_own_copies_by_mail() {
 }
 
 #[test]
+fn an_operator_releases_to_one_of_several_recipients() {
+    const OTHER: &str = "ann@example.test";
+    let mut house = House::start(RULES, &[]);
+    house.daemon.add_account(OTHER, "secret");
+    house.daemon.stop();
+    house.daemon.run();
+    let mut client = house.client("192.0.2.9", "mail.far.test");
+    let id = queue_id(&client.mail("jim@far.test", &[USER, OTHER], &letter("offer")));
+    for refused in [
+        &["delete", &id, "--recipient", USER][..],
+        &["release", &id, "--recipient", "*@example.test"],
+        &["release", &id, "--recipient", "nobody@example.test"],
+        &["release", &id, "--recipient", "nobody@example.test", "--also-learn-ham"],
+    ] {
+        let output = run(&house, refused);
+        assert!(!output.status.success() && !output.stderr.is_empty(), "{refused:?}");
+    }
+    let said = done(&house, &["release", &id, "--recipient", USER, "--also-learn-ham"]);
+    assert!(said.contains("1 ham and 0 spam") && said.ends_with("\n1 message released\n"), "{said}");
+    assert!(in_inbox(&house, "\nSubject: offer").contains("X-Spam-Flag: NO"));
+    let listed = done(&house, &["list", "--json"]);
+    assert!(listed.contains(OTHER) && listed.lines().count() == 1, "{listed}");
+    assert!(house.daemon.mailbox(OTHER).is_empty(), "hers stays");
+    assert!(!run(&house, &["release", &id, "--recipient", USER]).status.success(), "once");
+    assert_eq!(done(&house, &["release", &id, "--recipient", OTHER]), "1 message released\n");
+    told_to(&house, OTHER, "\nSubject: offer");
+    assert_eq!(house.daemon.mailbox(USER).len(), 1, "{:?}", house.daemon.mailbox(USER));
+}
+
+#[test]
 fn what_a_rule_keeps_back_and_what_is_switched_off_only_operators_release() {
     let rest =
         format!("{RULES}[antispam.attachments]\nquarantine = [\"exe\"]\n[antispam.quarantine]\ndays = 3\n");

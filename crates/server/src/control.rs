@@ -9,7 +9,7 @@ use antispam::connect::rates::Rates;
 use antispam::correspondents::Correspondents;
 use antispam::quarantine::QuarantineSettings;
 use antispam::reputation::{Reputation, Subject};
-use mail::{QueueId, Timestamp};
+use mail::{Address, QueueId, Timestamp};
 use policy::VerdictRecord;
 use store::{Hold, Page, QueueEntry, QueueStore, StateStore, StoreError};
 
@@ -144,6 +144,10 @@ impl QueueControl for Daemon {
             }
             Ok(results)
         })
+    }
+
+    fn release_to(&self, id: QueueId, recipient: Address) -> Control<'_, ()> {
+        Box::pin(self.shared.steward.release_to(id, recipient))
     }
 
     fn fsck(&self) -> Control<'_, FsckReport> {

@@ -47,6 +47,7 @@ enum What {
     Expire(QueueId),
     Displace(QueueId),
     Release { id: QueueId, recipient: Address },
+    ReleaseTo { id: QueueId, recipient: Address },
 }
 
 impl StewardHandle {
@@ -90,6 +91,14 @@ impl StewardHandle {
         self.ask(What::Release { id, recipient }).await
     }
 
+    /// An operator's order to release a message to one of its recipients, whatever keeps it back; the others' copies stay.
+    ///
+    /// # Errors
+    /// [`ControlError`]: why it was not carried out.
+    pub async fn release_to(&self, id: QueueId, recipient: Address) -> Result<(), ControlError> {
+        self.ask(What::ReleaseTo { id, recipient }).await.map(drop)
+    }
+
     async fn ask(&self, what: What) -> Result<bool, ControlError> {
         let stopping = || ControlError::Store("the server is stopping".to_owned());
         let (done, answer) = oneshot::channel();
@@ -114,6 +123,10 @@ pub async fn run(current: Current, mut tasks: mpsc::Receiver<Task>) {
             }
             What::Displace(id) => {
                 drop(done.send(throw_away(&services.shared, id, |_| true, DISPLACED).await));
+            }
+            What::ReleaseTo { id, recipient } => {
+                let released = recipients::release_by_operator(&services, id, &recipient).await;
+                drop(done.send(released.map(|()| true)));
             }
             What::Release { id, recipient } => {
                 let released = recipients::release(&services, id, &recipient).await;

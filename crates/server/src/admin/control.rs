@@ -9,7 +9,7 @@ use antispam::connect::rates::Rates;
 use antispam::correspondents::Correspondents;
 use antispam::quarantine::QuarantineSettings;
 use antispam::reputation::Reputation;
-use mail::{QueueId, Timestamp};
+use mail::{Address, QueueId, Timestamp};
 use policy::{Mode, VerdictRecord};
 use serde::{Deserialize, Serialize};
 use store::{QueueStore, StateStore, StoreError};
@@ -123,6 +123,9 @@ pub trait QueueControl: Send + Sync {
 
     /// Carries out an order, a result for each id in the same order. Durable when it resolves.
     fn steer(&self, order: Order, ids: Vec<QueueId>) -> Control<'_, Vec<Result<(), ControlError>>>;
+
+    /// Releases a message in quarantine to one of its recipients; the others' copies stay. Durable when it resolves.
+    fn release_to(&self, id: QueueId, recipient: Address) -> Control<'_, ()>;
 
     /// Checks every message, and mends what can be mended.
     fn fsck(&self) -> Control<'_, FsckReport>;

@@ -8,7 +8,7 @@ use antispam::connect::rates::locks::Lock;
 use antispam::correspondents::acquaintance::{Acquaintance, Claims};
 use antispam::rcpt::greylist::manage::Line as Greylisted;
 use antispam::reputation::Line as ReputationLine;
-use mail::{QueueId, Timestamp};
+use mail::{Address, QueueId, Timestamp};
 use policy::{Score, VerdictRecord};
 use serde::{Deserialize, Serialize};
 use store::{Hold, QueueEntry, RecipientState};
@@ -132,6 +132,14 @@ pub enum Request {
     QuarantineShow {
         /// Which.
         id: QueueId,
+    },
+    /// Releases messages in quarantine to one of those for whom they are kept back; the others' copies stay.
+    #[serde(rename = "quarantine_release")]
+    QuarantineRelease {
+        /// Which.
+        ids: Vec<QueueId>,
+        /// To whom, as the list shows it.
+        recipient: Address,
     },
     /// Tells recipients now what is new in quarantine for them; `done` counts the letters.
     #[serde(rename = "quarantine_digest")]

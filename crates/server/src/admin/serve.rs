@@ -162,17 +162,13 @@ async fn answer(request: Request, control: &dyn QueueControl, out: &mut Out) -> 
         Request::Backscatter => backscatter(control, out).await,
         Request::QuarantineList { filter, limit } => quarantine::list(filter, limit, control, out).await,
         Request::QuarantineShow { id } => quarantine::show(id, control, out).await,
+        Request::QuarantineRelease { ids, recipient } => {
+            quarantine::release(&ids, &recipient, control, out).await
+        }
         Request::QuarantineDigest => {
             Ok(control.digest().await.map(|count| Response::Done { count, more: false }))
         }
-        Request::Locks => {
-            let locks = control.rates().locks().all();
-            let count = locks.len() as u64;
-            for (account, lock) in locks {
-                out.put(&Response::Locked { account, lock }).await?;
-            }
-            Ok(Ok(Response::Done { count, more: false }))
-        }
+        Request::Locks => locks(control, out).await,
         Request::Unlock { account } => {
             let unlocked = control.rates().unlock(&account, control.now()).await;
             Ok(unlocked.map(|was| Response::Done { count: u64::from(was), more: false }).map_err(Into::into))
@@ -213,6 +209,15 @@ async fn acquaintance(claims: &Claims, control: &dyn QueueControl, out: &mut Out
     let count = told.len() as u64;
     for one in told {
         out.put(&Response::Acquaintance(one)).await?;
+    }
+    Ok(Ok(Response::Done { count, more: false }))
+}
+
+async fn locks(control: &dyn QueueControl, out: &mut Out) -> Answered {
+    let locks = control.rates().locks().all();
+    let count = locks.len() as u64;
+    for (account, lock) in locks {
+        out.put(&Response::Locked { account, lock }).await?;
     }
     Ok(Ok(Response::Done { count, more: false }))
 }

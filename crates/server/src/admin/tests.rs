@@ -9,7 +9,7 @@ use antispam::correspondents::letters::Letters;
 use antispam::correspondents::{self, Correspondents};
 use antispam::hashes::Hashes;
 use antispam::reputation::{Memory, Reputation, ReputationSettings, Subject};
-use mail::{QueueId, Reply, ReversePath, Timestamp};
+use mail::{Address, QueueId, Reply, ReversePath, Timestamp};
 use store::{
     Change, Hold, LastAttempt, MemoryState, MemoryStore, MessageRecord, MessageState, NewBody, NewMessage,
     Origin, OriginKind, QueueEntry, QueueStore, RecipientRecord, RecipientState, RecipientStatus, Settlement,
@@ -99,6 +99,12 @@ impl QueueControl for Queue {
             }
             Ok(results)
         })
+    }
+    fn release_to(&self, id: QueueId, recipient: Address) -> Control<'_, ()> {
+        let is_kept_for = recipient.to_string() == "c@c.test";
+        self.orders.lock().unwrap().push((Order::Release, id));
+        let refused = || ControlError::Refused("not kept back for that one".into());
+        Box::pin(async move { if is_kept_for { Ok(()) } else { Err(refused()) } })
     }
     fn fsck(&self) -> Control<'_, FsckReport> {
         Box::pin(async {
@@ -349,6 +355,15 @@ async fn what_is_kept_back_is_shown_and_steered_alone() {
     assert_eq!(server.ask(Request::Steer { order: Order::Delete, select, only }).await.unwrap().1, 1);
     let orders = server.queue.orders.lock().unwrap().clone();
     assert_eq!(orders, [(Order::Release, QueueId(3)), (Order::Delete, QueueId(3))]);
+    let of = |recipient: &str| {
+        let ids = vec![QueueId(1), QueueId(3)];
+        Request::QuarantineRelease { ids, recipient: recipient.parse().unwrap() }
+    };
+    let (items, count, _) = server.ask(of("c@c.test")).await.unwrap();
+    assert!(matches!(&items[..], [Response::Refused { id: QueueId(1), .. }]) && count == 1, "{items:?}");
+    let (items, count, _) = server.ask(of("d@c.test")).await.unwrap();
+    assert!(matches!(&items[1..], [Response::Refused { id: QueueId(3), .. }]) && count == 0, "{items:?}");
+    assert_eq!(server.queue.orders.lock().unwrap()[2..], [(Order::Release, QueueId(3)); 2]);
     assert_eq!(server.ask(Request::QuarantineDigest).await.unwrap().1, 2);
 }
 

@@ -52,16 +52,22 @@ pub async fn asked(services: &Services, address: &Address, now: Timestamp) -> Op
     }))
 }
 
-/// The places of this recipient among those for whom the message is kept back and who may release it.
-pub(crate) fn theirs(entry: &QueueEntry, recipient: &Address) -> impl Iterator<Item = usize> {
+/// The places of this recipient among those for whom the message is kept back.
+pub(crate) fn kept_for(entry: &QueueEntry, recipient: &Address) -> impl Iterator<Item = usize> {
     let key = recipient.lookup_key();
     let is_kept = entry.state.hold == Some(Hold::Quarantine);
     let all = entry.record.recipients.iter().zip(&entry.state.recipients).enumerate();
     let theirs = all.filter(move |(_, (record, status))| {
-        let waits = is_kept && record.may_release && status.state == RecipientState::Pending;
-        waits && record.address.lookup_key() == key
+        is_kept && status.state == RecipientState::Pending && record.address.lookup_key() == key
     });
     theirs.map(|(index, _)| index)
+}
+
+/// Those of [`kept_for`] that the recipient may release without an operator.
+pub(crate) fn theirs(entry: &QueueEntry, recipient: &Address) -> impl Iterator<Item = usize> {
+    let may_release =
+        |index: &usize| entry.record.recipients.get(*index).is_some_and(|record| record.may_release);
+    kept_for(entry, recipient).filter(may_release)
 }
 
 /// The address by which this recipient releases this message; none when only an operator may.

@@ -11,7 +11,7 @@ use store::{Hold, MessageRecord, NewBody, NewMessage, RecipientRecord, Recipient
 use super::bounds::{self, Tally};
 use super::digest;
 use super::release::{self, Asked, Release};
-use crate::admin::Order;
+use crate::admin::{ControlError, Order};
 use crate::assemble;
 use crate::clock;
 use crate::control::Daemon;
@@ -186,6 +186,35 @@ async fn a_recipient_releases_its_own_copy_and_nobody_elses() {
     assert!(entry.state.hold.is_none() && entry.state.released.is_some());
     let text = house.current.get().shared.metrics.render();
     assert!(text.contains("staffetta_quarantine_left_total{how=\"released_by_recipient\"} 2"), "{text}");
+}
+
+#[tokio::test]
+async fn an_operator_releases_one_copy_whatever_keeps_it_back() {
+    let mut house = house().await;
+    house.keep_for(1, 0, Hold::Quarantine, (&["joe@a.test", "ann@a.test"], false)).await;
+    house.keep(2, 0, Hold::Operator, &["joe@a.test"]).await;
+    let [joe, ann]: [Address; 2] = ["Joe@a.test", "ann@a.test"].map(|text| text.parse().unwrap());
+    let steward = house.current.get().shared.steward.clone();
+    assert_eq!(steward.release_to(QueueId(1), joe.clone()).await, Ok(()));
+    let Ok(Message::Admit(admission)) = house.letters.try_recv() else { panic!("the runner was not told") };
+    let copy = &admission.entry.record;
+    assert_eq!(copy.recipients.iter().map(|r| r.address.to_string()).collect::<Vec<_>>(), ["joe@a.test"]);
+    assert!(house.letters.try_recv().is_err(), "nobody is told but by the message");
+    let kept = house.current.get().shared.store.get(QueueId(1)).await.unwrap();
+    assert_eq!(kept.state.hold, Some(Hold::Quarantine), "ann's copy stays where it is");
+    let states: Vec<_> = kept.state.recipients.iter().map(|status| status.state).collect();
+    assert_eq!(states, [RecipientState::Delivered, RecipientState::Pending]);
+    for id in [1, 2] {
+        let said = steward.release_to(QueueId(id), joe.clone()).await.unwrap_err().to_string();
+        assert!(said.contains("not kept back for <Joe@a.test>"), "once, and out of quarantine alone: {said}");
+    }
+    assert_eq!(steward.release_to(QueueId(3), joe).await, Err(ControlError::Absent));
+    // The last one is released as it is.
+    assert_eq!(steward.release_to(QueueId(1), ann).await, Ok(()));
+    let entry = house.current.get().shared.store.get(QueueId(1)).await.unwrap();
+    assert!(entry.state.hold.is_none() && entry.state.released.is_some());
+    let text = house.current.get().shared.metrics.render();
+    assert!(text.contains("staffetta_quarantine_left_total{how=\"released\"} 2"), "{text}");
 }
 
 #[tokio::test]

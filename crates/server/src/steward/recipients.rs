@@ -1,9 +1,9 @@
-//! What a recipient has released: its own copy, and nobody else's.
+//! What is released to one recipient, by itself or by an operator: its own copy, and nobody else's.
 //!
 //! A message that is kept back for this recipient alone is released as it is. Of one that is kept back for others too, this
 //! recipient's copy becomes a message of its own, durable before the first one counts it as delivered; a crash between the
-//! two leaves both, and a second release would bring it a second time. Never released here: what a rule, a scanner or a
-//! milter keeps back.
+//! two leaves both, and a second release would bring it a second time. A recipient never releases what a rule, a scanner or
+//! a milter keeps back; an operator does.
 
 use std::io::Read as _;
 use std::sync::Arc;
@@ -15,7 +15,7 @@ use store::{
     RecipientStatus, StoreError, StoredBody,
 };
 
-use crate::admin::ControlError;
+use crate::admin::{ControlError, Order};
 use crate::clock;
 use crate::maillog::Level;
 use crate::metrics::LeftQuarantine;
@@ -28,7 +28,7 @@ use super::{admit, line, settle};
 /// Octets that are copied in one go.
 const PIECE_BYTES: usize = 64 << 10;
 
-/// Releases it to this recipient; false when it is not kept back for that one, or only an operator may.
+/// Releases it to this recipient, who asks for it; false when it is not kept back for that one, or only an operator may.
 pub(super) async fn release(
     services: &Services,
     id: QueueId,
@@ -39,19 +39,49 @@ pub(super) async fn release(
         Err(StoreError::Absent) => return Ok(false),
         entry => entry?,
     };
-    let theirs: Vec<usize> = release::theirs(&entry, recipient).collect();
+    if !release_places(services, &entry, release::theirs(&entry, recipient).collect()).await? {
+        return Ok(false);
+    }
+    shared.log.released(&line("release", &entry));
+    shared.metrics.left_quarantine(LeftQuarantine::ReleasedByRecipient);
+    Ok(true)
+}
+
+/// Releases it to this recipient because an operator says so, whatever keeps it back.
+pub(super) async fn release_by_operator(
+    services: &Services,
+    id: QueueId,
+    recipient: &Address,
+) -> Result<(), ControlError> {
+    let shared = &services.shared;
+    let entry = shared.store.get(id).await?;
+    if !release_places(services, &entry, release::kept_for(&entry, recipient).collect()).await? {
+        let words =
+            format!("it is not kept back for <{recipient}>; for whom: staffetta quarantine show {id}");
+        return Err(ControlError::Refused(words));
+    }
+    shared.log.steered(&line(Order::Release.name(), &entry));
+    shared.metrics.left_quarantine(LeftQuarantine::Released);
+    Ok(())
+}
+
+/// Releases it to the recipients in these places; false when there are none.
+async fn release_places(
+    services: &Services,
+    entry: &QueueEntry,
+    theirs: Vec<usize>,
+) -> Result<bool, ControlError> {
     if theirs.is_empty() {
         return Ok(false);
     }
+    let (shared, id) = (&services.shared, entry.record.id);
     let is_pending = |status: &&RecipientStatus| status.state == RecipientState::Pending;
     if theirs.len() == entry.state.recipients.iter().filter(is_pending).count() {
         settle(shared, id, vec![Change::Released { next_attempt: clock::now() }]).await?;
         shared.runner.send(Message::Event(Event::Retry(RetryScope::Messages(vec![id])))).await;
     } else {
-        release_copy(services, &entry, &theirs).await?;
+        release_copy(services, entry, &theirs).await?;
     }
-    shared.log.released(&line("release", &entry));
-    shared.metrics.left_quarantine(LeftQuarantine::ReleasedByRecipient);
     Ok(true)
 }
 

@@ -70,7 +70,7 @@ pub(super) struct About {
     sender: Option<String>,
     /// For this recipient, who still waits: an address, @DOMAIN, or a pattern with *
     #[arg(long, value_name = "ADDRESS")]
-    recipient: Option<String>,
+    pub(super) recipient: Option<String>,
     /// For somebody in this domain; .DOMAIN for its subdomains
     #[arg(long)]
     domain: Option<String>,

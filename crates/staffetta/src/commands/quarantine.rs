@@ -78,7 +78,11 @@ Control characters are written out, such as \\u{1b}. As it is: staffetta queue c
 Examples:
   staffetta quarantine release 00JX4M8ZQ0001
   staffetta quarantine release 00JX4M8ZQ0001 --also-learn-ham
-  staffetta quarantine release --sender '@example.net' --recipient joe@example.test")]
+  staffetta quarantine release 00JX4M8ZQ0001 --recipient joe@example.test
+  staffetta quarantine release --sender '@example.net' --recipient joe@example.test
+
+With queue ids, --recipient says to whom, an address as the list shows it: the copies of others
+stay. Without, it says which messages, and they are released to all.")]
     Release {
         #[command(flatten)]
         which: Which,
@@ -132,7 +136,7 @@ Examples:
 #[derive(Debug, clap::Args)]
 struct Which {
     /// Queue ids
-    #[arg(conflicts_with_all = ["sender", "recipient", "domain", "older", "younger"])]
+    #[arg(conflicts_with_all = ["sender", "domain", "older", "younger"])]
     ids: Vec<QueueId>,
     #[command(flatten)]
     about: About,
@@ -143,10 +147,31 @@ struct Which {
     place: Place,
 }
 
+impl Which {
+    /// True when it names messages, and one of those for whom they are kept back.
+    fn names_copies(&self) -> bool {
+        !self.ids.is_empty() && self.about.recipient.is_some()
+    }
+
+    /// The messages, each for everybody for whom it is kept back.
+    fn whole(self) -> Result<(Select, Place), &'static str> {
+        if self.names_copies() {
+            return Err(
+                "queue ids name messages with all their copies: --recipient with them is for release alone",
+            );
+        }
+        let Self { ids, about, all, place } = self;
+        Ok((asking::select(ids, about.into_filter(), all)?, place))
+    }
+}
+
 pub(crate) fn run(args: Args) -> Outcome {
     match args.what {
         What::List { about, how } => list(about.into_filter(), &how),
         What::Show { id, body, json, place } => show(id, body, json, &place),
+        What::Release { which, also_learn_ham } if which.names_copies() => {
+            release_copies(which, also_learn_ham.then_some(Class::Ham))
+        }
         What::Release { which, also_learn_ham } => {
             steer(Order::Release, which, also_learn_ham.then_some(Class::Ham), "released")
         }
@@ -154,11 +179,10 @@ pub(crate) fn run(args: Args) -> Outcome {
             steer(Order::Delete, which, also_learn_spam.then_some(Class::Spam), "deleted")
         }
         What::Learn { spam, report, which, .. } => {
-            let Which { ids, about, all, place } = which;
-            let select = asking::select(ids, about.into_filter(), all)?;
+            let (select, place) = which.whole()?;
             let class = if spam { Class::Spam } else { Class::Ham };
             let report = report.then(|| Report::prepare(&place.config)).transpose()?;
-            let (_, failed) = teach(select, class, &place, report)?;
+            let (_, failed) = teach(select, None, class, &place, report)?;
             Ok(if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS })
         }
         What::Digest { place } => {
@@ -285,11 +309,10 @@ fn octets_of(client: &mut Client, id: QueueId, bytes_max: usize) -> Result<Vec<u
 }
 
 fn steer(order: Order, which: Which, class: Option<Class>, done: &str) -> Outcome {
-    let Which { ids, about, all, place } = which;
-    let mut select = asking::select(ids, about.into_filter(), all)?;
+    let (mut select, place) = which.whole()?;
     if let Some(class) = class {
         // Before they go; and only those that were read.
-        let (ids, failed) = teach(select, class, &place, None)?;
+        let (ids, failed) = teach(select, None, class, &place, None)?;
         if failed {
             return Ok(ExitCode::FAILURE);
         }
@@ -298,10 +321,29 @@ fn steer(order: Order, which: Which, class: Option<Class>, done: &str) -> Outcom
     asking::steer(&Request::Steer { order, select, only: Some(State::Quarantine) }, &place, done)
 }
 
-/// Teaches the classifier, and who is to be told besides; gives which messages were meant, and whether some of them could not
+/// Releases to one recipient what is kept back for others too.
+fn release_copies(which: Which, class: Option<Class>) -> Outcome {
+    let Which { mut ids, about, place, .. } = which;
+    let text = about.recipient.unwrap_or_default();
+    let recipient = Address::parse(&text).map_err(|error| {
+        format!("`{text}`: {error}: with queue ids, --recipient is one address, as the list shows it")
+    })?;
+    if let Some(class) = class {
+        let (read, failed) = teach(Select::Ids(ids), Some(&recipient), class, &place, None)?;
+        if failed {
+            return Ok(ExitCode::FAILURE);
+        }
+        ids = read;
+    }
+    asking::steer(&Request::QuarantineRelease { ids, recipient }, &place, "released")
+}
+
+/// Teaches the classifier, and who is to be told besides; of somebody's copies, when one is named, that one's filter alone
+/// besides the shared one. Gives which messages were meant, and whether some of them could not
 /// be read or reported.
 fn teach(
     select: Select,
+    whose: Option<&Address>,
     class: Class,
     place: &Place,
     mut report: Option<Report>,
@@ -324,7 +366,15 @@ fn teach(
     let (mut messages, mut failed) = (Vec::new(), false);
     for id in &ids {
         match read_one(&mut client, *id, &mut report) {
-            Ok((recipients, message)) => {
+            Ok((mut recipients, message)) => {
+                if let Some(whose) = whose {
+                    recipients.retain(|one| one.lookup_key() == whose.lookup_key());
+                    if recipients.is_empty() {
+                        eprintln!("staffetta: {id}: it is not for <{whose}>");
+                        failed = true;
+                        continue;
+                    }
+                }
                 let mailboxes =
                     recipients.iter().map(|one| without_tag(one, delimiter).unwrap_or(one.clone()));
                 messages.push((mailboxes.collect(), message));

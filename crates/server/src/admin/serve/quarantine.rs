@@ -3,10 +3,12 @@
 //! The verdict about a copy stands in the header lines that it is kept with; where there are none, because the mode only
 //! records, the history is asked. Subjects are read from the message for whoever may read it anyway, and are kept nowhere.
 
-use mail::QueueId;
+use mail::{Address, QueueId};
 use store::{Hold, QueueEntry};
 
-use super::{Answered, ControlError, Filter, Pages, QueueControl, Response, State, not_in, view};
+use super::{
+    Answered, ControlError, Filter, PAGE, Pages, QueueControl, Response, State, meant, not_in, view,
+};
 use crate::admin::protocol::{KeptView, MessageView};
 use crate::judge::Wanted;
 use crate::quarantine::shown;
@@ -55,6 +57,29 @@ pub(super) async fn show(id: QueueId, control: &dyn QueueControl, out: &mut supe
         }
         Err(error) => Ok(Err(error)),
     }
+}
+
+/// Releases the copies of one recipient; of messages that are not kept back for it that is said.
+pub(super) async fn release(
+    ids: &[QueueId],
+    recipient: &Address,
+    control: &dyn QueueControl,
+    out: &mut super::Out,
+) -> Answered {
+    let mut count = 0;
+    for ids in ids.chunks(PAGE) {
+        let meant = match meant(ids, Some(State::Quarantine), control, out).await? {
+            Ok(meant) => meant,
+            Err(error) => return Ok(Err(error)),
+        };
+        for id in meant {
+            match control.release_to(id, recipient.clone()).await {
+                Ok(()) => count += 1,
+                Err(error) => out.put(&Response::Refused { id, why: error.to_string() }).await?,
+            }
+        }
+    }
+    Ok(Ok(Response::Done { count, more: false }))
 }
 
 /// A message that cannot be read is shown without what it says.
