@@ -6,8 +6,8 @@
 //! When the server ends before all is on hold, the next start does the rest before anything is delivered; what an operator
 //! has released by then stays released. When the state store does not say then whose mail that is, mail is delivered all the
 //! same, as that of everybody else must not wait for it; it is asked again until it answers, and what is in the queue at
-//! that time is held. Nothing is lost either way. A crash in the seconds in which that an account was found out is not yet on disk
-//! (`[store.state] flush_millis`) forgets that it was.
+//! that time is held; of accounts that are not locked, what was there at the start. Nothing is lost either way. A crash in
+//! the seconds in which that an account was found out is not yet on disk (`[store.state] flush_millis`) forgets that it was.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -62,16 +62,18 @@ pub(super) fn hold(shared: &Arc<Shared>, account: &str) {
 /// Before anything is delivered: holds what locked accounts have queued, and what was not yet held when the server ended.
 /// What cannot be done within [`PATIENCE`] is tried again beside deliveries.
 pub(crate) async fn hold_at_start(shared: &Arc<Shared>) {
-    if let Err(why) = hold_all(shared, None).await {
+    let began = clock::now();
+    // All that is there was there before, whatever the clock said then.
+    if let Err(why) = hold_all(shared, Timestamp(u64::MAX), None).await {
         let text = format!("{why}; it is tried again, and mail goes on meanwhile");
         shared.log.notice(Level::Error, &text);
         let shared = Arc::clone(shared);
-        tokio::spawn(async move { hold_later(&shared).await });
+        tokio::spawn(async move { hold_later(&shared, began).await });
     }
 }
 
 /// Tries again until it is done, or the daemon stops.
-async fn hold_later(shared: &Shared) {
+async fn hold_later(shared: &Shared, began: Timestamp) {
     let mut stopping = shared.stopping.subscribe();
     let mut wait = TRY_AGAIN_MIN;
     loop {
@@ -79,7 +81,7 @@ async fn hold_later(shared: &Shared) {
             // The next start does it.
             return;
         }
-        if hold_all(shared, Some(&shared.runner)).await.is_ok() {
+        if hold_all(shared, began, Some(&shared.runner)).await.is_ok() {
             shared.log.notice(Level::Info, "what accounts that look broken into have queued is on hold now");
             return;
         }
@@ -87,9 +89,9 @@ async fn hold_later(shared: &Shared) {
     }
 }
 
-/// Holds what all such accounts have queued; the runner, when it is at work, hears of each message. `Err` says why it could
-/// not be done, or not all of it.
-async fn hold_all(shared: &Shared, runner: Option<&RunnerHandle>) -> Result<(), String> {
+/// Holds what all such accounts have queued `until` then, and locked ones later; the runner, when it is at work, hears of each
+/// message. `Err` says why it could not be done, or not all of it.
+async fn hold_all(shared: &Shared, until: Timestamp, runner: Option<&RunnerHandle>) -> Result<(), String> {
     let asked = tokio::time::timeout(PATIENCE, shared.rates.to_be_held(clock::now())).await;
     let asked = asked.map_err(|_| "no answer in time".to_owned());
     let accounts = asked
@@ -100,7 +102,7 @@ async fn hold_all(shared: &Shared, runner: Option<&RunnerHandle>) -> Result<(), 
     }
     let (mut after, mut all) = (None, Ok(()));
     let all = loop {
-        match next_page_of_all(shared, &accounts, (&mut after, runner)).await {
+        match next_page_of_all(shared, (&accounts, until), (&mut after, runner)).await {
             // What could not be held keeps nothing behind it on its way.
             Ok(Some(held)) => all = all.and(held),
             Ok(None) => break all,
@@ -118,7 +120,7 @@ async fn hold_all(shared: &Shared, runner: Option<&RunnerHandle>) -> Result<(), 
 /// is held as it is.
 async fn next_page_of_all(
     shared: &Shared,
-    accounts: &BTreeSet<String>,
+    (accounts, until): (&BTreeSet<String>, Timestamp),
     (after, runner): (&mut Option<QueueId>, Option<&RunnerHandle>),
 ) -> Result<Option<Result<(), StoreError>>, StoreError> {
     let page = shared.store.list(Page { after: *after, limit: PAGE }).await?;
@@ -128,7 +130,10 @@ async fn next_page_of_all(
         let origin = &entry.record.origin;
         let account = origin.account.clone().filter(|account| accounts.contains(account))?;
         let is_free = waits(entry) && entry.state.released.is_none();
-        (origin.kind == OriginKind::Submission && is_free).then_some((entry.record.id, account))
+        // What others than locked ones have sent since is nobody's to hold but the limits': their hour is over.
+        let is_suspicious = entry.record.arrived <= until || shared.rates.locks().of(&account).is_some();
+        let is_meant = origin.kind == OriginKind::Submission && is_free && is_suspicious;
+        is_meant.then_some((entry.record.id, account))
     };
     let found: Vec<(QueueId, String)> = page.iter().filter_map(account).collect();
     let (held, settled) = settle(shared, found.iter().map(|(id, _)| *id).collect()).await;

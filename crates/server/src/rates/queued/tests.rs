@@ -14,7 +14,10 @@ const JOE: &str = "joe@a.test";
 
 /// A message that this account has submitted waits in the queue.
 async fn queued(house: &House, id: u64, account: &str) {
-    let now = clock::now();
+    queued_at(house, id, account, clock::now()).await;
+}
+
+async fn queued_at(house: &House, id: u64, account: &str, now: Timestamp) {
     let to = vec![RecipientRecord::new("x@far.test".parse().unwrap())];
     let origin = Origin { account: Some(account.to_owned()), ..Origin::new(OriginKind::Submission) };
     let record = MessageRecord { origin, ..MessageRecord::new(QueueId(id), now, ReversePath::Null, to) };
@@ -119,6 +122,20 @@ async fn when_it_is_not_known_whose_mail_to_hold_it_is_asked_until_it_is() {
     assert_eq!(held(&house).await, [1, 4]);
     assert_eq!(told(&mut house).await, None);
     assert_eq!(house.state.failing_scans.load(Ordering::Relaxed), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_an_account_that_is_not_locked_has_sent_since_the_start_goes_on() {
+    let mut house = House::new("").await;
+    rates::Rates::new(Arc::clone(&house.state) as _).sweep_begins(JOE, clock::now()).await.unwrap();
+    queued(&house, 1, JOE).await;
+    let shared = Arc::clone(&house.current.get().shared);
+    house.state.failing_scans.store(1, Ordering::Relaxed);
+    hold_at_start(&shared).await;
+    queued_at(&house, 2, JOE, clock::now().plus(Duration::from_secs(60))).await;
+    assert_eq!(told(&mut house).await, Some(1));
+    assert_eq!(told(&mut house).await, None);
+    assert_eq!(held(&house).await, [1]);
 }
 
 #[tokio::test(start_paused = true)]
