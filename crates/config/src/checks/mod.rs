@@ -4,6 +4,7 @@
 //! it changes nothing and asks no network. An error is what makes the server fail or lose mail; a warning is what works
 //! and surprises.
 
+mod attachments;
 mod bounds;
 mod domains;
 mod files;
@@ -37,6 +38,7 @@ pub(crate) fn check(
     domains::check(&mut findings);
     outbound::check(&mut findings);
     bounds::check(&mut findings);
+    attachments::check(&mut findings);
     findings.problems
 }
 

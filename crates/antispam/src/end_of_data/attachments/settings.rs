@@ -35,6 +35,20 @@ pub struct AttachmentSettings {
     pub score: Vec<Matcher>,
 }
 
+impl AttachmentSettings {
+    /// Entries that never matter, because `reject` has the same one: the key of their list, their place in it, the entry, and
+    /// the place in `reject`.
+    #[must_use]
+    pub fn refused_anyway(&self) -> Vec<(&'static str, usize, &Matcher, usize)> {
+        let lists = [("quarantine", &self.quarantine), ("rename", &self.rename), ("score", &self.score)];
+        let entries = lists
+            .into_iter()
+            .flat_map(|(key, list)| list.iter().enumerate().map(move |(index, entry)| (key, index, entry)));
+        let refused = |entry: &Matcher| self.reject.iter().position(|other| other.kind == entry.kind);
+        entries.filter_map(|(key, index, entry)| Some((key, index, entry, refused(entry)?))).collect()
+    }
+}
+
 /// One entry. Prints as it was written, in lower case.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(try_from = "String", into = "String")]
