@@ -328,6 +328,28 @@ fn what_an_operator_says_of_a_letter_that_was_kept_back_teaches_those_it_came_to
 }
 
 #[test]
+fn a_tag_makes_no_filter_of_its_own() {
+    const TAGGED: &str = "joe+news@example.test";
+    let house = house(RULES);
+    let [news, _] = samples(&house, 1);
+    let learnt = tool(&house, &["learn", "--ham", "--for", TAGGED, &news]);
+    assert!(learnt.starts_with("the filter of joe@example.test: 1 learnt"), "{learnt}");
+    let accounts = house.daemon.folder().join("data/bayes/accounts/example.test");
+    let folders: Vec<_> =
+        std::fs::read_dir(&accounts).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    assert_eq!(folders, ["joe"]);
+    let status = tool(&house, &["bayes", "status", "--for", TAGGED]);
+    assert_eq!(status, tool(&house, &["bayes", "status", "--for", JOE]));
+    let exported = house.daemon.tool(&["bayes", "export", "--for", TAGGED]).stdout;
+    let file = house.daemon.folder().join("exported");
+    std::fs::write(&file, exported).unwrap();
+    let deleted = tool(&house, &["bayes", "delete", "--for", TAGGED]);
+    assert!(deleted.contains("joe@example.test") && !deleted.contains("news"), "{deleted}");
+    tool(&house, &["bayes", "import", "--for", TAGGED, file.to_str().unwrap()]);
+    assert!(accounts.join("joe").exists() && !accounts.join("joe+news").exists());
+}
+
+#[test]
 fn who_has_no_filter_of_his_own_is_told_so() {
     let house = house("");
     let said = |arguments: &[&str]| {

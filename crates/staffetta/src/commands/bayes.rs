@@ -123,7 +123,13 @@ pub(crate) fn run(args: Args) -> Outcome {
 fn delete(place: &FilterPlace) -> Outcome {
     let Some(named) = &place.whose else { return Err("name whose filter it is: --for".into()) };
     // Of a kind that is not in use, too: that is what is left over.
-    let pupil = learn::configured(&place.config)?.own(named.clone());
+    let (school, delimiter) = learn::configured_with_delimiter(&place.config)?;
+    let mut pupil = school.own(learn::untagged(named, delimiter));
+    // One that was made for an address with its tag goes by that name alone.
+    let tagged = school.own(named.clone());
+    if tagged.has_learnt() {
+        pupil = tagged;
+    }
     if !pupil.remove()? {
         return Err(format!("nothing was learnt for {named}").into());
     }

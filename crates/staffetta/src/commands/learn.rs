@@ -18,6 +18,7 @@ use serde_json::json;
 use server::learning::{
     Class, Filters, LearnError, Owner, Pupil, READ_BYTES_MAX, Read, SAMPLES_MAX, School, read, waiting,
 };
+use tables::address::without_tag;
 
 use super::{ConfigFile, Outcome, print_all};
 use lesson::Lesson;
@@ -98,7 +99,10 @@ impl FilterPlace {
         match (&self.filter, &self.whose) {
             (Some(folder), _) => Ok(in_folder(folder)),
             (None, None) => Ok(configured(&self.config)?.shared()),
-            (None, Some(owner)) => Ok(configured(&self.config)?.of(owner)?),
+            (None, Some(owner)) => {
+                let (school, delimiter) = configured_with_delimiter(&self.config)?;
+                Ok(school.of(&untagged(owner, delimiter))?)
+            }
         }
     }
 
@@ -106,9 +110,9 @@ impl FilterPlace {
     pub(super) fn pupil_to_teach(&self) -> Result<(Option<School>, Pupil), Failure> {
         let (Some(owner), None) = (&self.whose, &self.filter) else { return Ok((None, self.pupil()?)) };
         let loaded = self.config.load().ok_or(UNREADABLE)?;
-        ours(&loaded, owner)?;
+        let owner = ours(&loaded, owner)?;
         let school = server::learning::school(&loaded);
-        let pupil = school.of(owner)?;
+        let pupil = school.of(&owner)?;
         Ok((Some(school), pupil))
     }
 
@@ -121,10 +125,7 @@ impl FilterPlace {
         let school = server::learning::school(&loaded);
         let pupils = match &self.whose {
             None => vec![school.shared()],
-            Some(owner) => {
-                ours(&loaded, owner)?;
-                school.pupils_of(owner)?
-            }
+            Some(owner) => school.pupils_of(&ours(&loaded, owner)?)?,
         };
         Ok((Some(school), pupils))
     }
@@ -139,12 +140,27 @@ type Failure = Box<dyn std::error::Error>;
 /// Said below the reasons.
 const UNREADABLE: &str = "the configuration cannot be read";
 
-/// A slip of the pen is no new filter, which nobody's mail would ask.
-fn ours(loaded: &::config::Loaded, owner: &Owner) -> Result<(), Failure> {
-    let (Owner::Domain(domain) | Owner::Account(Address { domain, .. })) = owner;
+/// Mail to `joe+news@` comes to joe, and is judged by joe's filter.
+pub(super) fn untagged(owner: &Owner, delimiter: Option<char>) -> Owner {
+    match owner {
+        Owner::Account(address) => {
+            Owner::Account(without_tag(address, delimiter).unwrap_or_else(|| address.clone()))
+        }
+        Owner::Domain(_) => owner.clone(),
+    }
+}
+
+fn delimiter(loaded: &::config::Loaded) -> Option<char> {
+    loaded.config.accounts.recipient_delimiter.chars().next()
+}
+
+/// The owner without a tag. A slip of the pen is no new filter, which nobody's mail would ask.
+fn ours(loaded: &::config::Loaded, owner: &Owner) -> Result<Owner, Failure> {
+    let owner = untagged(owner, delimiter(loaded));
+    let (Owner::Domain(domain) | Owner::Account(Address { domain, .. })) = &owner;
     let config = &loaded.config;
     if config.antispam.learn.filters == Filters::Shared || config.domains().any(|ours| ours == domain) {
-        return Ok(());
+        return Ok(owner);
     }
     let example = config.domains().next().map_or_else(|| "example.test".to_owned(), ToString::to_string);
     Err(format!("{domain} is none of the domains of this server: write joe@{example}, or {example}").into())
@@ -169,8 +185,7 @@ pub(super) fn configured(config: &ConfigFile) -> Result<School, Failure> {
 /// The filters of a server, and what parts a tag from a mailbox's name there.
 pub(super) fn configured_with_delimiter(config: &ConfigFile) -> Result<(School, Option<char>), Failure> {
     let loaded = config.load().ok_or(UNREADABLE)?;
-    let delimiter = loaded.config.accounts.recipient_delimiter.chars().next();
-    Ok((server::learning::school(&loaded), delimiter))
+    Ok((server::learning::school(&loaded), delimiter(&loaded)))
 }
 
 /// Learns messages that were read already, each with the mailboxes it came to; says what became of them.
