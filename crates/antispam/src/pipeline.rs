@@ -204,7 +204,7 @@ pub fn set_up(parts: &Parts<'_>) -> Result<Made, SetUpError> {
     add.to(&mut all.end_of_data, ReputationCheck::new(reputation.clone()));
     add.to(&mut all.end_of_data, HeaderSanity::new(ours));
     add.to(&mut all.end_of_data, Mime);
-    add.to(&mut all.end_of_data, Rules::open(&settings.rules, settings.own_rules, parts.base)?);
+    let rules = rules(&add, &mut all, parts)?;
     let links = settings.links.clone();
     add.to(&mut all.end_of_data, Links::new(Arc::clone(&lists), &settings.dnsbl, links, &parts.domains));
     add.to(&mut all.end_of_data, Attachments::new(settings.attachments.clone()));
@@ -218,6 +218,7 @@ pub fn set_up(parts: &Parts<'_>) -> Result<Made, SetUpError> {
     let tables = opening.finish()?;
     known(settings, &all)?;
     let definitions = definitions(settings, &all, &milters);
+    rules.apart_from(&definitions)?;
     Ok(Made {
         pipeline: all,
         definitions,
@@ -232,6 +233,12 @@ pub fn set_up(parts: &Parts<'_>) -> Result<Made, SetUpError> {
         marks: parts.marks.clone(),
         tables,
     })
+}
+
+fn rules(add: &Adding<'_>, all: &mut Pipeline, parts: &Parts<'_>) -> Result<Rules, SetUpError> {
+    let rules = Rules::open(&parts.settings.rules, parts.settings.own_rules, parts.base)?;
+    add.to(&mut all.end_of_data, rules.clone());
+    Ok(rules)
 }
 
 /// What the symbols of these checks are worth by default, with groups and composites.
@@ -401,6 +408,24 @@ mod tests {
             let wrong = with("[symbols]\nZEN_SBLL = 9.0\n").unwrap_err();
             assert!(wrong.len() == 1 && wrong[0].message.contains("`ZEN_SBLL`"), "{wrong:?}");
         }
+    }
+
+    /// The file of scores may be another, or none: what is wrong is in the file with the rule.
+    #[tokio::test]
+    async fn a_rule_with_the_name_of_something_else_is_told_with_its_file_and_line() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("own.toml");
+        let rule = |name: &str| format!("[[rule]]\nname = \"{name}\"\nscore = 1.5\nbody = 'offer'\n");
+        let composite = composites::all()[0].symbol.symbol.to_string();
+        std::fs::write(&file, [rule("OFFER"), rule(&composite), rule("SPF_FAIL")].concat()).unwrap();
+        let settings = format!("rules = [\"{}\"]\n", file.display());
+        let wrong = set_up_with(&settings).err().unwrap().to_string();
+        let at = |line: usize, name: &str| format!("{}:{line}: {name}: the program has", file.display());
+        let lines: Vec<&str> = wrong.lines().collect();
+        assert!(lines.len() == 2 && lines[0].starts_with(&at(6, &composite)), "{wrong}");
+        assert!(lines[1].starts_with(&at(10, "SPF_FAIL")), "{wrong}");
+        std::fs::write(&file, rule("OFFER")).unwrap();
+        assert!(set_up_with(&settings).is_ok());
     }
 
     #[tokio::test]

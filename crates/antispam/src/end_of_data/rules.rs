@@ -13,18 +13,18 @@ mod search;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use policy::{Check, EndOfData, Findings, MessageFacts, Symbol, SymbolDef, Work};
+use policy::{Check, Definitions, EndOfData, Findings, MessageFacts, Symbol, SymbolDef, Work};
 
 use crate::letter::{self, Letter};
 use crate::work;
-use file::{Condition, Rule, RuleError, RuleErrors};
+use file::{Condition, Place, Rule, RuleError, RuleErrors};
 use matching::Patterns;
 
 /// What a letter is searched for, in octets of each of text and source.
@@ -35,6 +35,8 @@ pub const TEXT_BYTES_MAX: usize = 128 << 10;
 pub struct Rules {
     ready: Arc<Ready>,
     symbols: Vec<SymbolDef>,
+    /// Where each symbol is written.
+    places: Vec<Place>,
 }
 
 /// In place of a file's name.
@@ -85,12 +87,41 @@ impl Rules {
     /// # Errors
     /// In words: together they are too large.
     pub fn new(rules: Vec<Rule>) -> Result<Self, String> {
-        let symbols: Vec<SymbolDef> = rules.iter().filter_map(Rule::symbol).collect();
+        let written = rules.iter().filter_map(|rule| Some((rule.symbol()?, rule.place.clone())));
+        let (symbols, places): (Vec<SymbolDef>, Vec<Place>) = written.unzip();
         let told = symbols.iter().map(|def| def.symbol.clone()).collect();
         let (metas, plain): (Vec<_>, Vec<_>) = rules.into_iter().partition(|rule| rule.condition.is_meta());
         let metas = metas.into_iter().map(|rule| (rule.name, rule.condition)).collect();
         let ready = Ready { patterns: Patterns::new(plain)?, metas, told };
-        Ok(Self { ready: Arc::new(ready), symbols })
+        Ok(Self { ready: Arc::new(ready), symbols, places })
+    }
+
+    /// Sees to it that no rule of an operator has a name that something else has, which is counted differently. `all`:
+    /// every symbol there is, those of these rules too.
+    ///
+    /// # Errors
+    /// Each of them, with its file and line.
+    pub fn apart_from(&self, all: &Definitions) -> Result<(), RuleErrors> {
+        let own: BTreeMap<&Symbol, (&SymbolDef, &Place)> =
+            self.symbols.iter().zip(&self.places).map(|(def, place)| (&def.symbol, (def, place))).collect();
+        let mut errors = BTreeMap::new();
+        let composites = all.composites.iter().map(|composite| &composite.symbol);
+        for other in all.symbols.iter().chain(composites) {
+            let Some((def, place)) = own.get(&other.symbol) else { continue };
+            if *def == other || *place.file == *OWN_NAME {
+                continue;
+            }
+            let error = RuleError {
+                file: place.file.to_string(),
+                line: place.line,
+                key: def.symbol.to_string(),
+                message: "the program has a symbol of this name already: give the rule another one; what the program's counts \
+                          is changed in scores.toml"
+                    .to_owned(),
+            };
+            errors.insert((Arc::clone(&place.file), place.line), error);
+        }
+        if errors.is_empty() { Ok(()) } else { Err(RuleErrors(errors.into_values().collect())) }
     }
 }
 

@@ -13,6 +13,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
+use std::sync::Arc;
 
 use policy::expression::Expression;
 use policy::{Score, Symbol, SymbolDef};
@@ -43,6 +44,17 @@ pub struct Rule {
     pub meaning: String,
     /// When it holds.
     pub condition: Condition,
+    /// Where it is written.
+    pub place: Place,
+}
+
+/// Where something is written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Place {
+    /// The file.
+    pub file: Arc<str>,
+    /// The line, from 1.
+    pub line: usize,
 }
 
 /// What is searched.
@@ -219,28 +231,23 @@ pub fn read(files: &[(String, String)]) -> Result<Vec<Rule>, RuleErrors> {
 
 #[derive(Default)]
 struct Reader {
-    rules: Vec<(Rule, Place)>,
+    rules: Vec<Rule>,
     names: BTreeSet<Symbol>,
     errors: Vec<RuleError>,
     is_full: bool,
 }
 
-#[derive(Debug, Clone)]
-struct Place {
-    file: String,
-    line: usize,
-}
-
 impl Reader {
     fn wrong(&mut self, place: &Place, key: &str, message: impl Into<String>) {
-        let Place { file, line } = place.clone();
+        let (file, line) = (place.file.to_string(), place.line);
         self.errors.push(RuleError { file, line, key: key.to_owned(), message: message.into() });
     }
 
     fn file(&mut self, file: &str, text: &str) {
+        let file: Arc<str> = file.into();
         let place = |at: usize| {
             let before = text.as_bytes().get(..at).unwrap_or_default();
-            Place { file: file.to_owned(), line: 1 + memchr::memchr_iter(b'\n', before).count() }
+            Place { file: Arc::clone(&file), line: 1 + memchr::memchr_iter(b'\n', before).count() }
         };
         if text.len() > FILE_BYTES_MAX {
             return self.wrong(&place(0), "", format!("the file is larger than {FILE_BYTES_MAX} octets"));
@@ -287,9 +294,9 @@ impl Reader {
             }
         };
         if !self.names.insert(name.clone()) {
-            let other = self.rules.iter().find(|(rule, _)| rule.name == name).map(|(_, place)| place);
+            let other = self.rules.iter().find(|rule| rule.name == name).map(|rule| &rule.place);
             let message = match other {
-                Some(Place { file, .. }) if file == super::OWN_NAME => {
+                Some(Place { file, .. }) if **file == *super::OWN_NAME => {
                     "one of the rules that come with the program has this name: scores.toml changes what it counts"
                         .to_owned()
                 }
@@ -298,20 +305,20 @@ impl Reader {
             };
             return self.wrong(&at, &shown, message);
         }
-        let rule = Rule { name, score: written.score, meaning: written.meaning, condition };
-        self.rules.push((rule, at));
+        let (score, meaning) = (written.score, written.meaning);
+        self.rules.push(Rule { name, score, meaning, condition, place: at });
     }
 
     fn finish(mut self) -> Result<Vec<Rule>, RuleErrors> {
-        for (rule, at) in std::mem::take(&mut self.rules) {
+        for rule in std::mem::take(&mut self.rules) {
             let unknown = rule.condition.names().into_iter().find(|name| !self.names.contains(name));
             if let Some(unknown) = unknown.filter(|_| !self.is_full) {
                 let words = format!(
                     "there is no rule {unknown}; what other checks find is for a composite in the file of scores"
                 );
-                self.wrong(&at, &format!("{}.meta", rule.name), words);
+                self.wrong(&rule.place, &format!("{}.meta", rule.name), words);
             }
-            self.rules.push((rule, at));
+            self.rules.push(rule);
         }
         if !self.errors.is_empty() {
             return Err(RuleErrors(self.errors));
@@ -321,24 +328,23 @@ impl Reader {
 
     /// Each rule behind those it names; in rounds, so that a circle is what is left.
     fn ordered(mut self) -> Result<Vec<Rule>, RuleErrors> {
-        let mut waiting: BTreeMap<usize, (Rule, Place)> =
+        let mut waiting: BTreeMap<usize, Rule> =
             std::mem::take(&mut self.rules).into_iter().enumerate().collect();
         let mut done: BTreeSet<Symbol> = BTreeSet::new();
         let mut out = Vec::with_capacity(waiting.len());
         loop {
-            let free =
-                |(rule, _): &(Rule, Place)| rule.condition.names().iter().all(|name| done.contains(name));
+            let free = |rule: &Rule| rule.condition.names().iter().all(|name| done.contains(name));
             let ready: Vec<usize> =
                 waiting.iter().filter(|(_, entry)| free(entry)).map(|(at, _)| *at).collect();
             if ready.is_empty() {
                 break;
             }
             let ready: Vec<_> = ready.into_iter().filter_map(|at| waiting.remove(&at)).collect();
-            done.extend(ready.iter().map(|(rule, _)| rule.name.clone()));
-            out.extend(ready.into_iter().map(|(rule, _)| rule));
+            done.extend(ready.iter().map(|rule| rule.name.clone()));
+            out.extend(ready);
         }
-        for (rule, at) in waiting.into_values() {
-            self.wrong(&at, &format!("{}.meta", rule.name), "it depends on itself");
+        for rule in waiting.into_values() {
+            self.wrong(&rule.place, &format!("{}.meta", rule.name), "it depends on itself");
         }
         if self.errors.is_empty() { Ok(out) } else { Err(RuleErrors(self.errors)) }
     }
