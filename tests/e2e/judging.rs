@@ -156,6 +156,12 @@ fn good_mail_arrives_with_our_opinion_of_it_and_nobody_elses() {
     assert!(table.contains(&id) && table.contains(" accept "), "{table}");
     let line = format!("staffetta/verdict: {id}: session=");
     assert!(support::wait_until(|| house.daemon.log().contains(&line)), "{}", house.daemon.log());
+    // By the name that leads back to the address, in each line about it.
+    for kind in ["verdict", "accept"] {
+        let log = house.daemon.log();
+        let line = log.lines().find(|line| line.contains(&format!("staffetta/{kind}: {id}: ")));
+        assert!(line.is_some_and(|line| line.contains("client=mail.far.test[192.0.2.9]")), "{log}");
+    }
     let counted = "staffetta_verdicts_total{action=\"accept\",stage=\"end_of_data\"}";
     assert_eq!(house.daemon.metric(counted), Some(1.0));
 }

@@ -129,6 +129,7 @@ impl Asker {
             return reply;
         }
         self.case.connected(&self.facts).await;
+        self.name_client();
         let banner = &self.services.smtp.banner;
         let space = if banner.is_empty() { "" } else { " " };
         Reply::plain(220, format!("{} ESMTP{space}{banner}", self.services.config.hostname))
@@ -137,10 +138,18 @@ impl Asker {
     async fn helo(&mut self, name: String, esmtp: bool) -> Reply {
         self.facts.extended = esmtp;
         self.case.helo(&name, &self.facts).await;
+        self.name_client();
         self.facts.helo = Some(name);
         // RFC 5321 §4.1.4: EHLO in the middle of a session is a RSET too.
         self.transaction = None;
         Reply::plain(250, self.services.config.hostname.to_string())
+    }
+
+    /// Every line about the client names it as the verdict does.
+    fn name_client(&mut self) {
+        if let Some(name) = self.case.verified_name() {
+            self.facts.verified_name = Some(name.to_string());
+        }
     }
 
     /// What `work` comes to, unless it takes longer than a client may be kept waiting: what is not known by then is

@@ -6,7 +6,7 @@
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::Arc;
 
-use mail::{Address, Reply, ReversePath, Timestamp};
+use mail::{Address, Domain, Reply, ReversePath, Timestamp};
 use policy::judge::{AtRcpt, Client, Greylist, Greylisting, at_rcpt};
 use policy::{
     About, Action, AuthFacts, BeforeGreeting, ConnectFacts, DecidedBy, Decision, Door, Dossier, Evidence,
@@ -92,6 +92,13 @@ impl Case {
     #[must_use]
     pub fn id(&self) -> &str {
         &self.id
+    }
+
+    /// The name of the client's address that leads back to it, as far as it is known.
+    #[must_use]
+    pub fn verified_name(&self) -> Option<&Domain> {
+        let iprev = self.auth.iprev.as_ref().filter(|iprev| iprev.result.is_pass())?;
+        iprev.name.as_ref()
     }
 
     /// A client has connected. Waits for the checks of its address, unless its mail was welcome lately.

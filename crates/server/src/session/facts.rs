@@ -22,6 +22,8 @@ pub struct ClientFacts {
     pub local: Option<IpAddr>,
     /// In a trusted network.
     pub trusted: bool,
+    /// Its verified name, once it is known to have one: the name of its address, which leads back to it.
+    pub verified_name: Option<String>,
     /// What it called itself.
     pub helo: Option<String>,
     /// It said EHLO or LHLO.
@@ -50,6 +52,7 @@ impl ClientFacts {
             port: 0,
             local: None,
             trusted,
+            verified_name: None,
             helo: None,
             extended: false,
             pipelined_early: false,
@@ -64,7 +67,7 @@ impl ClientFacts {
     /// As log lines name it.
     #[must_use]
     pub fn for_log(&self) -> Client<'_> {
-        Client { name: None, ip: self.client }
+        Client { name: self.verified_name.as_deref(), ip: self.client }
     }
 
     /// The door's name in logs.
