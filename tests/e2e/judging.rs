@@ -142,6 +142,7 @@ fn good_mail_arrives_with_our_opinion_of_it_and_nobody_elses() {
     assert_eq!((fields("x-spam-status:"), fields("x-spam-flag:")), (1, 1), "{arrived}");
     assert!(arrived.contains("X-Spam-Status: No, score="), "{arrived}");
     assert!(!arrived.contains("score=-100"), "{arrived}");
+    assert!(arrived.contains("Received: from mail.far.test (mail.far.test [192.0.2.9])"), "{arrived}");
 
     let (code, text) = house.explain(&[&id]);
     for said in [

@@ -23,7 +23,7 @@ pub fn received(
         (None, Some(client)) => Source::Client(FromClause {
             helo: facts.helo.as_deref().unwrap_or("unknown"),
             client,
-            verified_name: None,
+            verified_name: facts.verified_name.as_deref(),
         }),
         (None, None) => Source::Hidden,
     };
