@@ -204,7 +204,7 @@ pub(super) fn teach(
     let (mut text, mut own) = (String::new(), 0);
     for (owner, (pupil, messages)) in of_each {
         let mut lesson = Lesson::begin(Some(school), vec![pupil], false)?;
-        lesson.learn(&messages, class)?;
+        lesson.learn(messages, class)?;
         lesson.end()?;
         match owner {
             None => text = lesson.text(false),
@@ -240,7 +240,7 @@ pub(crate) fn run(args: &Args) -> Outcome {
     let bar = Bar::new(files.len());
     let mut lesson = Lesson::begin(school.as_ref(), pupils, args.place.whose.is_some())?;
     let mut take = |messages| {
-        if args.forget { lesson.forget(messages) } else { lesson.learn(&messages, class) }
+        if args.forget { lesson.forget(messages) } else { lesson.learn(messages, class) }
     };
     take(std::mem::take(&mut all.messages))?;
     for batch in files.chunks(BATCH) {
