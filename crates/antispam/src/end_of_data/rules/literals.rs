@@ -8,8 +8,8 @@ use regex_syntax::hir::{Class, Hir, HirKind};
 
 /// Shortest text that is worth looking for, in octets.
 const BYTES_MIN: usize = 3;
-/// Signs that are rare enough by themselves.
-const RARE: &[u8] = b"$%";
+/// Signs that are rare enough by themselves; so are octets that are not ASCII.
+const RARE: &[u8] = b"$%{|[";
 /// Longest text that is looked for, in octets: what comes behind tells little more.
 const BYTES_MAX: usize = 8;
 /// Texts for one pattern.
@@ -144,7 +144,9 @@ fn behind(first: &[Vec<u8>], second: &[Vec<u8>]) -> Texts {
 
 /// All of them are long enough to be rare.
 fn is_telling(texts: &[Vec<u8>]) -> bool {
-    texts.iter().all(|text| text.len() >= BYTES_MIN || text.iter().any(|octet| RARE.contains(octet)))
+    texts.iter().all(|text| {
+        text.len() >= BYTES_MIN || text.iter().any(|octet| RARE.contains(octet) || !octet.is_ascii())
+    })
 }
 
 fn shortest(texts: &[Vec<u8>]) -> usize {
