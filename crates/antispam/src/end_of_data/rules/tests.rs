@@ -175,6 +175,62 @@ async fn our_own_rules_know_the_old_stories_and_no_ordinary_letter() {
     }
 }
 
+/// Each by a letter that has it, and one that is nearly the same and has it not.
+#[tokio::test]
+async fn our_own_rules_about_mail_of_today_tell_it_from_what_is_nearly_the_same() {
+    let rules = Rules::open(&[], true, Path::new("")).unwrap();
+    for (name, with, without) in [
+        ("FROM_SEVERAL", "From: Shop, _ <a@b.test>\n\nx", "From: Shop, _ <a@b.test>\nSender: a@b.test\n\nx"),
+        (
+            "FROM_BRAND_ELSEWHERE",
+            "From: PayPal <a@b.test>\n\nx",
+            "From: PayPal <service@intl.paypal.com>\n\nx",
+        ),
+        ("FROM_DOMAIN_RANDOM", "From: <a@tlj31i0qw8.com>\n\nx", "From: <a@web2print.com>\n\nx"),
+        ("TO_RECIPIENTS", "To: Recipients <a@b.test>\n\nx", "To: Ann <recipients@b.test>\n\nx"),
+        (
+            "REPLY_TO_FREEMAIL",
+            "From: a@b.test\nReply-To: c@gmail.com\n\nx",
+            "From: a@gmx.de\nReply-To: c@gmail.com\n\nx",
+        ),
+        ("MIXED_SCRIPTS_NAMES", "Subject: P\u{435}nding order\n\nx", "Subject: заказ pending\n\nx"),
+        ("MIXED_SCRIPTS_TEXT", "Subject: a\n\na Fr\u{435}e gift", "Subject: a\n\nстанция free"),
+        (
+            "ZERO_WIDTH_WORDS",
+            "Subject: a\n\np\u{200b}q r\u{200b}s t\u{200b}u",
+            "Subject: a\n\nUm\u{ad}satz\u{ad}steuer\u{ad}satz",
+        ),
+        ("TEMPLATE_UNFILLED", "Subject: a\n\nHello {first_name}!", "Subject: a\n\nfn first_name() {}"),
+        ("DEAR_ADDRESS", "Subject: a\n\nDear joe@far.test,", "Subject: a\n\nDear Joe, ask ann@far.test"),
+        ("SUBJECT_URGENT", "Subject: Final notice\n\nx", "Subject: Notice of the meeting\n\nx"),
+        ("SUBJECT_DISCOUNT", "Subject: 80% off today\n\nx", "Subject: 20% of the budget\n\nx"),
+        (
+            "REWARD_CLAIM",
+            "Subject: a\n\nCongratulations! Claim your reward",
+            "Subject: a\n\nCongratulations to both of you",
+        ),
+        ("REPLICAS", "Subject: a\n\nreplica watches", "Subject: a\n\nwatch the replica of the database"),
+        ("COINS_OFFERED", "Subject: a\n\nclaim the airdrop", "Subject: a\n\nthe price of bitcoin"),
+        (
+            "HTML_ATTACHED",
+            "Content-Disposition: attachment; filename=\"login.html\"\n\nx",
+            "Content-Disposition: attachment; filename=\"html.txt\"\n\nx",
+        ),
+        ("LINK_SHORTENED", "Subject: a\n\nhttps://bit.ly/abc", "Subject: a\n\nhttps://rabbit.lyon.test/abc"),
+        ("LINK_FREE_HOST", "Subject: a\n\nhttps://x.pages.dev/", "Subject: a\n\nhttps://pages.dev.test/"),
+    ] {
+        let found = seen(&rules, with).await;
+        assert!(found.iter().any(|one| one == name), "{name} is not in {found:?}: {with}");
+        let found = seen(&rules, without).await;
+        assert!(!found.iter().any(|one| one == name), "{name} is in {found:?}: {without}");
+    }
+    let breaks = |count: usize| format!("Content-Type: text/html\n\n<p>a{}b</p>", "<br>\n".repeat(count));
+    for (count, is_there) in [(30, true), (10, false)] {
+        let found = seen(&rules, &breaks(count)).await;
+        assert_eq!(found.iter().any(|one| one == "HTML_MANY_BREAKS"), is_there, "{count}");
+    }
+}
+
 #[tokio::test]
 async fn long_texts_are_searched_to_their_bound() {
     let rules = compiled("[[rule]]\nname = \"A\"\nscore = 1\nbody = 'needle'\n");
