@@ -46,7 +46,8 @@ impl Verdict {
 pub struct Opinion {
     /// How likely it is spam, 0 to 1: mail like what was learnt, without caution.
     pub score: f64,
-    /// The same with caution: nearer to one half the less of the text was ever seen. Symbols and verdict go by it.
+    /// The same with caution: what speaks against a message is nearer to one half the less of its text was ever seen. Symbols and
+    /// verdict go by it.
     pub cautious: f64,
     /// The share of the text's features that are known.
     pub coverage: f64,
